@@ -19,6 +19,7 @@ import type { Broker } from "../mqtt/broker/broker.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
 import type { Channel } from "../mqtt/contract.ts";
 import type { Store } from "../store/contract.ts";
+import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
 import { isShared, storeOptions, withGoSessions } from "./conversations.ts";
@@ -161,6 +162,8 @@ function isUnused(folder: string): boolean {
 /** The stored state of a gateway, on disk or only in memory. */
 interface State {
   readonly store: Store<Message>;
+  /** Names this gateway to others. */
+  readonly instanceId: string;
   /** Further files of the state on disk. */
   readonly files: { readonly historyFile?: string; readonly learned?: LearnedStore };
   /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
@@ -173,7 +176,13 @@ type StateOptions = Pick<RuntimeOptions, "config" | "channels" | "log">;
 /** State in memory, which ends with the process. */
 function openTemporaryState(config: Config): State {
   const store = createMemoryStore<Message>(storeOptions(config));
-  return { store, files: {}, clientId: () => undefined, close: () => store.close() };
+  return {
+    store,
+    instanceId: newInstanceId(),
+    files: {},
+    clientId: () => undefined,
+    close: () => store.close(),
+  };
 }
 
 /**
@@ -214,6 +223,7 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
     const store = await openSqliteStore<Message>(home.databaseFile, settings);
     return {
       store: withGoSessions(store, config, log),
+      instanceId: home.id,
       // Only the first gateway of a home writes the history of the device.
       files: {
         learned: learnedIn(config),
@@ -256,7 +266,7 @@ interface ChannelDeps {
 
 function openChannels(
   dialled: readonly MqttChannel[],
-  { config, connectTimeoutMs, pid, log }: RuntimeOptions,
+  { config, connectTimeoutMs, log }: RuntimeOptions,
   { state, gateway, brokerOf }: ChannelDeps,
 ): readonly Channel[] {
   const shared = isShared(config.session) ? { conversation: SHARED_CONVERSATION } : {};
@@ -266,7 +276,7 @@ function openChannels(
     return openChannel({
       channel,
       connectTimeoutMs,
-      info: { version: VERSION, instance: String(pid) },
+      info: { version: VERSION, instance: state.instanceId },
       log,
       onRequest(request) {
         keepMemorySmall();

@@ -13,11 +13,14 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { asFailure, codeOf, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { instanceIdIn, storedInstanceId, type IdentityOptions } from "./identity.ts";
 
 /** The files of one process in the state folder. */
 export interface StateInstance {
   /** 1 for the first process of a home; a second process at the same time has 2, and files of its own. */
   readonly instance: number;
+  /** Names this gateway to others: 12 hex digits, the same at each start. A copy of the folder has another one. */
+  readonly id: string;
   readonly databaseFile: string;
   /** The client id of that name. The first time it is made, and on the disk before this returns. */
   clientId(name: string, make: () => string): string;
@@ -34,23 +37,30 @@ const INSTANCES = 16;
  */
 export async function openInstance(
   folder: string,
-  { log }: { readonly log: Log },
+  options: IdentityOptions,
 ): Promise<StateInstance> {
+  const { log } = options;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     for (let instance = 1; instance <= INSTANCES; instance += 1) {
       const end = instance === 1 ? "" : `-${instance}`;
       const lock = lockOf(join(folder, `gateway${end}.lock`));
       if (lock === undefined) continue;
+      const clientIds = join(folder, `client-ids${end}.json`);
+      const close = (): void => {
+        locks.delete(lock);
+        lock.close();
+      };
+      const files = { name: `instance${end}.json`, clientIds };
       return {
         instance,
+        id: await instanceIdIn(folder, files, options).catch((error: unknown) => {
+          close();
+          throw error;
+        }),
         databaseFile: join(folder, `picoclaw${end}.db`),
-        clientId: (name, make) =>
-          clientIdIn(join(folder, `client-ids${end}.json`), name, { make, log }),
-        close() {
-          locks.delete(lock);
-          lock.close();
-        },
+        clientId: (name, make) => clientIdIn(clientIds, name, { make, log }),
+        close,
       };
     }
   } catch (error) {
@@ -66,6 +76,13 @@ export function databaseFilesIn(folder: string): readonly string[] {
   if (!existsSync(folder)) return [];
   const names = readdirSync(folder).filter((name) => /^picoclaw(?:-\d+)?\.db$/.test(name));
   return names.toSorted().map((name) => join(folder, name));
+}
+
+/** The instance ids of the folder: of the gateways that run there now or ran there before. */
+export function instanceIdsIn(folder: string): readonly string[] {
+  if (!existsSync(folder)) return [];
+  const names = readdirSync(folder).filter((name) => /^instance(?:-\d+)?\.json$/.test(name));
+  return names.flatMap((name) => storedInstanceId(folder, name) ?? []);
 }
 
 /** SQLite's text of SQLITE_BUSY: Deno does not give the code with every call. */

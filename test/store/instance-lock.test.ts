@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
-import { openInstance } from "../../src/store/instance-lock.ts";
+import { instanceIdsIn, openInstance } from "../../src/store/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { createRecorder } from "../gateway/client.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -89,6 +90,115 @@ describe("the state folder", () => {
     await assert.rejects(opened, { code: "config", why: /state/, remedy: /workspace/ });
     await mkdir(join(folder.path, "else"));
     await chmod(join(folder.path, "else"), 0o700);
+  });
+});
+
+/** Opens the folder as a gateway does, on the machine with that id. */
+async function use(folder: string, machineFile: string) {
+  const { log, lines } = createRecorder();
+  const home = await openInstance(folder, { log, machineFiles: [machineFile] });
+  const clientId = home.clientId("mqtt", () => randomUUID());
+  home.close();
+  return { id: home.id, clientId, messages: lines.map(({ message }) => message) };
+}
+
+describe("the instance id of a state folder", () => {
+  const machine = "0123456789abcdef0123456789abcdef";
+
+  async function temporaryHomes() {
+    const folder = await temporaryFolder();
+    const [here, elsewhere] = [join(folder.path, "here"), join(folder.path, "elsewhere")];
+    await writeFile(here, `${machine}\n`);
+    await writeFile(elsewhere, machine.replace("0", "f"));
+    const home = join(folder.path, "home");
+    const copy = join(folder.path, "copy");
+    const dispose = () => folder[Symbol.asyncDispose]();
+    return { here, elsewhere, home, copy, [Symbol.asyncDispose]: dispose };
+  }
+
+  it("is the same at each start", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    assert.match(first.id, /^[0-9a-f]{12}$/);
+    assert.deepEqual(await use(homes.home, homes.here), first);
+    assert.ok(!(await readFile(join(homes.home, "instance.json"), "utf8")).includes(machine));
+  });
+
+  it("is another one in a copy, whose client ids are new as well", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    await cp(homes.home, homes.copy, { recursive: true });
+    const second = await use(homes.copy, homes.here);
+    assert.notEqual(second.id, first.id);
+    assert.notEqual(second.clientId, first.clientId);
+    assert.match(second.messages.join(), /is a copy/);
+    assert.deepEqual(await use(homes.copy, homes.here), { ...second, messages: [] });
+    assert.deepEqual(await use(homes.home, homes.here), first);
+  });
+
+  it("is another one on another machine", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    const second = await use(homes.home, homes.elsewhere);
+    assert.notEqual(second.id, first.id);
+    assert.notEqual(second.clientId, first.clientId);
+  });
+
+  it("stays where a machine has no id", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    assert.deepEqual(await use(homes.home, join(homes.home, "none")), first);
+    assert.notEqual((await use(homes.home, homes.elsewhere)).id, first.id);
+  });
+
+  it("moves with its folder, within a file system and to another one", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    await rename(homes.home, homes.copy);
+    assert.deepEqual(await use(homes.copy, homes.here), first);
+    await cp(homes.copy, homes.home, { recursive: true });
+    await rm(homes.copy, { recursive: true });
+    assert.deepEqual(await use(homes.home, homes.here), first);
+  });
+
+  it("comes back with a backup, and stays with a folder that was replaced by one", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    await cp(homes.home, homes.copy, { recursive: true });
+    await rm(homes.home, { recursive: true });
+    await cp(homes.copy, homes.home, { recursive: true });
+    assert.deepEqual(await use(homes.home, homes.here), first);
+    // The backup itself is a copy.
+    assert.notEqual((await use(homes.copy, homes.here)).id, first.id);
+  });
+
+  it("is of no other home for a check of a copy", async () => {
+    await using folder = await temporaryFolder();
+    const [home, copy] = [join(folder.path, "home"), join(folder.path, "copy")];
+    const first = await openInstance(home, { log: SILENT });
+    const second = await openInstance(home, { log: SILENT });
+    await cp(home, copy, { recursive: true });
+    assert.deepEqual(instanceIdsIn(home).toSorted(), [first.id, second.id].toSorted());
+    assert.deepEqual(instanceIdsIn(copy), []);
+    assert.deepEqual(instanceIdsIn(join(folder.path, "none")), []);
+    first.close();
+    second.close();
+  });
+
+  it("is the same on both paths of one folder", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    await symlink(homes.home, homes.copy);
+    assert.deepEqual(await use(homes.copy, homes.here), first);
+  });
+
+  it("is made anew where its file is broken", async () => {
+    await using homes = await temporaryHomes();
+    const first = await use(homes.home, homes.here);
+    await writeFile(join(homes.home, "instance.json"), "{");
+    const second = await use(homes.home, homes.here);
+    assert.match(second.id, /^[0-9a-f]{12}$/);
+    assert.equal(second.clientId, first.clientId);
   });
 });
 
