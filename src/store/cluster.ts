@@ -51,8 +51,18 @@ export interface Polled {
   readonly claimed: readonly AbandonedRequest[];
   /** Lanes of this owner whose open requests are cancelled since: a `Stop` was accepted elsewhere. */
   readonly stopped: readonly string[];
-  /** Further addresses for answers of requests that this owner holds. */
-  readonly joined: readonly { readonly seq: number; readonly to: JoinedAddress }[];
+  /**
+   * Further addresses for answers of requests that this owner holds, or has delivered since they joined. Has all those
+   * of the claimed requests, too.
+   */
+  readonly joined: readonly JoinedRequest[];
+}
+
+/** A further address, and the request that this owner holds or has delivered. */
+export interface JoinedRequest {
+  readonly claim: Claim;
+  readonly request: AbandonedRequest["request"];
+  readonly to: JoinedAddress;
 }
 
 /** Where one more client of the same request wants its answer. */
