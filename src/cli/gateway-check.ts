@@ -25,13 +25,20 @@ export async function checkGateway(options: RuntimeOptions, context: Context): P
   const failures: Failure[] = [];
   try {
     for (const channel of channels) {
-      const outcome = await checkChannel(channel, options, context.signal);
+      const outcomes = await checkNodes(channel, options, context.signal);
       context.signal.throwIfAborted();
-      if (outcome instanceof Failure) failures.push(outcome);
-      const text = outcome instanceof Failure ? `failed: ${outcome.message}` : outcome;
-      await context.host.stdout.write(
-        `${escapeControl(redactor.redact(`${channel.name}: ${text}`))}\n`,
-      );
+      const failed = outcomes.filter((outcome) => outcome instanceof Failure);
+      const isUsable = failed.length < outcomes.length;
+      // As for a gateway: a broker is refused only if every node refuses.
+      const worst = failed.find(({ code }) => code !== "refused") ?? failed[0];
+      if (!isUsable && worst) failures.push(worst);
+      for (const outcome of outcomes) {
+        const how = isUsable ? "warning" : "failed";
+        const text = outcome instanceof Failure ? `${how}: ${outcome.message}` : outcome;
+        await context.host.stdout.write(
+          `${escapeControl(redactor.redact(`${channel.name}: ${text}`))}\n`,
+        );
+      }
     }
     const { secretFiles = [] } = options;
     const checks = await runChecks({ ...options, channels, secretFiles });
@@ -48,8 +55,22 @@ export async function checkGateway(options: RuntimeOptions, context: Context): P
   return 0;
 }
 
-async function checkChannel(
+/** Connects to every node of the channel's broker by itself. One that works is enough for a gateway. */
+function checkNodes(
   channel: MqttChannel,
+  options: RuntimeOptions,
+  signal: AbortSignal,
+): Promise<readonly (string | Failure)[]> {
+  const nodes = channel.settings.broker.map((broker) => {
+    const settings = { ...channel.settings, broker: [broker] };
+    return checkNode({ ...channel, settings }, broker, options, signal);
+  });
+  return Promise.all(nodes);
+}
+
+async function checkNode(
+  channel: MqttChannel,
+  broker: string,
   { connectTimeoutMs, log, pid }: RuntimeOptions,
   signal: AbortSignal,
 ): Promise<string | Failure> {
@@ -66,14 +87,14 @@ async function checkChannel(
   });
   try {
     const outcome = await Promise.race([opened.ready(signal), first.promise, opened.ended]);
-    if (outcome instanceof Failure) return namingBroker(outcome, settings.broker);
+    if (outcome instanceof Failure) return namingBroker(outcome, broker);
     const protocol = outcome?.protocol === 5 ? "5" : "3.1.1";
     const topic = requestFilter(agentAddressOf(settings));
     const most = outcome?.maximumQos ?? settings.qos;
     const warning = most < settings.qos ? `; warning: the broker allows QoS ${most} at most` : "";
-    return `connected to ${settings.broker} (MQTT ${protocol}), subscribed to ${topic}${warning}`;
+    return `connected to ${broker} (MQTT ${protocol}), subscribed to ${topic}${warning}`;
   } catch (error) {
-    if (error instanceof Failure) return namingBroker(error, settings.broker);
+    if (error instanceof Failure) return namingBroker(error, broker);
     throw error;
   } finally {
     await opened.close();

@@ -336,7 +336,7 @@ export async function withBrokers(
   try {
     for (const channel of channels) {
       dialled.push(await withBroker(channel, open, log));
-      const broker = open.get(channel.settings.broker);
+      const broker = open.get(channel.settings.broker.join());
       if (broker !== undefined) brokerOf.set(channel.name, broker);
     }
   } catch (error) {
@@ -352,17 +352,19 @@ async function withBroker(
   log: Log,
 ): Promise<MqttChannel> {
   const { settings } = channel;
-  if (parseBroker(settings.broker).kind !== "embedded") return channel;
-  let broker = open.get(settings.broker);
+  // The built-in broker is never one of several.
+  const address = settings.broker.join();
+  if (parseBroker(address).kind !== "embedded") return channel;
+  let broker = open.get(address);
   if (!broker) {
     const { openBroker } = await import("../mqtt/broker/broker.ts");
-    broker = await openBroker(settings, log);
-    open.set(settings.broker, broker);
+    broker = await openBroker({ ...settings, broker: address }, log);
+    open.set(address, broker);
     log.info("built-in broker listens", { host: broker.host, port: broker.port });
   }
   broker.awaitGateway(settings);
   const host = broker.host.includes(":") ? `[${broker.host}]` : broker.host;
-  return { ...channel, settings: { ...settings, broker: `embedded://${host}:${broker.port}` } };
+  return { ...channel, settings: { ...settings, broker: [`embedded://${host}:${broker.port}`] } };
 }
 
 function problemOf(channels: readonly Channel[]): string | undefined {

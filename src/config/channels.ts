@@ -1,5 +1,6 @@
 import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
+import { credentialsDiffer, writtenBrokers } from "./broker-list.ts";
 import { brokerCredentials, parseBroker } from "./broker.ts";
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
 import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
@@ -15,6 +16,7 @@ import {
   childOf,
   isComment,
   leaf,
+  list,
   mergeBranches,
   textAt,
   withChild,
@@ -80,7 +82,7 @@ function checkSettings(name: string, settings: Branch | undefined, findings: Fin
   const path: Path = ["channel_list", name, "settings"];
   for (const key of ["broker", "agent_id"] as const) {
     const node = childOf(settings, key);
-    if (node !== undefined && (node.kind !== "leaf" || node.text !== "")) continue;
+    if (node !== undefined && !isEmpty(node)) continue;
     const { flag } = SETTINGS.rows[key];
     const ways = `settings.${key}, PICOCLAW_CHANNELS_MQTT_${key.toUpperCase()} or --${flag}`;
     findings.problem([...path, key], `channel ${quotable(name)} has no ${key}: set ${ways}`);
@@ -101,11 +103,16 @@ function checkTls(settings: Branch | undefined, path: Path, findings: Findings):
   if (certificate === "" && key !== "") {
     findings.problem([...path, "key_file"], "needs tls.cert_file, its certificate");
   }
-  const { kind } = parseBroker(textAt(settings, "broker"));
-  if (tls === undefined || !["tcp", "ws", "unix", "embedded"].includes(kind)) return;
+  const kinds = writtenBrokers(childOf(settings, "broker")).map((url) => parseBroker(url).kind);
+  const plain = new Set<string>(["tcp", "ws", "unix", "embedded"]);
+  if (tls === undefined || kinds.length === 0 || kinds.some((kind) => !plain.has(kind))) return;
   if (!["ca_file", "cert_file", "verify"].some((word) => isSet(textAt(tls, word)))) return;
   const remedy = "use a broker URL with mqtts:// or wss://";
   findings.warn(path, "has no effect, because the broker URL does not use TLS", remedy);
+}
+
+function isEmpty(node: Tree): boolean {
+  return node.kind === "leaf" ? node.text === "" : node.kind === "list" && node.items.length === 0;
 }
 
 function isSet(word: string): boolean {
@@ -168,17 +175,20 @@ function warnOfDuplicates(channels: readonly MqttChannel[], findings: Findings):
     const first = new Map<string, string>();
     for (const { name, settings } of channels) {
       const key = keyOf(settings);
-      const twin = first.get(key);
-      if (twin === undefined) first.set(key, name);
-      else if (key !== "") findings.warn(["channel_list", name], text.replace("%", quotable(twin)));
+      if (key === "") continue;
+      const keys = settings.broker.map((broker) => JSON.stringify([broker, key]));
+      const twin = keys.map((one) => first.get(one)).find((one) => one !== undefined);
+      for (const one of keys) if (!first.has(one)) first.set(one, name);
+      if (twin === undefined) continue;
+      findings.warn(["channel_list", name], text.replace("%", quotable(twin)));
     }
   };
   twinsBy(
-    ({ broker, topic_prefix, agent_id }) => JSON.stringify([broker, topic_prefix, agent_id]),
+    ({ topic_prefix, agent_id }) => JSON.stringify([topic_prefix, agent_id]),
     "has the same broker, topic_prefix and agent_id as channel %: each request gets two answers",
   );
   twinsBy(
-    ({ broker, client_id }) => (client_id === "" ? "" : JSON.stringify([broker, client_id])),
+    ({ client_id }) => client_id,
     "has the same broker and client_id as channel %: the broker disconnects one of them",
   );
 }
@@ -256,7 +266,8 @@ export function withSettings(tree: Branch, settings: Branch): Branch {
 
 /**
  * Moves user name and password from broker URLs to settings of their own, because URLs are shown. They
- * do not replace a user name from the same layer or a higher one.
+ * do not replace a user name from the same layer or a higher one. URLs of one channel with different users
+ * stay as they are, and are reported as wrong.
  */
 export function withoutUrlCredentials(tree: Branch): Branch {
   return mqttNames(tree).reduce((result, name) => changed(result, name, withCredentials), tree);
@@ -265,10 +276,14 @@ export function withoutUrlCredentials(tree: Branch): Branch {
 function withCredentials(entry: Branch): Branch {
   const settings = branchAt(entry, "settings");
   const url = childOf(settings, "broker");
-  if (settings === undefined || url?.kind !== "leaf" || typeof url.value !== "string") return entry;
-  const { broker, username, password } = brokerCredentials(url.value);
-  if (broker === url.value) return entry;
-  let result = withChild(settings, "broker", leaf(broker, url.origin));
+  const written = writtenBrokers(url);
+  const all = written.map((text) => brokerCredentials(text));
+  const found = all.find(({ broker }, index) => broker !== written[index]);
+  if (settings === undefined || url === undefined || found === undefined) return entry;
+  if (credentialsDiffer(written)) return entry;
+  const { username, password } = found;
+  const brokers = all.map(({ broker }) => leaf(broker, url.origin));
+  let result = withChild(settings, "broker", list(brokers, url.origin));
   const given = childOf(settings, "username");
   const isGiven = given !== undefined && textAt(settings, "username") !== "";
   if (username !== undefined && !(isGiven && layerOf(given.origin) >= layerOf(url.origin))) {

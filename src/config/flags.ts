@@ -6,7 +6,8 @@ export const CONFIG_FLAGS = {
   broker: {
     type: "string",
     value: "URL",
-    summary: "the MQTT broker: tcp, mqtt, ssl, tls, mqtts, ws, wss or unix URL, or embedded",
+    summary:
+      "the MQTT broker: tcp, mqtt, ssl, tls, mqtts, ws, wss or unix URL, or embedded; several with commas",
   },
   agent: { type: "string", value: "ID", summary: "the agent id in the topics" },
   prefix: { type: "string", value: "PREFIX", summary: "the topic prefix" },

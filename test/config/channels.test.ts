@@ -121,6 +121,10 @@ describe("channels", () => {
       warningText(twins),
       /channel_list\.two: has the same broker, topic_prefix and agent_id as channel one/,
     );
+    const sharing = await loadedFrom({
+      channel_list: { one: entry({ broker: ["a", "b"] }), two: entry({ broker: ["c", "b"] }) },
+    });
+    assert.match(warningText(sharing), /two: has the same broker, topic_prefix and agent_id as/);
     const others = await loadedFrom({
       channel_list: { one: entry({}), two: entry({ agent_id: "b" }) },
     });

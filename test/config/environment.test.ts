@@ -28,7 +28,7 @@ describe("environment variables of channels", () => {
     );
     const { name, settings } = firstChannel(loaded);
     assert.equal(name, "mqtt");
-    assert.equal(settings.broker, "mqtts://b");
+    assert.deepEqual(settings.broker, ["mqtts://b"]);
     assert.equal(settings.agent_id, "007");
     assert.equal(settings.topic_prefix, "/p");
     assert.equal(settings.username?.reveal(), "u");

@@ -25,8 +25,8 @@ describe("flags", () => {
         settings.protocol_version,
       ]),
       [
-        ["one", "mqtts://f", "a", 4],
-        ["two", "mqtts://f", "b", 4],
+        ["one", ["mqtts://f"], "a", 4],
+        ["two", ["mqtts://f"], "b", 4],
       ],
     );
     assert.equal(originText(loaded, "channel_list.two.settings.broker"), "--broker");

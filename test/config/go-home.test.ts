@@ -12,7 +12,7 @@ for (const [name, config, secrets] of HOMES) {
         const loaded = await home.loaded();
         const { settings, allow_from } = firstChannel(loaded);
         assert.equal(loaded.config.channels.length, 1);
-        assert.equal(settings.broker, "ssl://broker.lan:8883");
+        assert.deepEqual(settings.broker, ["ssl://broker.lan:8883"]);
         assert.equal(settings.agent_id, "kitchen");
         assert.equal(settings.username?.reveal(), "kitchen");
         assert.equal(settings.password?.reveal(), "0123e5");

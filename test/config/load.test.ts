@@ -77,7 +77,7 @@ describe("a configuration that is not there", () => {
         flags: { agent: "a" },
       });
       assert.equal(loaded.config.gateway.port, 0);
-      assert.equal(firstChannel(loaded).settings.broker, "tcp://b");
+      assert.deepEqual(firstChannel(loaded).settings.broker, ["tcp://b"]);
       assert.equal(firstChannel(loaded).settings.agent_id, "a");
     });
   });

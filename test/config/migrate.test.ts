@@ -65,7 +65,7 @@ for (const version of [undefined, 0, 1, 2, 3]) {
         "mention_only": true }}}`;
       const loaded = await loadedFrom(text);
       const { settings, allow_from } = firstChannel(loaded);
-      assert.equal(settings.broker, "tcp://b");
+      assert.deepEqual(settings.broker, ["tcp://b"]);
       assert.equal(settings.qos, 1);
       assert.equal(settings.tls.verify, true);
       assert.deepEqual(allow_from, ["1"]);
@@ -86,7 +86,7 @@ for (const version of [undefined, 0, 1, 2, 3]) {
         settings: { broker: "tcp://nested" },
       };
       const loaded = await loadedFrom({ version, channels: { mqtt: channel } });
-      assert.equal(firstChannel(loaded).settings.broker, "tcp://nested");
+      assert.deepEqual(firstChannel(loaded).settings.broker, ["tcp://nested"]);
       assert.equal(firstChannel(loaded).settings.agent_id, "flat");
     });
 
@@ -103,8 +103,8 @@ for (const version of [undefined, 0, 1, 2, 3]) {
       assert.deepEqual(
         channels.map(({ name, settings }) => [name, settings.broker]),
         [
-          ["mqtt", "tcp://new"],
-          ["second", "tcp://2"],
+          ["mqtt", ["tcp://new"]],
+          ["second", ["tcp://2"]],
         ],
       );
     });

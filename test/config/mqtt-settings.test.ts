@@ -19,7 +19,7 @@ const settingsWith = async (settings: object) =>
 describe("settings of a channel of type mqtt", () => {
   it("have the contract's defaults", async () => {
     assert.deepEqual(await settingsWith({}), {
-      broker: "tcp://broker.lan:1883",
+      broker: ["tcp://broker.lan:1883"],
       agent_id: "kitchen",
       topic_prefix: "/picoclaw",
       client_id: "",
@@ -53,8 +53,14 @@ describe("settings of a channel of type mqtt", () => {
   });
 
   const accepted: readonly [key: string, value: unknown, result: unknown][] = [
-    ["broker", "embedded", "embedded"],
-    ["broker", "broker.lan", "broker.lan"],
+    ["broker", "embedded", ["embedded"]],
+    ["broker", "broker.lan", ["broker.lan"]],
+    ["broker", ["broker.lan"], ["broker.lan"]],
+    ["broker", ["tcp://a:1", "wss://b/mqtt?x=1,2"], ["tcp://a:1", "wss://b/mqtt?x=1,2"]],
+    ["broker", "tcp://a:1 , tls://b,mqtts://c", ["tcp://a:1", "tls://b", "mqtts://c"]],
+    ["broker", "a:1883,b", ["a:1883", "b"]],
+    ["broker", ["tcp://a,tcp://b", "tcp://a"], ["tcp://a", "tcp://b"]],
+    ["broker", "ws://h/mqtt?x=1,2", ["ws://h/mqtt?x=1,2"]],
     ["agent_id", "küche 1", "küche 1"],
     ["topic_prefix", "/a/b//", "/a/b"],
     ["topic_prefix", "a", "a"],
@@ -98,6 +104,16 @@ describe("settings of a channel of type mqtt", () => {
     ["broker", "", /has no broker/],
     ["broker", "tcp://h:99999", /broker: is not a broker URL: its port/],
     ["broker", 5, /broker: is not a text/],
+    ["broker", [], /has no broker/],
+    ["broker", ["tcp://a", 5], /broker\[1\]: is not a text/],
+    ["broker", ["tcp://a", ""], /broker\[1\]: is not a broker URL: it has no host/],
+    ["broker", "tcp://a,mqts://b", /broker\[1\]: is not a broker URL: its scheme is unknown/],
+    ["broker", ["embedded", "tcp://a"], /built-in broker, which cannot be one of several/],
+    [
+      "broker",
+      ["tcp://me:hunter2@a", "tcp://you:hunter3@b"],
+      /broker: has URLs with different users or passwords/,
+    ],
     ["agent_id", "", /has no agent_id/],
     ["agent_id", " ", /levels of a topic/],
     ["agent_id", "a/", /levels of a topic/],

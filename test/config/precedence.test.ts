@@ -58,7 +58,7 @@ describe("user name and password in a broker's URL", () => {
   it("are used where no user name is given, and do not stay in the URL", async () => {
     const loaded = await loadedFrom(mqttConfig({ broker: "mqtts://us%40er:p%3Ass@b:1" }));
     const { settings } = firstChannel(loaded);
-    assert.equal(settings.broker, "mqtts://b:1");
+    assert.deepEqual(settings.broker, ["mqtts://b:1"]);
     assert.equal(settings.username?.reveal(), "us@er");
     assert.equal(settings.password?.reveal(), "p:ss");
     assert.equal(
@@ -67,11 +67,25 @@ describe("user name and password in a broker's URL", () => {
     );
   });
 
+  it("are one for all URLs of a list, in the file and in the environment", async () => {
+    const urls = ["tcp://b", "mqtts://us%40er:p%3Ass@c:1", "mqtts://us%40er:p%3Ass@d"];
+    for (const loaded of [
+      await loadedFrom(mqttConfig({ broker: urls })),
+      await loadedFrom(mqttConfig({}), { env: { PICOCLAW_CHANNELS_MQTT_BROKER: urls.join(",") } }),
+      await loadedFrom(mqttConfig({}), { flags: { broker: urls.join(", ") } }),
+    ]) {
+      const { settings } = firstChannel(loaded);
+      assert.deepEqual(settings.broker, ["tcp://b", "mqtts://c:1", "mqtts://d"]);
+      assert.equal(settings.username?.reveal(), "us@er");
+      assert.equal(settings.password?.reveal(), "p:ss");
+    }
+  });
+
   it("are not used with a user name in the settings, and do not stay either", async () => {
     const { settings } = firstChannel(
       await loadedFrom(mqttConfig({ broker: "tcp://x:y@b", username: "u", password: "p" })),
     );
-    assert.equal(settings.broker, "tcp://b");
+    assert.deepEqual(settings.broker, ["tcp://b"]);
     assert.equal(settings.username?.reveal(), "u");
     assert.equal(settings.password?.reveal(), "p");
   });

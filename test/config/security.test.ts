@@ -39,7 +39,7 @@ describe("channels in .security.yml", () => {
           const { settings } = firstChannel(loaded);
           assert.equal(settings.username?.reveal(), "u");
           assert.equal(settings.password?.reveal(), "0123e5");
-          assert.equal(settings.broker, "tcp://b");
+          assert.deepEqual(settings.broker, ["tcp://b"]);
           assert.equal(
             originText(loaded, "channel_list.mqtt.settings.password"),
             `.security.yml:${line}`,

@@ -165,6 +165,41 @@ it(
   },
 );
 
+it(
+  "a list of brokers serves, asks, listens and is checked with one of two down; with none it ends with 4",
+  { ...needsMosquitto, timeout: 60_000 },
+  async () => {
+    await using a = await startMosquitto();
+    await using b = await startMosquitto();
+    await using home = await temporaryHome({});
+    const env = {
+      PICOCLAW_CHANNELS_MQTT_BROKER: `${a.url},${b.url}`,
+      PICOCLAW_CHANNELS_MQTT_AGENT_ID: "assistant",
+    };
+    const options = { home: home.path, env };
+    await using gateway = await startGateway(options);
+    assert.ok(gateway.stderr().includes(`"broker":"${a.url}"`), gateway.stderr());
+    await a.kill();
+    await gateway.said(`"msg":"connected","channel":"mqtt","broker":"${b.url}"`);
+    const sent = await picoclaw(["send", "device1", "uptime"], options);
+    assert.equal(sent.code, 0, sent.stderr);
+    const flag = ["--broker", `${a.url},${b.url}`, "--agent", "assistant"];
+    const heard = await picoclaw(["listen", "--for", "100ms", ...flag], { home: home.path });
+    assert.equal(heard.code, 0, heard.stderr);
+    const checked = await picoclaw(["gateway", "--check"], options);
+    assert.equal(checked.code, 0, checked.stderr);
+    assert.ok(checked.stdout.includes(`mqtt: warning: ${a.url}: the connection failed\n`));
+    assert.ok(checked.stdout.includes(`mqtt: connected to ${b.url} (MQTT 5)`));
+    await b.kill();
+    const none = await picoclaw(["send", "device1", "uptime"], options);
+    assert.equal(none.code, 4);
+    const lines = none.stderr.trimEnd().split("\n");
+    assert.match(lines[0] ?? "", /none of the 2 brokers can be used/);
+    assert.ok(lines.length <= 4 && none.stderr.includes(a.url) && none.stderr.includes(b.url));
+    assert.equal((await picoclaw(["gateway", "--check"], options)).code, 4);
+  },
+);
+
 it("--check and /status tell how long the prompt is, and why", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   const model_list = [{ model_name: "m", model: "ollama/m" }];

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Connection } from "../../src/mqtt/client/connection.ts";
-import { dialAddressOf } from "../../src/mqtt/client/transport.ts";
 import { statusTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestChannel, openTestDevice, readableLog } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -42,7 +41,6 @@ describe("what others see", () => {
     await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
     const { settings } = channelFor(broker.url);
     const connection = new Connection({
-      address: dialAddressOf(settings),
       settings,
       clientId: "cut",
       connectTimeoutMs: 2_000,

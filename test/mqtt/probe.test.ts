@@ -275,6 +275,7 @@ function fakeSession() {
   let subscriptions = 0;
   let waiting: { milliseconds: number; end: () => void } | undefined;
   const session: Session = {
+    broker: "tcp://here",
     protocol: 5,
     resumed: false,
     maximumPacketBytes: 0,

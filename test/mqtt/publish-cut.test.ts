@@ -4,7 +4,6 @@ import { connect, createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
 import { Connection } from "../../src/mqtt/client/connection.ts";
-import { dialAddressOf } from "../../src/mqtt/client/transport.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestDevice, readableLog } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -85,7 +84,6 @@ function open(url: string, more: { qos?: 1 | 2; protocol?: 4 | 5; keeps?: boolea
   const { settings } = channelFor(url, { qos, protocol_version: protocol });
   const log = readableLog();
   const connection = new Connection({
-    address: dialAddressOf(settings),
     settings,
     clientId: "sender",
     ...(keeps && { sessionExpiry: { seconds: 60, cleanStart: false } }),

@@ -116,7 +116,11 @@ describe("a broker's URL", () => {
   };
 
   /** One whole question and answer over that way; a long one, so that more than one frame is needed. */
-  const converse = async (at: World, url: string, tls: TlsSettings): Promise<void> => {
+  const converse = async (
+    at: World,
+    url: string | readonly string[],
+    tls: TlsSettings,
+  ): Promise<void> => {
     const answer = "long".repeat(4_000);
     await using asked = openTestChannel(url, {
       settings: { tls, qos: 1 },
@@ -141,6 +145,19 @@ describe("a broker's URL", () => {
       withWorld((at) => converse(at, urlOf(scheme, at), { verify: false })),
     );
   }
+
+  it(
+    "a list may mix them: TLS over TCP and WebSockets after ways that are down",
+    needsMosquitto,
+    withWorld(async (at) => {
+      const down = await freePort();
+      const dead = [`mqtts://127.0.0.1:${down}`, `wss://127.0.0.1:${down}/mqtt`];
+      const tls = { verify: true, ca_file: `${at.files}/ca.crt` };
+      for (const scheme of ["tls", "wss", "ws"]) {
+        await converse(at, [...dead, urlOf(scheme, at)], tls);
+      }
+    }),
+  );
 
   for (const scheme of ["ssl", "tls", "mqtts", "wss"]) {
     const secure = (name: string, test: (at: World, url: string) => Promise<void>): void => {

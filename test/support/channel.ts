@@ -30,14 +30,17 @@ export const QUIET_GATEWAY: Config["gateway"] = {
 };
 
 /** A channel's configuration as the loader would fill it in, but for what is said here. */
-export function channelFor(broker: string, settings: Partial<MqttSettings> = {}): MqttChannel {
+export function channelFor(
+  broker: string | readonly string[],
+  settings: Partial<MqttSettings> = {},
+): MqttChannel {
   return {
     name: "mqtt",
     allow_from: [],
     deny_from: [],
     admin_from: [],
     settings: {
-      broker,
+      broker: typeof broker === "string" ? [broker] : broker,
       agent_id: "edge",
       topic_prefix: "/picoclaw",
       client_id: "",
@@ -101,7 +104,10 @@ type TestChannelOptions = Partial<Omit<ChannelOptions, "channel" | "log" | "onRe
 };
 
 /** A channel that keeps its requests, or, where told, does what it is told with them. */
-export function openTestChannel(broker: string, options: TestChannelOptions = {}): TestChannel {
+export function openTestChannel(
+  broker: string | readonly string[],
+  options: TestChannelOptions = {},
+): TestChannel {
   const requests: ChannelRequest[] = [];
   const log = readableLog();
   const { settings, discards = false, ...rest } = options;

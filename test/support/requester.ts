@@ -5,7 +5,7 @@ import { channelFor, readableLog } from "./channel.ts";
 
 /** The asking side of the program, connected. */
 export async function openTestRequester(
-  broker: string,
+  broker: string | readonly string[],
   settings: Partial<MqttSettings> = {},
   connectTimeoutMs = 2_000,
 ): Promise<Requester & AsyncDisposable> {

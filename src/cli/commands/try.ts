@@ -72,7 +72,7 @@ function channelFor({ channels }: Config): MqttChannel {
       ...ADDRESS,
       username: new Secret(CLIENT),
       password: new Secret(crypto.randomUUID()),
-      broker: "embedded://127.0.0.1:0",
+      broker: ["embedded://127.0.0.1:0"],
       client_id: "",
       qos: 1,
       protocol_version: 4,
@@ -126,6 +126,6 @@ function shownExtras({ format, images }: RequestExtras = {}): object {
 /** The broker, topic and payload with which a device would ask the same. */
 function pathOf({ settings }: MqttChannel, payload: object): string {
   const topic = `${ADDRESS.topic_prefix}/${ADDRESS.agent_id}/${CLIENT}/request`;
-  const broker = settings.broker.replace("embedded://", "");
+  const broker = settings.broker.join().replace("embedded://", "");
   return `broker ${broker} (built in)\n${topic} ${JSON.stringify(payload)}`;
 }

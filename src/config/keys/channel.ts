@@ -1,5 +1,5 @@
 import { isMqttText } from "../../base/topic-filter.ts";
-import { parseBroker } from "../broker.ts";
+import { brokers } from "../broker-list.ts";
 import { GO_KEYS } from "../compat/go/keys.ts";
 import { textAt } from "../tree.ts";
 import type { Tree } from "../tree.ts";
@@ -12,7 +12,6 @@ import {
   secret,
   text,
   texts,
-  unquotedText,
   wholeNumber,
 } from "../values.ts";
 import { MANY } from "./agents.ts";
@@ -39,9 +38,9 @@ export const TOTAL_LIMITS = limits(0, 0, 0, 0);
 
 export const SETTINGS = group({
   broker: key(
-    broker(),
+    brokers(),
     "",
-    "`tcp mqtt ssl tls mqtts ws wss unix` URL; `embedded` is the built-in broker.",
+    "`tcp mqtt ssl tls mqtts ws wss unix` URL, or a [list](broker.md#several-addresses) of them; `embedded` is the built-in broker.",
     {
       variable: true,
       flag: "broker",
@@ -174,13 +173,6 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
       toolCalls,
       "Tool calls of a turn and its subagents; after that the model must answer.",
     ),
-  });
-}
-
-function broker() {
-  return unquotedText((written) => {
-    const address = written === "" ? undefined : parseBroker(written);
-    return address?.kind === "invalid" ? `is not a broker URL: ${address.reason}` : undefined;
   });
 }
 

@@ -3,7 +3,6 @@ import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog, type Log } from "../../base/log.ts";
 import { Connection, randomClientId, type ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
-import { dialAddressOf } from "../client/transport.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
 import { packetLimit } from "../limiter/framing.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
@@ -33,7 +32,7 @@ export function openChannel(options: ChannelOptions): Channel {
     pause: options.pause ?? pause,
     log: tagged,
   });
-  const logConnected = createConnectedLog(tagged, settings.broker);
+  const logConnected = createConnectedLog(tagged);
   const warnOfQos = createQosWarning(tagged, qos);
   const connection: Connection = new Connection({
     ...connectionOptionsOf(options, address, quiet),
@@ -44,7 +43,7 @@ export function openChannel(options: ChannelOptions): Channel {
     },
     async onSession(session) {
       await session.subscribe([requestFilter(address)], qos);
-      logConnected(session.protocol);
+      logConnected(session);
       warnOfQos(session.maximumQos);
       // Answers do not wait until the broker has acknowledged that.
       void announce(session, quiet ? undefined : presence).then(() => probe.watch(session));
@@ -86,7 +85,6 @@ function connectionOptionsOf(
 ): Omit<ConnectionOptions, "log" | "onMessage" | "onSession" | "onLoss"> {
   const { settings } = options.channel;
   return {
-    address: dialAddressOf(settings),
     settings,
     clientId: clientIdFor(options, quiet),
     connectTimeoutMs: options.connectTimeoutMs,
@@ -119,14 +117,14 @@ function sessionExpiryFor({
 const CALM_MS = 60_000;
 
 /** Frequent reconnects are logged ever less often. */
-function createConnectedLog(log: Log, broker: string): (mqtt: 4 | 5) => void {
+function createConnectedLog(log: Log): (session: Session) => void {
   let last = Number.NEGATIVE_INFINITY;
   let times = 0;
-  return (mqtt) => {
+  return ({ broker, protocol }) => {
     const now = performance.now();
     times = now - last > CALM_MS ? 1 : times + 1;
     last = now;
-    log[shouldLog(times) ? "info" : "debug"]("connected", { broker, mqtt });
+    log[shouldLog(times) ? "info" : "debug"]("connected", { broker, mqtt: protocol });
   };
 }
 
@@ -182,6 +180,8 @@ export class Probe {
   /** The subscription existed before this probe. */
   #isRepeated = false;
   #isProven = false;
+  /** The node of the last session. */
+  #broker: string | undefined;
   /** Probes in a row without an answer. */
   #silences = 0;
 
@@ -193,6 +193,9 @@ export class Probe {
   /** Probes this session at once, and then at intervals, until it is lost. */
   watch(session: Session): void {
     if (this.#options.seconds === 0) return;
+    // What one node does with a probe says nothing of the next.
+    if (this.#broker !== session.broker) this.#isProven = false;
+    this.#broker = session.broker;
     const over = new AbortController();
     void session.lost.then(() => over.abort());
     this.#run(session, over.signal).catch((error: unknown) => {

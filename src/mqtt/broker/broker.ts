@@ -35,7 +35,7 @@ export interface Broker {
   close(): Promise<void>;
 }
 
-type BrokerSettings = Pick<MqttSettings, "broker" | "username" | "password"> &
+type BrokerSettings = { readonly broker: string } & Pick<MqttSettings, "username" | "password"> &
   Partial<Pick<MqttSettings, "max_payload_bytes">>;
 
 /** Bounds on what clients use: more than any board serves, less than its memory. */

@@ -4,8 +4,9 @@ import { connect } from "node:tls";
 import type { Check } from "../../base/contract.ts";
 import type { Log } from "../../base/log.ts";
 import { isLoopback } from "../../base/url.ts";
-import type { MqttChannel } from "../../config/contract.ts";
-import { dialAddressOf, serverName, tlsOptions } from "../client/transport.ts";
+import type { MqttChannel, MqttSettings } from "../../config/contract.ts";
+import { nodesOf, type BrokerNode } from "../client/nodes.ts";
+import { serverName, tlsOptions } from "../client/transport.ts";
 
 const DAY_MS = 86_400_000;
 /** Expiry is reported so long before. */
@@ -29,13 +30,16 @@ export async function certificateChecks(
   channel: MqttChannel,
   now = Date.now(),
 ): Promise<readonly Check[]> {
-  const { kind } = dialAddressOf(channel.settings);
-  if (kind !== "tls" && kind !== "wss") return [];
-  const { ca_file: authority, cert_file: own } = channel.settings.tls;
+  const { settings } = channel;
+  const nodes = secureNodes(settings);
+  if (nodes.length === 0) return [];
+  const { ca_file: authority, cert_file: own } = settings.tls;
   const found = await Promise.all([
-    handshakeTerm(channel).then((term) =>
-      checkOf(`certificate of ${channel.name}'s broker`, term, now),
-    ),
+    ...nodes.map(async (node) => {
+      const which = settings.broker.length === 1 ? "" : ` ${node.broker}`;
+      const about = `certificate of ${channel.name}'s broker${which}`;
+      return checkOf(about, await handshakeTerm(node, settings), now);
+    }),
     termOfFile(authority).then((term) => checkOf(`ca_file of ${channel.name}`, term, now)),
     termOfFile(own).then((term) => checkOf(`cert_file of ${channel.name}`, term, now)),
   ]);
@@ -60,6 +64,10 @@ export function watchCertificates(channels: readonly MqttChannel[], log: Log): (
     isOver = true;
     clearInterval(timer);
   };
+}
+
+function secureNodes(settings: MqttSettings): readonly BrokerNode[] {
+  return nodesOf(settings).filter(({ address: { kind } }) => kind === "tls" || kind === "wss");
 }
 
 function day(time: number): string {
@@ -111,8 +119,10 @@ function termOf(pem: string): Term | undefined {
 }
 
 /** The validity of the broker's certificate, trusted or not; undefined without a handshake in time. */
-async function handshakeTerm({ settings }: MqttChannel): Promise<Term | undefined> {
-  const address = dialAddressOf(settings);
+async function handshakeTerm(
+  { address }: BrokerNode,
+  settings: MqttSettings,
+): Promise<Term | undefined> {
   if (address.kind === "unix") return undefined;
   const { host, port } = address;
   const options = await tlsOptions(settings.tls).catch(() => undefined);
@@ -135,8 +145,7 @@ async function handshakeTerm({ settings }: MqttChannel): Promise<Term | undefine
 
 /** Checks whether the broker's certificate is verified; undefined without TLS. */
 export function trustCheck({ name, settings }: MqttChannel): Check | undefined {
-  const { kind } = dialAddressOf(settings);
-  if (kind !== "tls" && kind !== "wss") return undefined;
+  if (secureNodes(settings).length === 0) return undefined;
   const about = `TLS of ${name}`;
   if (settings.tls.verify) {
     return { name: about, result: "ok", message: "the broker's certificate is verified" };
@@ -149,13 +158,16 @@ export function trustCheck({ name, settings }: MqttChannel): Check | undefined {
   };
 }
 
+function isOnThisMachine({ address }: BrokerNode): boolean {
+  return address.kind === "unix" || isLoopback(address.host);
+}
+
 /**
  * Checks whether the broker can identify clients. Its rules are not visible to us, so this checks whether the
  * channel itself has credentials, which an open broker does not need.
  */
 export function identityCheck({ name, settings }: MqttChannel): Check | undefined {
-  const address = dialAddressOf(settings);
-  if (address.kind === "unix" || isLoopback(address.host)) return undefined;
+  if (nodesOf(settings).every((node) => isOnThisMachine(node))) return undefined;
   const about = `broker of ${name}`;
   if (settings.username !== undefined || settings.tls.cert_file !== undefined) {
     const message =

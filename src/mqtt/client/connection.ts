@@ -4,19 +4,20 @@ import { shouldLog } from "../../base/log.ts";
 import { ConnectionLost, type Outgoing, type Published } from "../protocol/message.ts";
 import { InboundQos2 } from "./acks.ts";
 import { Backlog } from "./flow-control.ts";
+import { NodeRotation, nodesOf, type BrokerNode, type NodeOutcome } from "./nodes.ts";
 import { Publisher } from "./publish.ts";
 import { unanswered, unreachable, type Refusal } from "./reasons.ts";
 import { ConnectError, connectSession, type ClientOptions, type Session } from "./session.ts";
-import { prepareTransport, type DialAddress } from "./transport.ts";
+import { prepareTransport } from "./transport.ts";
 
 export interface ConnectionOptions extends ClientOptions {
-  readonly address: DialAddress;
-  /** Milliseconds from a loss to the next attempt, and between attempts. */
+  /** Milliseconds from a loss to the next attempt, and between attempts; of several nodes, between rounds. */
   readonly reconnectMs: number;
   /** Waits between attempts; tests put a clock of their own here. */
   readonly pause?: typeof pause | undefined;
   /** Subscribes on a new session; a `Failure` from it ends the connection for good. */
   readonly onSession: (session: Session) => Promise<void>;
+  /** Called at a loss, and after an attempt, or one at each of several nodes, that failed. */
   readonly onLoss?: (failure: Failure) => void;
 }
 
@@ -28,7 +29,10 @@ export function randomClientId(start: string): string {
   return `${start}-${crypto.randomUUID().slice(0, 8)}`;
 }
 
-/** A connection to one broker. Connects, and reconnects after each loss under the same client id. */
+/**
+ * A connection to one broker, at one of its nodes. Connects, and reconnects after each loss under the same client
+ * id.
+ */
 export class Connection {
   readonly clientId: string;
   /** Resolves once: with the failure that no retry can mend, or with undefined after `close`. */
@@ -45,7 +49,7 @@ export class Connection {
     this.clientId = options.clientId;
     this.#options = options;
     this.#publisher = new Publisher(options.settings.qos === 2);
-    this.ended = this.#run();
+    this.ended = this.#run(nodesOf(options.settings));
   }
 
   /** The current session, with its subscriptions; undefined while there is none. */
@@ -83,22 +87,28 @@ export class Connection {
   }
 
   /** Runs session after session. Resolves with the failure that ended it for good, or undefined when stopped. */
-  async #run(): Promise<Failure | undefined> {
+  async #run(nodes: readonly BrokerNode[]): Promise<Failure | undefined> {
     const { onLoss, reconnectMs, pause: wait = pause } = this.#options;
     const { signal } = this.#stop;
-    const connector = createConnector(this.#options, this.#publisher, signal);
-    const connect = createProtocolChooser(this.#options, connector);
+    const connectTo = createConnector(this.#options, this.#publisher, signal);
+    const dialled = nodes.map((node) => ({
+      ...node,
+      connect: createProtocolChooser(this.#options, (protocol) => connectTo(node, protocol)),
+    }));
+    const rotation = new NodeRotation(dialled, reconnectMs);
     const logFailure = createFailureLog(this.#options);
     while (!signal.aborted) {
-      const { disposition, failure } = await this.#oneSession(connect);
+      const { broker, connect } = rotation.current();
+      const outcome = await this.#oneSession(connect);
       if (signal.aborted) break;
-      if (disposition !== "retry") return this.#end(failure);
+      const { refusal, waitMs } = rotation.next(outcome);
+      if (refusal && refusal.disposition !== "retry") return this.#end(refusal.failure);
       this.#session = undefined;
-      this.#problem = failure;
-      onLoss?.(failure);
-      logFailure(failure);
+      if (refusal) this.#problem = refusal.failure;
+      if (refusal) onLoss?.(refusal.failure);
+      logFailure(broker, outcome.refusal.failure, waitMs);
       // When it is stopped meanwhile, the loop's condition ends it.
-      await wait(reconnectMs, signal).catch(() => {});
+      await wait(waitMs, signal).catch(() => {});
     }
     this.#end(closed());
     return undefined;
@@ -113,7 +123,16 @@ export class Connection {
   }
 
   /** Connects, subscribes, and waits until the session ends. Resolves with what ended it; never throws. */
-  async #oneSession(connect: () => Promise<Session>): Promise<Refusal> {
+  async #oneSession(connect: () => Promise<Session>): Promise<NodeOutcome> {
+    let connectedAt: number | undefined;
+    const refusal = await this.#untilLost(connect, () => {
+      connectedAt = performance.now();
+    });
+    const connectedMs = connectedAt === undefined ? undefined : performance.now() - connectedAt;
+    return { refusal, connectedMs };
+  }
+
+  async #untilLost(connect: () => Promise<Session>, onConnected: () => void): Promise<Refusal> {
     const { onSession, log } = this.#options;
     let session: Session | undefined;
     try {
@@ -121,6 +140,7 @@ export class Connection {
       await abortable(onSession(session), this.#stop.signal);
       this.#session = session;
       this.#problem = undefined;
+      onConnected();
       this.#next.resolve(session);
       this.#next = nextSession();
       session.open();
@@ -155,38 +175,41 @@ const CALM_MS = 60_000;
 const MOST_FAILURES = 16;
 
 /** Logs the same failure ever less often: a broker that is down for a week does not fill the disk. */
-function createFailureLog({ settings, reconnectMs, log }: ConnectionOptions) {
+function createFailureLog({ reconnectMs, log }: ConnectionOptions) {
   const counts = new Map<string, number>();
   let last = Number.NEGATIVE_INFINITY;
-  return ({ message, why, remedy }: Failure): void => {
+  return (broker: string, { message, why, remedy }: Failure, waitMs: number): void => {
     const now = performance.now();
     if (now - last > CALM_MS + reconnectMs || counts.size > MOST_FAILURES) counts.clear();
     last = now;
-    const key = `${message}: ${why}`;
+    const key = `${broker} ${message}: ${why}`;
     const times = (counts.get(key) ?? 0) + 1;
     counts.set(key, times);
-    const again = { again_in_s: reconnectMs / 1000, ...(times > 1 && { times }) };
-    const fields = { broker: settings.broker, why, try: remedy, ...again };
+    const again = { again_in_s: Math.round(waitMs) / 1000, ...(times > 1 && { times }) };
+    const fields = { broker, why, try: remedy, ...again };
     log[shouldLog(times) ? "warn" : "debug"](message, fields);
   };
 }
 
-/** Returns the function that makes one network connection; the state that outlives it is shared by all of them. */
+/**
+ * Returns the function that makes one network connection. The state that outlives it is shared by all of them, at
+ * whatever node, because the nodes of a broker share its sessions.
+ */
 function createConnector(
   options: ConnectionOptions,
   publisher: Publisher,
   signal: AbortSignal,
-): (protocol: 4 | 5) => Promise<Session> {
+): (node: BrokerNode, protocol: 4 | 5) => Promise<Session> {
   const shared = { inboundQos2: new InboundQos2(), publisher, backlog: new Backlog() };
   let cleanStart = options.sessionExpiry?.cleanStart ?? true;
   let wasConnected = false;
-  return async (protocol) => {
-    const { settings, address, sessionExpiry } = options;
+  return async ({ broker, address }, protocol) => {
+    const { settings, sessionExpiry } = options;
     const transport = await prepareTransport(address, settings.tls, options.maximumPacketBytes);
     // MQTT 3.1.1 has no expiry: the broker would keep the session of a generated client id for ever.
     const isKept = sessionExpiry !== undefined && (protocol === 5 || !sessionExpiry.cleanStart);
     const expiry = isKept ? { ...sessionExpiry, cleanStart } : undefined;
-    const details = { ...options, ...shared, transport, protocol, sessionExpiry: expiry };
+    const details = { ...options, ...shared, broker, transport, protocol, sessionExpiry: expiry };
     const session = await connectSession(details, signal);
     if (isKept && wasConnected && !session.resumed) {
       options.log.warn("the broker did not keep our session: requests sent meanwhile may be lost");

@@ -17,6 +17,8 @@ import type { Transport } from "./transport.ts";
 
 /** One network connection to a broker, from CONNACK to its end. The library's client never leaves this file. */
 export interface Session {
+  /** The node, as the configuration names it. */
+  readonly broker: string;
   readonly protocol: 4 | 5;
   /** The broker had kept our session (Session Present, MQTT 5 section 3.2.2.1.1). */
   readonly resumed: boolean;
@@ -68,6 +70,7 @@ export interface ClientOptions {
 }
 
 export interface SessionOptions extends ClientOptions {
+  readonly broker: string;
   readonly transport: Transport;
   readonly protocol: 4 | 5;
   /** Shared by all sessions of a connection: what one did not acknowledge the next sends again. */
@@ -250,7 +253,7 @@ function sessionOf(
   options: SessionOptions,
   { lost, resumed }: { lost: Promise<Refusal>; resumed: boolean },
 ): Session {
-  const { protocol, publisher, will } = options;
+  const { broker, protocol, publisher, will } = options;
   const properties = client.serverProperties;
   const gone = new AbortController();
   const maximumQos = maximumQosOf(properties?.maximumQoS);
@@ -281,6 +284,7 @@ function sessionOf(
     gone.abort(new ConnectionLost("the connection was lost"));
   });
   return {
+    broker,
     protocol,
     resumed,
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,

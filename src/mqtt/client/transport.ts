@@ -4,7 +4,7 @@ import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { Failure, messageOf } from "../../base/failure.ts";
 import { type BrokerAddress, parseBroker } from "../../config/broker.ts";
-import type { TlsSettings, MqttSettings } from "../../config/contract.ts";
+import type { TlsSettings } from "../../config/contract.ts";
 import { ProtocolFault } from "../limiter/packet-limiter.ts";
 
 /** A stream to the broker, to be opened once. */
@@ -144,8 +144,8 @@ function faultOf(error: Error): Error {
     : error;
 }
 
-/** The address to dial for these settings; the built-in broker is dialled on the loopback. */
-export function dialAddressOf({ broker }: Pick<MqttSettings, "broker">): DialAddress {
+/** The address to dial for a broker's URL; the built-in broker is dialled on the loopback. */
+export function dialAddressOf(broker: string): DialAddress {
   const address = parseBroker(broker);
   if (address.kind === "invalid") {
     throw new Failure("config", "the broker's address is not understood", { why: address.reason });

@@ -3,7 +3,6 @@ import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { Connection, randomClientId, type ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
-import { dialAddressOf } from "../client/transport.ts";
 import type { RequesterOptions } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { agentAddressOf, type AgentAddress } from "../protocol/topics.ts";
@@ -14,7 +13,7 @@ interface QuietConnection {
   readonly failed: Promise<never>;
 }
 
-type QuietOptions = Omit<ConnectionOptions, "address" | "clientId"> & {
+type QuietOptions = Omit<ConnectionOptions, "clientId"> & {
   /** The client id begins with it; the rest is random. */
   readonly name: string;
 };
@@ -29,7 +28,8 @@ export function openQuietConnection({ name, ...options }: QuietOptions): QuietCo
   };
   const connection = new Connection({
     ...options,
-    address: dialAddressOf(options.settings),
+    // All nodes together are tried within that time.
+    connectTimeoutMs: options.connectTimeoutMs / options.settings.broker.length,
     clientId: randomClientId(name),
     log: quietLog(options.log),
     onLoss,

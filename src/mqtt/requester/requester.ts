@@ -34,6 +34,7 @@ const NO_STATUS_MS = 100;
 /** The same with the status `online`: most answers begin earlier, and a retained status can be out of date. */
 const ONLINE_MS = 1_000;
 const QUEUE_SIZE = 10_000;
+const REMEDY = "check that the broker runs there, or name another with --broker";
 
 /** Connects to the channel's broker under an id of its own; throws `unreachable`, `refused` or `config`. */
 export async function openRequester(options: RequesterOptions): Promise<Requester> {
@@ -49,19 +50,17 @@ export async function openRequester(options: RequesterOptions): Promise<Requeste
 }
 
 async function firstSession({ connection, failed }: RequesterLink, options: RequesterOptions) {
-  const { broker } = options.channel.settings;
   try {
     return await Promise.race([connection.ready(options.signal), failed]);
   } catch (error) {
     await connection.close().catch(() => {});
     options.signal.throwIfAborted();
-    const { code, message, why, remedy, cause } = asFailure(error);
+    const { code, message, why, remedy = REMEDY, cause } = asFailure(error);
     const isNamed = code === "refused" || code === "config";
-    throw new Failure(isNamed ? code : "unreachable", `no connection to ${broker}: ${message}`, {
-      why,
-      remedy: remedy ?? "check that the broker runs there, or name another with --broker",
-      cause,
-    });
+    const { broker } = options.channel.settings;
+    const named = broker.length === 1 ? `no connection to ${broker.join()}: ` : "";
+    const facts = { why, remedy, cause };
+    throw new Failure(isNamed ? code : "unreachable", named + message, facts);
   }
 }
 
