@@ -115,6 +115,9 @@ function missingParts(): string[] {
     ...(existsSync("/usr/sbin/mosquitto")
       ? []
       : ["everything with a real broker; mosquitto is not installed"]),
+    ...(existsSync("/usr/lib/postgresql")
+      ? []
+      : ["the store in PostgreSQL; postgresql is not installed"]),
     ...(node === undefined
       ? [`node; none of ${LEAST_NODE.join(".")} or newer is in PATH or PICOCLAW_NODE`]
       : []),

@@ -13,18 +13,29 @@ export interface Proxy extends AsyncDisposable {
   blackhole(on: boolean): void;
   /** Whether what the server sends vanishes, with all connections open: its acknowledgements, too. */
   mute(on: boolean): void;
+  /** Milliseconds for which what both sides send is held back. */
+  delay(ms: number): void;
 }
 
-export async function startProxy(target: number): Promise<Proxy> {
+/** Looks at what is sent before it is handed on; with true as the result the connection is cut instead. */
+export type Cuts = (data: Buffer, from: "client" | "server") => boolean;
+
+export async function startProxy(target: number, cuts: Cuts = () => false): Promise<Proxy> {
   const sockets = new Set<Socket>();
   let isRefusing = false;
   let isSilent = false;
   let isMute = false;
+  let delayMs = 0;
   const join = (from: Socket, to: Socket, isServer: boolean): void => {
     sockets.add(from);
     from.on("error", () => {});
-    from.on("data", (data) => {
-      if (!isSilent && !(isMute && isServer)) to.write(data);
+    from.on("data", (data: Buffer) => {
+      if (isSilent || (isMute && isServer)) return;
+      if (cuts(data, isServer ? "server" : "client")) {
+        from.destroy();
+        to.destroy();
+      } else if (delayMs === 0) to.write(data);
+      else setTimeout(() => to.write(data), delayMs);
     });
     from.once("close", () => {
       sockets.delete(from);
@@ -60,6 +71,9 @@ export async function startProxy(target: number): Promise<Proxy> {
     },
     mute(on) {
       isMute = on;
+    },
+    delay(ms) {
+      delayMs = ms;
     },
     async [Symbol.asyncDispose]() {
       reset();
