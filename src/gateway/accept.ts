@@ -60,7 +60,7 @@ export class Acceptor<M> {
     const { admission, accounting, offline } = this.#options;
     offline.seen(laneOf(request));
     let triage = admission.triage(request);
-    const ready = triage.to === "decide" ? accounting.prepare(request) : undefined;
+    const ready = triage.to === "decide" ? accounting.prepare(request, triage.policy) : undefined;
     if (ready !== undefined) {
       // The client's usage is read first; the same request may have come again meanwhile.
       await ready;

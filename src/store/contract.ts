@@ -10,7 +10,7 @@ import type { RequestExtras } from "../base/contract.ts";
  *
  * Every call returns a promise because a store may be on another machine. Calls take effect in the order
  * in which they were made. When a call resolves, what it wrote survives the end of the process and a loss
- * of power; `delivered`, `append` and `writeCounters` alone survive a loss of power only with the next other
+ * of power; `delivered`, `append` and `count` alone survive a loss of power only with the next other
  * write. A call rejects with a `Failure` of code `busy` when nothing could be written (disk full, read-only, store
  * unreachable): then nothing of it was written, and it may be made again. A store across a network also rejects
  * with `unsure`: what was asked for is written or not. It may be asked for again with the same arguments (the
@@ -118,25 +118,62 @@ export interface CounterStore {
   /** One of them; undefined if there is none of that name. */
   counter(name: string): Promise<Counter | undefined>;
   /**
-   * Writes the result of `take`. `take` runs when the transaction starts, so that changes made before that
-   * are written once; it must not throw. Calls made in one go share a transaction, or the earlier ones are
-   * written before the later ones. If this rejects, nothing that was taken is written.
+   * Writes the result of `take`; returns the counters of `put`, in its order, with what all writers added.
+   * `take` runs when the transaction starts, so that changes made before that are written once; it must not
+   * throw. Calls made in one go share a transaction, or the earlier ones are written before the later ones. If
+   * this rejects with `busy`, nothing that was taken is written.
    */
-  writeCounters(take: () => CounterChanges): Promise<void>;
+  count(take: () => CounterChanges): Promise<readonly Counter[]>;
+  /**
+   * The clock by which the days of the counters begin; only a store that several machines share has it. Then
+   * others write the counters, too, and `drop` is not for them.
+   */
+  readonly clock?: () => Promise<StoreClock>;
+}
+
+export interface StoreClock {
+  /** Milliseconds since the epoch. */
+  readonly epoch: number;
+  /** Of its time zone, to be added to `epoch`. */
+  readonly utcOffsetMs: number;
 }
 
 export interface Counter {
   readonly name: string;
-  /** Plain data that only its owner reads. */
+  /** Plain data. The store adds up what is under `days`, a list of `DayCount`; all else only the writers read. */
   readonly state: unknown;
   /** Milliseconds since the epoch after which it counts for nothing; absent is never. */
   readonly until?: number;
 }
 
 export interface CounterChanges {
-  readonly put: readonly Counter[];
+  readonly put: readonly CounterChange[];
   /** Names to delete. */
   readonly drop: readonly string[];
+}
+
+/** A change of one counter by one of its writers. */
+export interface CounterChange {
+  readonly name: string;
+  /** Its fields replace those of the stored state, and leave the others; what is no object replaces it. */
+  readonly state: unknown;
+  /** Added to the days of the state: other writers add to them, too. */
+  readonly add?: readonly DayCount[];
+  /** Replaces an earlier time, and never. Absent is never. */
+  readonly until?: number;
+}
+
+/** What is counted on one day; in a `CounterChange` the numbers may be negative. */
+export interface DayCount {
+  /** A calendar day as a growing number: 20261125. */
+  readonly day: number;
+  /** Accepted requests. */
+  readonly requests: number;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly cost: number;
+  /** Rejected requests by error code. */
+  readonly refused: Readonly<Record<string, number>>;
 }
 
 /**

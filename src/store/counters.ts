@@ -1,7 +1,9 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { Counter, CounterChanges, StoreOptions } from "./contract.ts";
+import { isObject } from "../base/unknown.ts";
+import type { Counter, CounterChange, CounterChanges, DayCount, StoreOptions } from "./contract.ts";
 import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
+import { addDay, daysIn } from "./day-counts.ts";
 import { fromJson, keyOf } from "./json.ts";
 
 /** A counter that counts for nothing stays so long: for reports on a day, and for clocks that are set back. */
@@ -10,6 +12,15 @@ const GRACE_MS = 24 * 60 * 60_000;
 const AT_ONCE = 2000;
 /** The part of the bound that is free after it was reached. */
 const FREE = 1 / 16;
+
+/** Counters in memory that need not be read before they are changed. */
+const KNOWN = 1024;
+
+/** The state of a counter. */
+interface Known {
+  fields: unknown;
+  days: DayCount[];
+}
 
 /** All counters of a database, one in memory at a time. */
 export function* eachCounter(db: DatabaseSync): Iterable<Counter> {
@@ -20,13 +31,15 @@ export function* eachCounter(db: DatabaseSync): Iterable<Counter> {
 /** The counters of a database; every call is work inside a transaction. */
 export class Counters {
   readonly #sql: Statements<keyof typeof SQL>;
-  readonly #options: Pick<StoreOptions, "now" | "bounds">;
+  readonly #options: Pick<StoreOptions, "now" | "bounds" | "sole">;
+  /** Some of them, as they are now; none if other processes may write. */
+  readonly #known = new Map<string, Known>();
   /** At least the number of counters with an end; 0 until all were looked at once. */
   #most = 0;
   /** Of this round: the name up to which it came, counters with an end, and those written meanwhile. */
   #round = { name: "", counted: 0, written: 0 };
 
-  constructor(db: DatabaseSync, options: Pick<StoreOptions, "now" | "bounds">) {
+  constructor(db: DatabaseSync, options: Pick<StoreOptions, "now" | "bounds" | "sole">) {
     this.#sql = lazyStatements(db, SQL);
     this.#options = options;
   }
@@ -42,13 +55,40 @@ export class Counters {
     return row && fromJson<Counter>(row["meter"]);
   }
 
-  change({ put, drop }: CounterChanges): void {
-    for (const name of drop) this.#sql("drop").run(keyOf(name));
-    for (const counter of put) {
-      this.#sql("put").run(keyOf(counter.name), JSON.stringify(counter), counter.until ?? null);
+  count({ put, drop }: CounterChanges): readonly Counter[] {
+    for (const name of drop) {
+      this.#sql("drop").run(keyOf(name));
+      this.#known.delete(name);
     }
     this.#most += put.length;
     this.#round.written += put.length;
+    return put.map((change) => this.#change(change));
+  }
+
+  /** A transaction wrote nothing. */
+  rolledBack(): void {
+    this.#known.clear();
+  }
+
+  #change(change: CounterChange): Counter {
+    const { name, until } = change;
+    const known = this.#known.get(name) ?? this.#read(name);
+    apply(known, change);
+    const { fields, days } = known;
+    const state = isObject(fields) && days.length > 0 ? { ...fields, days } : fields;
+    const counter = until === undefined ? { name, state } : { name, state, until };
+    this.#sql("put").run(keyOf(name), JSON.stringify(counter), until ?? null);
+    return counter;
+  }
+
+  #read(name: string): Known {
+    const state = this.one(name)?.state;
+    const known = { fields: state, days: daysIn(state) };
+    if (this.#options.sole !== true) return known;
+    const [oldest] = this.#known.keys();
+    if (oldest !== undefined && this.#known.size >= KNOWN) this.#known.delete(oldest);
+    this.#known.set(name, known);
+    return known;
   }
 
   purge(): void {
@@ -59,6 +99,7 @@ export class Counters {
     if (this.#most <= bounds.counters) return;
     const left = Math.floor(bounds.counters * (1 - FREE));
     this.#sql("dropSoonest").run(this.#most - left);
+    this.#known.clear();
     this.#most = left;
   }
 
@@ -68,14 +109,24 @@ export class Counters {
     const before = this.#options.now() - GRACE_MS;
     for (const { name, until } of rows) {
       if (typeof until !== "number") continue;
-      if (until <= before) this.#sql("drop").run(String(name));
-      else this.#round.counted += 1;
+      if (until > before) this.#round.counted += 1;
+      else {
+        this.#sql("drop").run(String(name));
+        this.#known.clear();
+      }
     }
     this.#round.name = String(rows.at(-1)?.["name"] ?? "");
     if (rows.length === AT_ONCE) return;
     this.#most = this.#round.counted + this.#round.written;
     this.#round = { name: "", counted: 0, written: 0 };
   }
+}
+
+function apply(known: Known, { state, add }: CounterChange): void {
+  const { fields } = known;
+  known.fields = isObject(state) && isObject(fields) ? { ...fields, ...state } : state;
+  if (isObject(state) && "days" in state) known.days = daysIn(state);
+  if (add !== undefined) for (const day of add) addDay(known.days, day);
 }
 
 const SQL = {

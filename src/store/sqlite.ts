@@ -67,6 +67,7 @@ function storeIn<M>(
     onRollback() {
       requests.numbers.rolledBack();
       conversations.numbers.rolledBack();
+      counters.rolledBack();
     },
   });
   const { run, read } = commits;
@@ -94,7 +95,7 @@ function storeIn<M>(
       run(() => conversations.append(name, messages, forgets), "process"),
     counters: (most) => read(() => counters.all(most)),
     counter: (name) => read(() => counters.one(name)),
-    writeCounters: (take) => run(() => counters.change(take()), "process"),
+    count: (take) => run(() => counters.count(take()), "process"),
     claimAbandoned: () => run(() => requests.claimAbandoned()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),

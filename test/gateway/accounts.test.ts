@@ -9,7 +9,8 @@ import type { ChannelPolicy } from "../../src/gateway/channel-policy.ts";
 import { createCalendar, secondsLeftOf, todayAt } from "../../src/gateway/usage/account.ts";
 import { Accounting } from "../../src/gateway/usage/accounts.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import type { CounterStore, Store } from "../../src/store/contract.ts";
+import type { Counter, CounterChanges, CounterStore, Store } from "../../src/store/contract.ts";
+import { daysIn } from "../../src/store/day-counts.ts";
 import { createMemoryStore, openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -51,9 +52,9 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
   let writes = 0;
   const counting: CounterStore = {
     ...store,
-    writeCounters(take) {
+    count(take) {
       writes += 1;
-      return store.writeCounters(take);
+      return store.count(take);
     },
   };
   const open = () =>
@@ -70,12 +71,14 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
     clock,
     store,
     writes: () => writes,
-    prepare: (client: string) => books.prepare(of(client)),
+    prepare: (client: string) => books.prepare(of(client), policy),
     async prepareAll(clients: readonly string[]): Promise<void> {
       // The store writes between messages.
       await new Promise(setImmediate);
-      await Promise.all(clients.map(async (client) => await books.prepare(of(client))));
+      await Promise.all(clients.map(async (client) => await books.prepare(of(client), policy)));
     },
+    prepareTurn: (client: string) => books.prepareTurn(of(client), policy),
+    distrust: () => books.distrust(),
     charge: (client: string) => books.consumeRateLimit(of(client), policy),
     /** Seconds to wait; 0 when the request is allowed. */
     take: (client: string): number => books.consumeRateLimit(of(client), policy)?.retryAfter ?? 0,
@@ -459,7 +462,7 @@ const crowd = async (books: ReturnType<typeof createBooks>): Promise<void> => {
   await settled();
 };
 
-const refuse = (): Promise<void> => Promise.reject(new Error("disk full"));
+const refuse = (): Promise<never> => Promise.reject(new Error("disk full"));
 
 describe("an account that is not in memory", () => {
   const limits = { requests_per_minute: 1, burst: 1, tokens_per_day: 1000 };
@@ -490,10 +493,10 @@ describe("an account that is not in memory", () => {
     let isFull = true;
     const store: Store<string> = {
       ...plain,
-      async writeCounters(take) {
+      async count(take) {
         const changes = take();
         await settled();
-        return await (isFull ? refuse() : plain.writeCounters(() => changes));
+        return await (isFull ? refuse() : plain.count(() => changes));
       },
     };
     const books = createBooks({ limits, rows: 10, store, report: () => {} }, clock);
@@ -577,7 +580,7 @@ describe("an account that is not in memory", () => {
   it("and cannot be written either is not forgotten when it is used up: a new client learns when there is room", async () => {
     const clock = createManualClock();
     const plain = createMemoryStore<string>(storeFacts(clock, "one"));
-    const store: Store<string> = { ...plain, writeCounters: refuse };
+    const store: Store<string> = { ...plain, count: refuse };
     const rate = { requests_per_minute: 1, burst: 1 };
     const books = createBooks({ limits: rate, rows: 10, store, report: () => {} }, clock);
     let client = 0;
@@ -659,6 +662,151 @@ describe("an account that is not in memory", () => {
   });
 });
 
+/** Two gateways, and the store's clock, which starts with theirs. */
+function createTwo(facts: Facts) {
+  const clock = createManualClock();
+  const time = { aheadMs: 0, utcOffsetMs: 0 };
+  const plain = createMemoryStore<string>(storeFacts(clock, "one"));
+  const store: Store<string> = {
+    ...plain,
+    clock: async () => ({ epoch: clock.epoch() + time.aheadMs, utcOffsetMs: time.utcOffsetMs }),
+    ...facts.store,
+  };
+  const [one, two] = [0, 1].map(() => createBooks({ ...facts, store }, clock));
+  assert.ok(one && two);
+  return { clock, time, plain, one, two };
+}
+
+async function outcome(books: ReturnType<typeof createBooks>, tokens: number): Promise<string> {
+  await books.prepareTurn("a");
+  const result = spend(books, "a", tokens);
+  await settled();
+  return result;
+}
+
+/** Uses so many tokens, or makes a request. */
+async function use(books: ReturnType<typeof createBooks> | undefined, tokens: number) {
+  assert.ok(books);
+  await books.prepare("a");
+  if (tokens > 0) return spend(books, "a", tokens);
+  return books.take("a") === 0 ? "ok" : "rate_limited";
+}
+
+type WriteFailure = "busy" | "unsure" | "unsure but written";
+
+/** A store whose next write fails in one of the ways in which it may. */
+function failing(store: Store<string>, plain: Store<string>) {
+  let next: WriteFailure | undefined;
+  const done = new WeakMap<() => CounterChanges, readonly Counter[]>();
+  const count: CounterStore["count"] = async (take) => {
+    const before = done.get(take);
+    if (before !== undefined) return before;
+    const failure = next;
+    next = undefined;
+    if (failure === "busy" || failure === "unsure") {
+      take();
+      throw new Failure(failure, "no");
+    }
+    const totals = await plain.count(take);
+    done.set(take, totals);
+    if (failure !== undefined) throw new Failure("unsure", "written");
+    return totals;
+  };
+  const failNext = (how: WriteFailure | undefined): void => void (next = how);
+  return { store: { ...store, count }, failNext };
+}
+
+describe("two gateways that share a store", () => {
+  it("lose no count of each other, and have one budget", async () => {
+    for (const whole of ["limits", "total", "gateway"] as const) {
+      const { clock, one, two } = createTwo({ [whole]: { tokens_per_day: 100 } });
+      await Promise.all([one.restart(), two.restart()]);
+      assert.equal(await outcome(one, 40), "ok");
+      assert.equal(await outcome(two, 40), "ok");
+      assert.equal(await outcome(one, 40), "ok");
+      // The sum came back with what it wrote before; a read tells it to the other one.
+      assert.equal(await outcome(one, 1), "budget", whole);
+      await clock.advance(2000);
+      assert.equal(await outcome(two, 1), "budget", whole);
+      const usage = await one.usage();
+      assert.equal(usage.gateway.tokens, 120);
+      assert.equal(usage.clients[0]?.tokens, 120);
+    }
+  });
+
+  it("never count anything twice or lose it, whoever counts when, and whatever fails", async () => {
+    const step = fc.oneof(
+      fc.record({ by: fc.nat(1), tokens: fc.integer({ min: 0, max: 9 }) }),
+      fc.constantFrom("settle" as const, "read" as const, "keep" as const),
+      fc.constantFrom("busy" as const, "unsure" as const, "unsure but written" as const),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        const { plain, one: first, clock } = createTwo({});
+        const { store, failNext } = failing(first.store, plain);
+        const books = [0, 1].map(() =>
+          createBooks({ limits: { tokens_per_day: 1e9 }, store, report: () => {} }, clock),
+        );
+        let [tokens, requests] = [0, 0];
+        for (const one of steps) {
+          if (one === "settle") await settled();
+          else if (one === "keep") books.forEach((each) => each.keepAll());
+          else if (one === "read") {
+            await clock.advance(2000);
+            for (const each of books) await each.prepareTurn("a");
+          } else if (typeof one === "string") failNext(one);
+          else {
+            assert.equal(await use(books[one.by], one.tokens), "ok");
+            tokens += one.tokens;
+            requests += Number(one.tokens === 0);
+          }
+        }
+        failNext(undefined);
+        for (let times = 0; times < 3; times += 1) {
+          for (const each of books) each.keepAll();
+          await settled();
+        }
+        const { clients, gateway } = await first.usage();
+        const [client = { tokens: 0, requests: 0 }] = clients;
+        const counted = [client.tokens, client.requests, gateway.tokens];
+        assert.deepEqual(counted, [tokens, requests, tokens]);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it("have the days of the store's clock and its time zone", async () => {
+    const { clock, time, one, two } = createTwo({ limits: { tokens_per_day: 100 } });
+    const noon = Date.UTC(2026, 10, 25, 12);
+    clock.jump(noon - clock.epoch());
+    time.aheadMs = 11 * 3_600_000;
+    await Promise.all([one.restart(), two.restart()]);
+    assert.equal(await outcome(one, 100), "ok");
+    assert.equal(one.overdrawn("a")?.retryAfter, 3600);
+    time.utcOffsetMs = 3_600_000;
+    two.keepAll();
+    await settled();
+    assert.equal(await outcome(two, 100), "ok");
+    const days = daysIn((await one.store.counter("gateway"))?.state);
+    assert.deepEqual(
+      days.map(({ day }) => day),
+      [20261125, 20261126],
+    );
+  });
+
+  it("that hears next goes on with the rates of the one that heard before", async () => {
+    const { one, two } = createTwo({ limits: { requests_per_minute: 1, burst: 3 } });
+    await Promise.all([one.restart(), two.restart()]);
+    await two.prepare("a");
+    await one.prepare("a");
+    for (let asked = 0; asked < 3; asked += 1) assert.equal(one.take("a"), 0);
+    await settled();
+    two.distrust();
+    await two.prepare("a");
+    assert.equal(two.take("a"), 60);
+  });
+});
+
 describe("what the store has of it", () => {
   it("is taken as it is, whatever it is: nothing in it ends the program or gives a budget below nothing", async () => {
     const key = fc.constantFrom("holder", "bucket", "days", "left", "at", "day", "channel", "x");
@@ -671,7 +819,7 @@ describe("what the store has of it", () => {
         async (states) => {
           const books = createBooks({ limits: { requests_per_minute: 60, burst: 2 } });
           const put = states.map(([name, state]) => ({ name, state }));
-          await books.store.writeCounters(() => ({ put, drop: [] }));
+          await books.store.count(() => ({ put, drop: [] }));
           await books.restart();
           books.take("a");
           books.refused("a");

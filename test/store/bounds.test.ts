@@ -114,7 +114,7 @@ describe("the conversations of a database", () => {
       const failed = { put: [{ name: "x", state: { toJSON: () => assert.fail("no") } }], drop: [] };
       const results = await Promise.allSettled([
         store.append("a", ["z".repeat(900)]),
-        store.writeCounters(() => failed),
+        store.count(() => failed),
       ]);
       assert.deepEqual(
         results.map(({ status }) => status),
@@ -163,7 +163,7 @@ describe("the requests of a database", () => {
       const failed = { put: [{ name: "x", state: { toJSON: () => assert.fail("no") } }], drop: [] };
       await Promise.allSettled([
         store.accept(newRequest("?"), admission),
-        store.writeCounters(() => failed),
+        store.count(() => failed),
       ]);
     }
     await store.accept(newRequest("?"), admission);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import type {
   Acceptance,
   Admission,
@@ -7,10 +8,12 @@ import type {
   StoredRequest,
   Counter,
   CounterChanges,
+  DayCount,
   Store,
   StoreOptions,
   NewRequest,
 } from "../../src/store/contract.ts";
+import { dayCount, daysIn } from "../../src/store/day-counts.ts";
 
 /** A store under test: opened again it is what the next process finds; its time stands still until told. */
 export interface StoreUnderTest extends AsyncDisposable {
@@ -540,6 +543,10 @@ function put(...meters: readonly Counter[]): CounterChanges {
   return { put: meters, drop: [] };
 }
 
+function adding(counts: Partial<DayCount>): CounterChanges {
+  return { put: [{ name: "a", state: { holder: {} }, add: [dayCount(1, counts)] }], drop: [] };
+}
+
 /** What every store promises of what is counted. */
 function meterContract(name: string, create: () => Promise<StoreUnderTest>): void {
   describe(`${name}: meters`, () => {
@@ -548,15 +555,15 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       const store = await home.open();
       assert.deepEqual(await store.counters(), []);
       const odd = { name: "\ud83d and\u0000nul", state: { list: [1, [2.5]], text: "\ud83d" } };
-      await store.writeCounters(() => put({ name: "a", state: 1 }, { name: "b", state: 2 }, odd));
-      await store.writeCounters(() => ({
+      await store.count(() => put({ name: "a", state: 1 }, { name: "b", state: 2 }, odd));
+      await store.count(() => ({
         put: [{ name: "a", state: { n: 3 } }],
         drop: ["b", "c"],
       }));
       const kept = [{ name: "a", state: { n: 3 } }, odd];
       assert.deepEqual(await inOrder(store), kept);
       assert.deepEqual(await inOrder(await home.open()), kept);
-      await store.writeCounters(() => ({ put: [], drop: [odd.name] }));
+      await store.count(() => ({ put: [], drop: [odd.name] }));
       assert.deepEqual(await store.counters(), [kept[0]]);
     });
 
@@ -564,7 +571,7 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       await using home = await create();
       const store = await home.open();
       let [count, takes] = [0, 0];
-      const kept = store.writeCounters(() => {
+      const kept = store.count(() => {
         takes += 1;
         return put({ name: "count", state: count });
       });
@@ -579,7 +586,7 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       const store = await home.open();
       const written: string[] = [];
       const keeping = store
-        .writeCounters(() => put({ name: "charge", state: 1 }))
+        .count(() => put({ name: "charge", state: 1 }))
         .then(() => written.push("charge"));
       const accepting = store.accept(newRequest("?")).then(() => written.push("request"));
       await Promise.all([keeping, accepting]);
@@ -591,16 +598,62 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       const store = await home.open();
       const odd = { name: "\ud83d and\u0000nul", state: 5, until: 7 };
       assert.equal(await store.counter("a"), undefined);
-      const keeping = store.writeCounters(() => put({ name: "a", state: 1 }, odd));
+      const keeping = store.count(() => put({ name: "a", state: 1 }, odd));
       assert.deepEqual(await store.counter("a"), { name: "a", state: 1 });
       await keeping;
-      void store.writeCounters(() => ({ put: [{ name: "a", state: 2 }], drop: [odd.name] }));
+      void store.count(() => ({ put: [{ name: "a", state: 2 }], drop: [odd.name] }));
       assert.deepEqual(await store.counter("a"), { name: "a", state: 2 });
       assert.equal(await store.counter(odd.name), undefined);
-      await store.writeCounters(() => put({ name: "b", state: 1 }, { name: "c", state: 1 }));
+      await store.count(() => put({ name: "b", state: 1 }, { name: "c", state: 1 }));
       assert.deepEqual(
         [(await store.counters(2)).length, (await store.counters(9)).length],
         [2, 3],
+      );
+    });
+
+    it("add up by day what two writers count, and tell each of them the sum", async () => {
+      await using home = await create();
+      const [one, two] = [await home.open(), await home.open()];
+      await one.count(() => adding({ requests: 1, inputTokens: 10, refused: { busy: 1 } }));
+      const both = await Promise.all([
+        one.count(() => adding({ requests: 1, outputTokens: 5 })),
+        two.count(() => adding({ requests: 2, inputTokens: -4, cost: 0.5, refused: { busy: 2 } })),
+      ]);
+      const sum = dayCount(1, {
+        requests: 4,
+        inputTokens: 6,
+        outputTokens: 5,
+        cost: 0.5,
+        refused: { busy: 3 },
+      });
+      const total = { name: "a", state: { holder: {}, days: [sum] } };
+      assert.deepEqual(await one.counter("a"), total);
+      assert.ok(both.some(([counter]) => isDeepStrictEqual(counter, total)));
+      const [counter] = await two.count(() => ({
+        put: [{ name: "a", state: { bucket: 7 }, add: [dayCount(1, { inputTokens: -9 })] }],
+        drop: [],
+      }));
+      const days = [{ ...sum, inputTokens: 0 }];
+      assert.deepEqual(counter, { name: "a", state: { holder: {}, bucket: 7, days } });
+      assert.deepEqual(await one.counter("a"), counter);
+    });
+
+    it("remember the four days that were counted last", async () => {
+      await using home = await create();
+      const store = await home.open();
+      for (const day of [1, 2, 3, 4, 2, 5, 6]) {
+        const add = [dayCount(day, { requests: 1 })];
+        await store.count(() => ({ put: [{ name: "a", state: {}, add }], drop: [] }));
+      }
+      const counted = daysIn((await store.counter("a"))?.state);
+      assert.deepEqual(
+        counted.map(({ day, requests }) => [day, requests]),
+        [
+          [4, 1],
+          [2, 2],
+          [5, 1],
+          [6, 1],
+        ],
       );
     });
 
@@ -608,14 +661,14 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       await using home = await create();
       const store = await home.open();
       const until = START + HOUR_MS;
-      await store.writeCounters(() =>
+      await store.count(() =>
         put(
           { name: "a", state: 1 },
           { name: "b", state: 1, until },
           { name: "c", state: 1, until },
         ),
       );
-      await store.writeCounters(() => put({ name: "c", state: 2, until: until + 1 }));
+      await store.count(() => put({ name: "c", state: 2, until: until + 1 }));
       home.pass(25 * HOUR_MS - 1);
       await store.purge();
       assert.equal((await store.counters()).length, 3);
@@ -635,10 +688,10 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       const store = await home.open({ bounds: { ...BOUNDS, counters: 32 } });
       const until = (index: number): number => START + ((index * 7) % 40) * HOUR_MS;
       const names = Array.from({ length: 40 }, (_, index) => `${index}`);
-      await store.writeCounters(() =>
+      await store.count(() =>
         put(...names.map((each, index) => ({ name: each, state: 1, until: until(index) }))),
       );
-      await store.writeCounters(() => put({ name: "total", state: 1 }));
+      await store.count(() => put({ name: "total", state: 1 }));
       await store.purge();
       const left = (await store.counters()).map((meter) => meter.until ?? Number.POSITIVE_INFINITY);
       assert.ok(left.length >= 29 && left.length <= 33, `${left.length}`);

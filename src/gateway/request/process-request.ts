@@ -25,7 +25,7 @@ export interface ProcessOptions<M> {
   readonly clock: Clock;
   readonly durableRequests: DurableRequests<M>;
   readonly dedupe: Dedupe<AnswerStream | Storing>;
-  readonly accounting: Pick<Accounting, "prepare" | "save">;
+  readonly accounting: Pick<Accounting, "prepareTurn" | "save">;
   /** Compaction makes way for each turn; each delivered turn may make a conversation too long. */
   readonly compaction: Pick<Compaction<M>, "turnStarted" | "turnAdded">;
   readonly offline: Pick<OfflineClients, "flush" | "settle">;
@@ -108,7 +108,7 @@ async function outcomeOf<M>(
   try {
     if (cancellation.failure !== undefined) throw cancellation.failure;
     // Reads the client's usage when it is not in memory.
-    const ready = accounting.prepare(request);
+    const ready = accounting.prepareTurn(request, pending.policy);
     if (ready !== undefined) await ready;
     if (next === "begin" && !(await beginAttempt(pending, durableRequests))) return "taken over";
     if (next === "run" && pending.claim !== undefined) failpoint("begun");

@@ -37,7 +37,7 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   /** Requests that may wait in all; 0 sets no limit besides the program's own. */
   readonly queued: number;
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
-  readonly accounting: Pick<Accounting, "allowanceOf" | "prepare" | "save">;
+  readonly accounting: Pick<Accounting, "allowanceOf" | "prepareTurn" | "save">;
   readonly inFlight: InFlight;
   readonly write: (entry: RequestRecord) => void;
   readonly direct: Pick<DirectReplies, "send">;

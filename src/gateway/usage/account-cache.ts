@@ -1,16 +1,25 @@
-import type { Limits, Spent } from "../../base/contract.ts";
-import type { Counter, CounterChanges, CounterStore } from "../../store/contract.ts";
+import type { Limits } from "../../base/contract.ts";
+import type {
+  Counter,
+  CounterChange,
+  CounterChanges,
+  CounterStore,
+  DayCount,
+} from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import {
   accountIn,
-  addSpent,
-  counterOf,
-  countOf,
+  adopt,
+  countIn,
   countsUntil,
   createCalendar,
+  newAccount,
+  putBack,
   secondsUntilFree,
+  takeChange,
+  todayInZone,
 } from "./account.ts";
-import type { Account, DayName, Holder, Moment } from "./account.ts";
+import type { Account, Holder, Moment } from "./account.ts";
 
 export interface AccountCacheOptions {
   /**
@@ -18,7 +27,7 @@ export interface AccountCacheOptions {
    * times as many that could not be written yet.
    */
   readonly rows: number;
-  readonly store: Pick<CounterStore, "counter">;
+  readonly store: Pick<CounterStore, "clock" | "counter">;
   readonly clock: Pick<Clock, "epoch" | "now">;
   /** Whether the account is never evicted: those of served channels and of the gateway. */
   readonly isPermanent: (holder: Holder) => boolean;
@@ -29,11 +38,10 @@ export interface AccountCacheOptions {
   readonly onError: (thrown: unknown) => void;
 }
 
-/** Tokens and cost to add to a day. */
-export interface Spending {
-  readonly day: DayName;
-  readonly more: Spent;
-  /** Whether they count for a limit. */
+/** What to add to a day. */
+export interface Counted {
+  readonly counts: DayCount;
+  /** Whether it counts for a limit. */
   readonly limited: boolean;
 }
 
@@ -42,8 +50,8 @@ interface Row {
   readonly account: Account;
   /** On the monotonic clock: a prepared request needs the account until then. */
   heldUntil: number;
-  /** Writes in flight. */
-  writes: number;
+  /** Changes in flight. */
+  writes: readonly CounterChange[];
   /** The store has the account, too. */
   isStored: boolean;
 }
@@ -51,13 +59,16 @@ interface Row {
 interface Reading {
   readonly holder: Holder;
   /** Added once the account is read. */
-  readonly spendings: Spending[];
+  readonly counted: Counted[];
   /** Undefined after the read failed. */
   done: Promise<void> | undefined;
 }
 
+const NOTHING: readonly CounterChange[] = [];
 /** The time of a request from `prepare` to its admission. */
 const HELD_MS = 5000;
+/** An account is relied on so long, if others write it, too. */
+const FRESH_MS = 2000;
 /** The factor by which the rows may be exceeded while requests are held or the store cannot be written. */
 const MOST = 4;
 /** The share of the rows that is evicted at once. */
@@ -68,11 +79,11 @@ const FEWEST_LOOKS = 64;
 const FEW = 8;
 
 function rowOf(account: Account, isStored: boolean): Row {
-  return { account, heldUntil: 0, writes: 0, isStored };
+  return { account, heldUntil: 0, writes: NOTHING, isStored };
 }
 
 function newRow(holder: Holder): Row {
-  return rowOf({ holder, bucket: undefined, days: [] }, false);
+  return rowOf(newAccount(holder), false);
 }
 
 /**
@@ -81,7 +92,13 @@ function newRow(holder: Holder): Row {
  */
 export class AccountCache {
   readonly #options: AccountCacheOptions;
-  readonly #todayAt = createCalendar();
+  readonly #calendarDay = createCalendar();
+  /** Others write the store, too. */
+  readonly #isShared: boolean;
+  /** On the monotonic clock: when accounts of a shared store had all that its writers counted. */
+  readonly #knownAt = new Map<string, number>();
+  /** How the clock of a shared store differs from this machine's. */
+  #storeClock = { aheadMs: 0, utcOffsetMs: 0 };
   /** The least recently used one is the first. */
   readonly #cached = new Map<string, Row>();
   /** Accounts with changes that are not written, cached or not. */
@@ -99,12 +116,17 @@ export class AccountCache {
 
   constructor(options: AccountCacheOptions) {
     this.#options = options;
+    this.#isShared = options.store.clock !== undefined;
+    this.#hasMore = this.#isShared;
   }
 
   moment(): Moment {
     const { clock } = this.#options;
-    const epoch = clock.epoch();
-    const todayAt = this.#todayAt;
+    const { aheadMs, utcOffsetMs } = this.#storeClock;
+    const epoch = clock.epoch() + aheadMs;
+    const todayAt = this.#isShared
+      ? (now: number) => todayInZone(now, utcOffsetMs)
+      : this.#calendarDay;
     return {
       now: clock.now(),
       epoch,
@@ -113,6 +135,26 @@ export class AccountCache {
         return todayAt(epoch);
       },
     };
+  }
+
+  /** Reads the clock of a shared store: the days are those of the store. Never rejects. */
+  async readClock(): Promise<void> {
+    const { store, clock, onError } = this.#options;
+    try {
+      const read = await store.clock?.();
+      if (read === undefined) return;
+      this.#storeClock = {
+        aheadMs: read.epoch - clock.epoch(),
+        utcOffsetMs: read.utcOffsetMs,
+      };
+    } catch (thrown) {
+      onError(thrown);
+    }
+  }
+
+  /** Others wrote what is in memory: it is read again before it is used. */
+  distrust(): void {
+    this.#knownAt.clear();
   }
 
   /** The account, which is in memory, has changed; `limited`: the change counts for a limit. */
@@ -131,18 +173,25 @@ export class AccountCache {
 
   /** Whether the result of `find` is complete; if not, the store may have the account. */
   isLoaded(name: string): boolean {
+    if (this.#isShared) return this.#row(name) !== undefined && this.#knownAt.has(name);
     return !this.#hasMore || this.#row(name) !== undefined;
   }
 
   /**
-   * Reads the account and holds it in memory for 5 s. Returns undefined, the usual case, when the store need
-   * not be read. Never rejects: an account that cannot be read stays unknown.
+   * Reads the account and holds it in memory for 5 s; with `fresh`, also one that others may have changed in
+   * the last seconds. Returns undefined, the usual case, when the store need not be read. Never rejects: an
+   * account that cannot be read stays unknown.
    */
-  prepare(name: string, holder: Holder): Promise<void> | undefined {
-    if (!this.isLoaded(name)) return this.#read(name, holder);
+  prepare(name: string, holder: Holder, fresh: boolean): Promise<void> | undefined {
+    if (!this.isLoaded(name) || (fresh && this.#isOutdated(name))) return this.#read(name, holder);
     // A new account, too: after an eviction, an account that is not here counts as unknown.
     this.#insert(name, this.#row(name) ?? newRow(holder), HELD_MS);
     return undefined;
+  }
+
+  #isOutdated(name: string): boolean {
+    const knownAt = this.#knownAt.get(name);
+    return knownAt !== undefined && this.moment().now >= knownAt + FRESH_MS;
   }
 
   /**
@@ -154,22 +203,23 @@ export class AccountCache {
     return this.#insert(name, row, 0) ? row.account : undefined;
   }
 
-  /** Adds to the usage of an account, now if it is known, else after reading it. */
-  spend(name: string, holder: Holder, spending: Spending): void {
-    if (!this.isLoaded(name)) {
+  /** Adds to what is counted of an account, now if it is known, else after reading it. */
+  count(name: string, holder: Holder, counted: Counted): void {
+    // A shared store returns what it has with the next write.
+    if (!this.isLoaded(name) && !this.#isShared) {
       void this.#read(name, holder);
-      this.#readings.get(name)?.spendings.push(spending);
+      this.#readings.get(name)?.counted.push(counted);
       return;
     }
     const account = this.open(name, holder);
     if (account === undefined) return;
-    addSpent(countOf(account.days, spending.day), spending.more);
-    this.changed(name, spending.limited);
+    countIn(account, counted.counts);
+    this.changed(name, counted.limited);
   }
 
   /** The changes since the last call: all, or those that count for a limit and a few others. */
   changes(which: "all" | "limited"): CounterChanges {
-    const [put, drop]: [Counter[], string[]] = [[], []];
+    const [put, drop]: [CounterChange[], string[]] = [[], []];
     const at = this.moment();
     for (const name of this.#takeDirty(which)) {
       const row = this.#row(name);
@@ -177,29 +227,37 @@ export class AccountCache {
         drop.push(name);
         continue;
       }
-      row.writes += 1;
       row.isStored = true;
       const { account } = row;
       const { isPermanent, limitsOf } = this.#options;
       const until = Math.ceil(countsUntil(account, limitsOf(account.holder), at));
-      put.push({ ...counterOf(name, account, at), ...(!isPermanent(account.holder) && { until }) });
+      const change = takeChange(name, account, at);
+      if (!isPermanent(account.holder)) change.until = until;
+      row.writes = [...row.writes, change];
+      put.push(change);
     }
     return { put, drop };
   }
 
-  /** The changes were written. */
-  saved({ put }: CounterChanges): void {
-    for (const { name } of put) {
-      const row = this.#written(name);
+  /** The changes were written; `totals` are the counters of `put`. */
+  saved({ put }: CounterChanges, totals: readonly Counter[]): void {
+    for (const [index, change] of put.entries()) {
+      const { name } = change;
+      const row = this.#written(change);
+      const total = this.#isShared ? totals[index] : undefined;
+      if (row !== undefined && total !== undefined) this.#adopt(row, total);
       const isDirty = this.#urgent.has(name) || this.#deferrable.has(name);
-      if (row?.writes === 0 && !isDirty) this.#unsaved.delete(name);
+      if (row?.writes.length === 0 && !isDirty) this.#unsaved.delete(name);
     }
   }
 
   /** The changes could not be written. */
   unsaved({ put, drop }: CounterChanges): void {
-    for (const { name } of put) {
-      if (this.#written(name) !== undefined) this.#urgent.add(name);
+    for (const change of put) {
+      const row = this.#written(change);
+      if (row === undefined) continue;
+      putBack(row.account, change);
+      this.#urgent.add(change.name);
     }
     for (const name of drop) this.#urgent.add(name);
   }
@@ -211,8 +269,10 @@ export class AccountCache {
     for (const counter of counters) {
       const account = accountIn(counter, at);
       // A malformed counter is dropped from the store.
-      if (account === undefined) this.#urgent.add(counter.name);
-      else this.#cached.set(counter.name, rowOf(account, true));
+      if (account !== undefined) {
+        this.#cached.set(counter.name, rowOf(account, true));
+        if (this.#isShared) this.#knownAt.set(counter.name, at.now);
+      } else if (!this.#isShared) this.#urgent.add(counter.name);
     }
     if (this.#cached.size > this.#options.rows) this.#evict();
   }
@@ -237,6 +297,13 @@ export class AccountCache {
     return Math.max(1, this.#room.seconds);
   }
 
+  #adopt(row: Row, stored: Counter): void {
+    const at = this.moment();
+    const account = accountIn(stored, at);
+    if (account !== undefined) adopt(row.account, account, row.writes);
+    this.#knownAt.set(stored.name, at.now);
+  }
+
   #row(name: string): Row | undefined {
     return this.#cached.get(name) ?? this.#unsaved.get(name);
   }
@@ -246,9 +313,12 @@ export class AccountCache {
     (limited ? this.#urgent : this.#deferrable).add(name);
   }
 
-  #written(name: string): Row | undefined {
-    const row = this.#unsaved.get(name);
-    if (row !== undefined && row.writes > 0) row.writes -= 1;
+  #written(change: CounterChange): Row | undefined {
+    const row = this.#unsaved.get(change.name);
+    if (row !== undefined) {
+      const others = row.writes.filter((one) => one !== change);
+      row.writes = others.length === 0 ? NOTHING : others;
+    }
     return row;
   }
 
@@ -262,30 +332,34 @@ export class AccountCache {
   }
 
   #read(name: string, holder: Holder): Promise<void> {
-    const reading = this.#readings.get(name) ?? { holder, spendings: [], done: undefined };
+    const reading = this.#readings.get(name) ?? { holder, counted: [], done: undefined };
     this.#readings.set(name, reading);
     reading.done ??= this.#options.store.counter(name).then(
       (counter) => this.#arrived(name, reading, counter),
       (thrown: unknown) => {
         reading.done = undefined;
-        if (reading.spendings.length === 0) this.#readings.delete(name);
+        if (reading.counted.length === 0) this.#readings.delete(name);
         this.#options.onError(thrown);
       },
     );
     return reading.done;
   }
 
-  #arrived(name: string, { holder, spendings }: Reading, counter: Counter | undefined): void {
+  #arrived(name: string, { holder, counted }: Reading, counter: Counter | undefined): void {
     this.#readings.delete(name);
-    const read = counter && accountIn(counter, this.moment());
-    const row = this.#row(name) ?? (read ? rowOf(read, true) : newRow(holder));
+    const at = this.moment();
+    const read = counter && accountIn(counter, at);
+    const existing = this.#row(name);
+    const row = existing ?? rowOf(read ?? newAccount(holder), false);
     row.isStored ||= counter !== undefined;
+    if (this.#isShared) this.#knownAt.set(name, at.now);
+    if (this.#isShared && existing && read) adopt(existing.account, read, existing.writes);
     this.#insert(name, row, HELD_MS);
-    for (const { day, more, limited } of spendings) {
-      addSpent(countOf(row.account.days, day), more);
+    for (const { counts, limited } of counted) {
+      countIn(row.account, counts);
       this.#changed(name, row, limited);
     }
-    if (spendings.length > 0) this.#options.updated();
+    if (counted.length > 0) this.#options.updated();
   }
 
   /** As the most recently used one; false when there is no room. */
@@ -316,6 +390,7 @@ export class AccountCache {
         continue;
       }
       this.#cached.delete(name);
+      this.#knownAt.delete(name);
       if (this.#leave(name, row, at)) continue;
       stayed += 1;
       // Behind the ones that can be evicted.
@@ -336,7 +411,7 @@ export class AccountCache {
     this.#unsaved.delete(name);
     this.#deferrable.delete(name);
     // The store drops it with the next write, so that the number of its rows stays bounded.
-    if (isStored) this.#urgent.add(name);
+    if (isStored && !this.#isShared) this.#urgent.add(name);
     else this.#urgent.delete(name);
     return true;
   }

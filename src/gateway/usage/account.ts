@@ -1,6 +1,7 @@
-import type { Limits, Spent } from "../../base/contract.ts";
-import { at, isObject, listAt } from "../../base/unknown.ts";
-import type { Counter } from "../../store/contract.ts";
+import type { Limits } from "../../base/contract.ts";
+import { at, isObject } from "../../base/unknown.ts";
+import type { Counter, CounterChange, DayCount } from "../../store/contract.ts";
+import { addDay, countsOf, daysIn, numberAt } from "../../store/day-counts.ts";
 import { isRated, msUntilFull, secondsUntilToken } from "./rate-limit.ts";
 import type { Bucket } from "./rate-limit.ts";
 
@@ -15,7 +16,16 @@ export interface Holder {
 export interface Account {
   readonly holder: Holder;
   bucket: Bucket | undefined;
-  /** The most recently used day is the last. */
+  /** The most recently used day is the last; undefined is none. */
+  days: DayCount[] | undefined;
+  /** What is not written yet. */
+  unwritten: Unwritten | undefined;
+}
+
+interface Unwritten {
+  /** The bucket is another than the one written last. */
+  hasBucket: boolean;
+  /** What was counted here. */
   readonly days: DayCount[];
 }
 
@@ -33,7 +43,11 @@ const GRACE_DAYS = 3;
  * When the account counts for nothing any more, in milliseconds since the epoch. It counts while its bucket
  * is not full or one of its days has tokens or cost.
  */
-export function countsUntil({ bucket, days }: Account, limits: Limits, moment: Moment): number {
+export function countsUntil(
+  { bucket, days = [] }: Account,
+  limits: Limits,
+  moment: Moment,
+): number {
   const spent = days.filter((day) => tokensOf(day) > 0 || day.cost > 0);
   const ends = spent.map(({ day }) => endOf(day, GRACE_DAYS));
   const refill = isRated(limits) ? msUntilFull(bucket, limits, moment.now) : 0;
@@ -42,11 +56,11 @@ export function countsUntil({ bucket, days }: Account, limits: Limits, moment: M
 
 /** Seconds until the account is below all limits; 0 when it is. */
 export function secondsUntilFree(
-  { bucket, days }: Account,
+  { bucket, days = [] }: Account,
   limits: Limits,
   { now, epoch, today }: Moment,
 ): number {
-  const isSpent = usedUpBudget(lookedUp(days, today.day), limits) !== undefined;
+  const isSpent = usedUpBudget(countsOf(days, today.day), limits) !== undefined;
   const wait = isRated(limits) ? secondsUntilToken(bucket, limits, now) : 0;
   return Math.max(wait, isSpent ? secondsLeftOf(today, epoch) : 0);
 }
@@ -62,27 +76,58 @@ export function tokensOf({ inputTokens, outputTokens }: DayCount): number {
   return inputTokens + outputTokens;
 }
 
-/** Adds tokens and cost, which may be negative. Clamps at 0, because of rounding. */
-export function addSpent(to: { -readonly [Key in keyof Spent]: number }, more: Spent): void {
-  to.inputTokens = Math.max(0, to.inputTokens + more.inputTokens);
-  to.outputTokens = Math.max(0, to.outputTokens + more.outputTokens);
-  to.cost = Math.max(0, to.cost + more.cost);
+export function newAccount(holder: Holder): Account {
+  return { holder, bucket: undefined, days: undefined, unwritten: undefined };
 }
 
-/** A copy of the account in the form of the store. */
-export function counterOf(
+/** Counts here. */
+export function countIn(account: Account, more: DayCount): void {
+  addDay((account.days ??= []), more);
+  if (account.unwritten === undefined) account.unwritten = { hasBucket: false, days: [more] };
+  else addDay(account.unwritten.days, more, Number.NEGATIVE_INFINITY);
+}
+
+export function setBucket(account: Account, bucket: Bucket): void {
+  account.bucket = bucket;
+  if (account.unwritten === undefined) account.unwritten = { hasBucket: true, days: [] };
+  else account.unwritten.hasBucket = true;
+}
+
+/** Takes what changed since the last call, in the form of the store. */
+export function takeChange(
   name: string,
-  { holder, bucket, days }: Account,
+  account: Account,
   { now, epoch }: Pick<Moment, "now" | "epoch">,
-): Counter {
-  return {
-    name,
-    state: {
-      holder,
-      days: days.map((day) => ({ ...day, refused: { ...day.refused } })),
-      ...(bucket && { bucket: { left: bucket.left, at: Math.round(epoch - (now - bucket.at)) } }),
-    },
-  };
+): CounterChange & { until?: number } {
+  const { holder, bucket, unwritten } = account;
+  account.unwritten = undefined;
+  const stored = bucket && { left: bucket.left, at: Math.round(epoch - (now - bucket.at)) };
+  const state = { holder, ...(unwritten?.hasBucket && { bucket: stored }) };
+  return { name, state, add: unwritten?.days ?? [] };
+}
+
+/** The change was not written. */
+export function putBack(account: Account, { state, add = [] }: CounterChange): void {
+  const later = account.unwritten;
+  const hasBucket = later?.hasBucket === true || at(state, "bucket") !== undefined;
+  account.unwritten = { hasBucket, days: [...add] };
+  for (const day of later?.days ?? [])
+    addDay(account.unwritten.days, day, Number.NEGATIVE_INFINITY);
+}
+
+/** Takes over what all writers have counted; `unwritten` are changes of this one that are not among that. */
+export function adopt(
+  account: Account,
+  stored: Account,
+  unwritten: readonly CounterChange[],
+): void {
+  const later = account.unwritten;
+  const days = (account.days = [...(stored.days ?? [])]);
+  for (const { add = [] } of unwritten) for (const day of add) addDay(days, day);
+  for (const day of later?.days ?? []) addDay(days, day);
+  const isNewer =
+    later?.hasBucket === true || unwritten.some(({ state }) => at(state, "bucket") !== undefined);
+  if (!isNewer) account.bucket = stored.bucket;
 }
 
 /**
@@ -97,38 +142,19 @@ export function accountIn(
   if (!isObject(holder)) return undefined;
   const [channel, client] = [at(holder, "channel"), at(holder, "client")];
   return {
-    holder: {
+    ...newAccount({
       ...(typeof channel === "string" && { channel }),
       ...(typeof client === "string" && { client }),
-    },
+    }),
     bucket: isObject(bucket)
       ? { left: numberAt(bucket, "left"), at: now - Math.max(0, epoch - numberAt(bucket, "at")) }
       : undefined,
-    days: listAt(state, "days").filter(isObject).map(dayIn),
+    days: daysIn(state),
   };
 }
 
-function dayIn(fields: object): DayCount {
-  const refused = at(fields, "refused");
-  const codes = isObject(refused) ? Object.keys(refused) : [];
-  return {
-    day: numberAt(fields, "day"),
-    requests: numberAt(fields, "requests"),
-    inputTokens: numberAt(fields, "inputTokens"),
-    outputTokens: numberAt(fields, "outputTokens"),
-    cost: numberAt(fields, "cost"),
-    refused: Object.fromEntries(codes.map((code) => [code, numberAt(refused, code)])),
-  };
-}
-
-/** The finite number under a key; 0 if there is none. */
-export function numberAt(fields: unknown, key: string): number {
-  const value = at(fields, key);
-  return typeof value === "number" && Number.isFinite(value) ? value : 0;
-}
-
-/** A calendar day in this device's time zone, as a growing number: 20261125. */
-export type DayName = number;
+/** A calendar day as a growing number: 20261125. */
+export type DayName = DayCount["day"];
 
 /** A day, and when the next day begins, in milliseconds since the epoch. */
 export interface Today {
@@ -141,6 +167,14 @@ export function todayAt(epoch: number): Today {
   const date = new Date(epoch);
   const [year, month, day] = [date.getFullYear(), date.getMonth(), date.getDate()];
   const end = new Date(year, month, day + 1).getTime();
+  return { day: year * 10_000 + (month + 1) * 100 + day, end };
+}
+
+/** The day of a moment in a time zone. */
+export function todayInZone(epoch: number, utcOffsetMs: number): Today {
+  const date = new Date(epoch + utcOffsetMs);
+  const [year, month, day] = [date.getUTCFullYear(), date.getUTCMonth(), date.getUTCDate()];
+  const end = Date.UTC(year, month, day + 1) - utcOffsetMs;
   return { day: year * 10_000 + (month + 1) * 100 + day, end };
 }
 
@@ -165,42 +199,4 @@ export function createCalendar(): (epoch: number) => Today {
 /** Whole seconds until the day ends, at least 1. */
 export function secondsLeftOf({ end }: Today, epoch: number): number {
   return Math.max(1, Math.ceil((end - epoch) / 1000));
-}
-
-/** The counters of one day. */
-export interface DayCount {
-  readonly day: DayName;
-  /** Accepted requests. */
-  requests: number;
-  inputTokens: number;
-  outputTokens: number;
-  cost: number;
-  /** Rejected requests by error code. */
-  readonly refused: Record<string, number>;
-}
-
-/**
- * Days that an account remembers. Keyed by calendar day, not by elapsed time: if the clock is corrected back
- * and forth, each day still has one budget.
- */
-const DAYS = 4;
-
-/** Gets or creates the counters of the day; drops those of the least recently used day when full. */
-export function countOf(days: DayCount[], day: DayName): DayCount {
-  const last = days.at(-1);
-  if (last?.day === day) return last;
-  const index = days.findIndex((one) => one.day === day);
-  const [existing = newDay(day)] = index === -1 ? [] : days.splice(index, 1);
-  days.push(existing);
-  if (days.length > DAYS) days.shift();
-  return existing;
-}
-
-/** The counters of the day, without creating them in `days`. */
-export function lookedUp(days: readonly DayCount[], day: DayName): DayCount {
-  return days.find((one) => one.day === day) ?? newDay(day);
-}
-
-function newDay(day: DayName): DayCount {
-  return { day, requests: 0, inputTokens: 0, outputTokens: 0, cost: 0, refused: {} };
 }

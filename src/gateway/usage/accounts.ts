@@ -1,14 +1,16 @@
 import type { Limits } from "../../base/contract.ts";
+import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { Counter, CounterStore, CounterChanges } from "../../store/contract.ts";
+import { dayCount } from "../../store/day-counts.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import { laneOf } from "../request-keys.ts";
 import { AccountCache } from "./account-cache.ts";
-import { countOf } from "./account.ts";
+import { countIn, setBucket } from "./account.ts";
 import type { Holder } from "./account.ts";
 import { hasBudget, overBudget, TurnAllowance } from "./allowance.ts";
 import type { LimitScope, Scopes } from "./allowance.ts";
@@ -47,6 +49,8 @@ export class Accounting {
   readonly #rejected = new RejectedClients();
   /** The store was asked to write the changes that count for a limit, and has not begun to. */
   #isAsked = false;
+  /** Writes that the store was asked for and that it has or has not: it is asked for the same ones again. */
+  #unsure: (() => void)[] = [];
   #cancelTimer: (() => void) | undefined;
 
   constructor(options: AccountingOptions) {
@@ -71,6 +75,7 @@ export class Accounting {
 
   /** Loads the stored counters; rejects with a `Failure` when the store cannot be read. */
   async load(): Promise<void> {
+    await this.#cache.readClock();
     const { counters, isAll } = await readAtStart(this.#options);
     const accounts = counters.filter(({ name }) => name !== REJECTED_CLIENTS);
     this.#cache.load(accounts, !isAll);
@@ -82,8 +87,27 @@ export class Accounting {
    * Reads the usage of the client; call it at most 5 s before `consumeRateLimit` and `overBudget`. Returns
    * undefined, the usual case, when the usage is in memory. Never rejects.
    */
-  prepare(request: Request): Promise<void> | undefined {
-    return this.#cache.prepare(laneOf(request), holderOf(request));
+  prepare(request: Request, policy: ChannelPolicy): Promise<void> | undefined {
+    if (this.#options.store.clock !== undefined)
+      return this.#prepareShared(this.#scopesOf(request, policy));
+    return this.#cache.prepare(laneOf(request), holderOf(request), false);
+  }
+
+  /** The same for the budget of a turn; call it before the turn starts. */
+  prepareTurn(request: Request, policy: ChannelPolicy): Promise<void> | undefined {
+    if (this.#options.store.clock === undefined) return this.prepare(request, policy);
+    const scopes = this.#scopesOf(request, policy);
+    return this.#prepareShared(scopes.filter(({ limits }) => hasBudget(limits)));
+  }
+
+  /** Call it when this gateway begins to hear requests: others have counted rates until then. */
+  readonly distrust = (): void => this.#cache.distrust();
+
+  #prepareShared(scopes: readonly LimitScope[]): Promise<void> | undefined {
+    const readings = scopes
+      .map(({ name, holder, limits }) => this.#cache.prepare(name, holder, hasBudget(limits)))
+      .filter((reading) => reading !== undefined);
+    return readings.length === 0 ? undefined : Promise.all(readings).then(() => {});
   }
 
   /** Returns the failure when a budget of today is used up. Check it for requests that may call a model. */
@@ -109,12 +133,13 @@ export class Accounting {
       seconds = Math.max(seconds, secondsUntilToken(this.#cache.find(name)?.bucket, limits, now));
     }
     if (seconds > 0) return failureOf("rate_limited", seconds);
+    const accepted = dayCount(today.day, { requests: 1 });
     // There is room for the accounts of channel and gateway: only that of the client, the first, may have none.
     for (const { name, holder, limits } of scopes) {
       const account = this.#cache.open(name, holder);
       if (account === undefined) return this.#busy();
-      if (isRated(limits)) account.bucket = withTokenTaken(account.bucket, limits, now);
-      countOf(account.days, today.day).requests += 1;
+      if (isRated(limits)) setBucket(account, withTokenTaken(account.bucket, limits, now));
+      countIn(account, accepted);
       this.#cache.changed(name, isRated(limits));
     }
     if (request.durable) this.save();
@@ -135,12 +160,9 @@ export class Accounting {
     const [name, holder] = this.#options.policies.has(channel)
       ? [nameOfChannel(channel), { channel }]
       : [GATEWAY, {}];
-    const account = this.#cache.open(name, holder);
-    if (account === undefined) return;
     const { day } = this.#cache.moment().today;
-    const { refused } = countOf(account.days, day);
-    refused[code] = (refused[code] ?? 0) + 1;
-    this.#cache.changed(name, false);
+    const counts = dayCount(day, { refused: { [code]: 1 } });
+    this.#cache.count(name, holder, { counts, limited: false });
     this.#rejected.add(laneOf(request), holderOf(request), day);
   }
 
@@ -150,6 +172,7 @@ export class Accounting {
    */
   readonly save = (): void => {
     this.#stopTimer();
+    this.#askAgain();
     if (this.#isAsked || !this.#cache.hasChanges("limited")) return;
     this.#isAsked = true;
     this.#write("limited");
@@ -164,6 +187,8 @@ export class Accounting {
   readonly saveAll = (): void => {
     this.#stopTimer();
     this.#cache.retry();
+    this.#askAgain();
+    if (this.#options.store.clock !== undefined) void this.#cache.readClock();
     if (this.#cache.hasChanges("all") || this.#rejected.isDirty) this.#write("all");
   };
 
@@ -175,17 +200,27 @@ export class Accounting {
   #write(which: "all" | "limited"): void {
     let taken: CounterChanges | undefined;
     const take = (): CounterChanges => {
-      if (which === "limited") this.#isAsked = false;
-      return (taken = this.#take(which));
+      if (which === "limited" && taken === undefined) this.#isAsked = false;
+      return (taken ??= this.#take(which));
     };
-    this.#options.store.writeCounters(take).then(
-      () => taken && this.#cache.saved(taken),
-      (thrown: unknown) => {
-        this.#isAsked = false;
-        if (taken !== undefined) this.#putBack(taken);
-        this.#options.onError(thrown);
-      },
-    );
+    const write = (): void => {
+      this.#options.store.count(take).then(
+        (totals) => taken && this.#cache.saved(taken, totals),
+        (thrown: unknown) => {
+          this.#options.onError(thrown);
+          if (asFailure(thrown).code === "unsure") this.#unsure.push(write);
+          else {
+            this.#isAsked = false;
+            if (taken !== undefined) this.#putBack(taken);
+          }
+        },
+      );
+    };
+    write();
+  }
+
+  #askAgain(): void {
+    for (const write of this.#unsure.splice(0)) write();
   }
 
   #take(which: "all" | "limited"): CounterChanges {

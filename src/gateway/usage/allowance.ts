@@ -1,9 +1,11 @@
 import type { Allowance, Limits, Spent, UsageStatus } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
+import type { DayCount } from "../../store/contract.ts";
+import { countsOf, dayCount } from "../../store/day-counts.ts";
 import { failureOf } from "../errors.ts";
 import type { AccountCache } from "./account-cache.ts";
-import { addSpent, lookedUp, secondsLeftOf, tokensOf, usedUpBudget } from "./account.ts";
-import type { DayCount, DayName, Holder } from "./account.ts";
+import { secondsLeftOf, tokensOf, usedUpBudget } from "./account.ts";
+import type { DayName, Holder } from "./account.ts";
 
 /** An account and its limits. */
 export interface LimitScope {
@@ -25,7 +27,7 @@ export function overBudget(scopes: Scopes, cache: AccountCache): Failure | undef
   const { today, epoch } = cache.moment();
   for (const { name, holder, limits } of scopes) {
     if (!hasBudget(limits)) continue;
-    const why = usedUpBudget(lookedUp(cache.find(name)?.days ?? [], today.day), limits);
+    const why = usedUpBudget(countsOf(cache.find(name)?.days ?? [], today.day), limits);
     if (why === undefined) continue;
     const { code, message } = failureOf("budget");
     const retryAfter = secondsLeftOf(today, epoch);
@@ -78,10 +80,15 @@ export class TurnAllowance implements Allowance {
 
   #count(day: DayName, more: Spent): void {
     const { scopes, cache, save } = this.#options;
-    addSpent(this.spent, more);
-    this.spent.cachedTokens += more.cachedTokens ?? 0;
+    const { spent } = this;
+    // Not below 0, because of rounding.
+    spent.inputTokens = Math.max(0, spent.inputTokens + more.inputTokens);
+    spent.outputTokens = Math.max(0, spent.outputTokens + more.outputTokens);
+    spent.cost = Math.max(0, spent.cost + more.cost);
+    spent.cachedTokens += more.cachedTokens ?? 0;
+    const counts = dayCount(day, more);
     for (const { name, holder, limits } of scopes) {
-      cache.spend(name, holder, { day, more, limited: hasBudget(limits) });
+      cache.count(name, holder, { counts, limited: hasBudget(limits) });
     }
     save();
   }
@@ -97,7 +104,7 @@ export class TurnAllowance implements Allowance {
     const { today, epoch } = cache.moment();
     const [{ name, limits }] = scopes;
     const usedOf = (account: string): DayCount =>
-      lookedUp(cache.find(account)?.days ?? [], today.day);
+      countsOf(cache.find(account)?.days ?? [], today.day);
     const used = usedOf(name);
     return {
       tokensToday: tokensOf(used),

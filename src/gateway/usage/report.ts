@@ -1,6 +1,7 @@
 import { isObject, listAt, textAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
-import { accountIn, lookedUp, numberAt, todayAt, tokensOf } from "./account.ts";
+import { countsOf, numberAt } from "../../store/day-counts.ts";
+import { accountIn, todayAt, tokensOf } from "./account.ts";
 import type { DayName, Holder } from "./account.ts";
 
 /** The usage of today of a client, a channel or the gateway. */
@@ -43,7 +44,7 @@ export function usageIn(
     const account = accountIn(counter, { now: 0, epoch });
     if (account === undefined) continue;
     const { channel, client } = account.holder;
-    const used = lookedUp(account.days, day);
+    const used = countsOf(account.days ?? [], day);
     const { requests, cost, refused: codes } = used;
     const counted = { requests, tokens: tokensOf(used), cost, refused: codes };
     if (channel === undefined) gateway = counted;
