@@ -59,7 +59,7 @@ Keep what you learnt about this board with the tool memory (remember): what is n
 const MQTT = `---
 name: mqtt
 description: How to look at and talk to devices over MQTT. Use it for questions about topics, brokers, and devices that do not answer.
-tools: [mqtt]
+tools: mqtt
 ---
 # MQTT
 

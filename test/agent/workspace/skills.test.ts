@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createSkillTool, useSkill } from "../../../src/agent/tools/use-skill.ts";
 import { systemPrompt } from "../../../src/agent/turn/prompt.ts";
+import { documentOf } from "../../../src/agent/workspace/markdown.ts";
 import { writeTemplates } from "../../../src/agent/workspace/templates.ts";
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
 import { callContext, createMemoryLog } from "../../support/agent-config.ts";
@@ -121,6 +122,14 @@ describe("the templates of a workspace", () => {
     const prompt = systemPrompt({ workspace: home.folder, texts });
     assert.ok(prompt.length < 4_000, `${prompt.length} characters`);
     assert.doesNotMatch(prompt, /USER\.md\n|# Memory|<!--/);
+  });
+
+  it("have no field that needs the YAML parser, which each turn with new files would run", async () => {
+    await using home = await createHome();
+    for (const path of await writeTemplates(home.folder)) {
+      const { fields } = await documentOf(await readFile(join(home.folder, path), "utf8"));
+      for (const [name, field] of fields) assert.equal(typeof field, "string", `${path}: ${name}`);
+    }
   });
 
   it("never take the place of what somebody wrote", async () => {
