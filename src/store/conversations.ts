@@ -69,15 +69,18 @@ export class Conversations<M> {
 
   history(name: string): readonly M[] {
     const { through, summary } = this.#compacted(name);
-    const turns = turnsOf<M>(this.#sql("newestFirst").iterate(name, through), this.#bounds);
-    const messages = turns.toReversed().flatMap((turn) => turn.messages);
+    const rows = rowsWithin(this.#bounds, this.#sql("newestFirst").iterate(name, through));
+    const messages = rows.toReversed().flatMap((row) => fromJson<M[]>(row["messages"]));
     return summary === undefined ? messages : [summary, ...messages];
   }
 
   conversation(name: string): Conversation<M> {
     const { through, summary } = this.#compacted(name);
     const rows = this.#sql("oldestFirst").iterate(name, through);
-    const turns = turnsOf<M>(rows, SUMMARY_LIMITS).map(({ id, messages }) => ({ id, messages }));
+    const turns = rowsWithin(SUMMARY_LIMITS, rows).map((row) => ({
+      id: Number(row["id"]),
+      messages: fromJson<M[]>(row["messages"]),
+    }));
     return { turns, ...(summary !== undefined && { summary }) };
   }
 
@@ -114,7 +117,11 @@ export class Conversations<M> {
 
   /** The turns after one of them, as many as are worth one reading; none at the end. */
   page(name: string, after: number): readonly StoredTurn<M>[] {
-    return turnsOf(this.#sql("oldestFirst").iterate(name, after), PAGE);
+    return rowsWithin(PAGE, this.#sql("oldestFirst").iterate(name, after)).map((row) => ({
+      id: Number(row["id"]),
+      at: Number(row["at"]),
+      messages: fromJson<M[]>(row["messages"]),
+    }));
   }
 
   erase(name: string): number {
@@ -225,19 +232,17 @@ function textOrNull(message: unknown): string | null {
   return message === undefined ? null : JSON.stringify(message);
 }
 
-/** Turns as long as they fit, at least one; reading ends there. */
-function turnsOf<M>(
+/** The rows of turns as long as they fit, at least one; reading ends there. */
+function rowsWithin(
+  { messages, characters }: Pick<StoreBounds, "messages" | "characters">,
   rows: Iterable<Row>,
-  most: Pick<StoreBounds, "messages" | "characters">,
-): readonly StoredTurn<M>[] {
-  const found: StoredTurn<M>[] = [];
-  let { messages, characters } = most;
+): readonly Row[] {
+  const found: Row[] = [];
   for (const row of rows) {
-    const text = String(row["messages"]);
     messages -= Number(row["count"]);
-    characters -= text.length;
+    characters -= String(row["messages"]).length;
     if (found.length > 0 && (messages < 0 || characters < 0)) break;
-    found.push({ id: Number(row["id"]), at: Number(row["at"]), messages: fromJson<M[]>(text) });
+    found.push(row);
   }
   return found;
 }
@@ -258,7 +263,7 @@ function infoOf(row: Row): ConversationInfo {
   };
 }
 
-const after = "SELECT id, messages, count, at FROM turns WHERE lane = ? AND id > ?";
+const after = "FROM turns WHERE lane = ? AND id > ? ORDER BY id";
 const SQL = {
   add: "INSERT INTO turns (id, lane, messages, count, bytes, at) VALUES (?, ?, ?, ?, ?, ?)",
   held: `SELECT sum(bytes) AS bytes, sum(CASE WHEN at > ? THEN bytes ELSE 0 END) AS day
@@ -270,8 +275,8 @@ const SQL = {
   size: `SELECT total(count) AS messages,
          total(bytes) + coalesce((SELECT length(CAST(summary AS BLOB)) FROM cuts WHERE lane = ?), 0) AS bytes
        FROM turns WHERE lane = ? AND id > coalesce((SELECT through FROM cuts WHERE lane = ?), 0)`,
-  newestFirst: `${after} ORDER BY id DESC`,
-  oldestFirst: `${after} ORDER BY id`,
+  newestFirst: `SELECT messages, count ${after} DESC`,
+  oldestFirst: `SELECT id, messages, count, at ${after}`,
   exists: "SELECT 1 FROM turns WHERE lane = ? AND id = ?",
   known: "SELECT 1 FROM turns WHERE lane = ? UNION ALL SELECT 1 FROM cuts WHERE lane = ? LIMIT 1",
   compact: "INSERT OR REPLACE INTO cuts (lane, through, summary, at) VALUES (?, ?, ?, ?)",
