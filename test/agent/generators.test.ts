@@ -5,13 +5,13 @@ import { SILENT } from "../../src/base/log.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
 import { startModelServer, streams, tokenTexts } from "../support/model-server.ts";
 
-/** Runs work; returns how many steps async generators took meanwhile. */
-async function stepsOf(work: () => Promise<unknown>): Promise<number> {
+/** Runs work; returns the generator function of each step that async generators took meanwhile, by its prototype. */
+async function stepsOf(work: () => Promise<unknown>): Promise<readonly object[]> {
   const shared = Object.getPrototypeOf(async function* () {}.prototype);
   const { next } = shared;
-  let steps = 0;
+  const steps: object[] = [];
   shared.next = function counted(...values: unknown[]): unknown {
-    steps += 1;
+    steps.push(Object.getPrototypeOf(this));
     return Reflect.apply(next, this, values);
   };
   try {
@@ -22,7 +22,8 @@ async function stepsOf(work: () => Promise<unknown>): Promise<number> {
   return steps;
 }
 
-it("a token crosses five generators: provider, router, turn, agent and redaction", async () => {
+/** Asks an agent for an answer of so many tokens. */
+async function stepsOfAnswers(...lengths: readonly number[]): Promise<(readonly object[])[]> {
   await using server = await startModelServer();
   const config = agentConfig([modelEntry({ api_base: server.base })]);
   const agent = await openAgent({ config, log: SILENT });
@@ -32,8 +33,18 @@ it("a token crosses five generators: provider, router, turn, agent and redaction
     await collect(agent.answer({ text: "Hello", history: async () => [], client: "c", signal }));
   };
   await ask(5);
-  const few = await stepsOf(() => ask(10));
-  const many = await stepsOf(() => ask(110));
+  const steps = [];
+  for (const tokens of lengths) steps.push(await stepsOf(() => ask(tokens)));
   await agent.close();
-  assert.equal((many - few) / 100, 5);
+  return steps;
+}
+
+it("a token crosses five generators: provider, router, turn, agent and redaction", async () => {
+  const [few = [], many = []] = await stepsOfAnswers(10, 110);
+  assert.equal((many.length - few.length) / 100, 5);
+});
+
+it("all turns share their generator functions, so that their code is compiled once", async () => {
+  const [first, second] = await stepsOfAnswers(10, 10);
+  assert.equal(new Set(second).difference(new Set(first)).size, 0);
 });

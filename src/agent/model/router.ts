@@ -32,21 +32,24 @@ const LONGEST_WAIT = 60;
  */
 export function createRouter(options: RouterOptions): Model {
   const start = createStart(options);
-  return async function* ask(call) {
-    const { candidate, started, failed } = await start(call);
-    try {
-      const { first } = started;
-      if (first.done !== true) yield first.value;
-      const reply = first.done === true ? first.value : yield* started.rest;
-      started.succeeded(reply);
-      return reply;
-    } catch (thrown) {
-      // Another try would send the same text twice.
-      throw modelFailureOf({ candidate, error: started.failed(thrown) }, failed.length);
-    } finally {
-      started.end();
-    }
-  };
+  return (call) => ask(call, start);
+}
+
+/** No closure: what the runtime compiles for a generator does not outlive its function. */
+async function* ask(call: ModelCall, start: Start): ReturnType<Model> {
+  const { candidate, started, failed } = await start(call);
+  try {
+    const { first } = started;
+    if (first.done !== true) yield first.value;
+    const reply = first.done === true ? first.value : yield* started.rest;
+    started.succeeded(reply);
+    return reply;
+  } catch (thrown) {
+    // Another try would send the same text twice.
+    throw modelFailureOf({ candidate, error: started.failed(thrown) }, failed.length);
+  } finally {
+    started.end();
+  }
 }
 
 interface Started {
@@ -57,7 +60,9 @@ interface Started {
 }
 
 /** Starts a reply with the first candidate that can give one. Throws the failure if none can. */
-function createStart(options: RouterOptions): (call: ModelCall) => Promise<Started> {
+type Start = (call: ModelCall) => Promise<Started>;
+
+function createStart(options: RouterOptions): Start {
   const { light, log, now } = options;
   let order = options.candidates;
   return async (call) => {

@@ -62,44 +62,47 @@ const GAP = "\n\n";
 
 /** Answers turns with a model: calls it, runs the tools that it calls, and repeats until it calls none. */
 export function createTurns(options: TurnOptions): Answerer {
-  return async function* answer(asked) {
-    const turn = { ...asked, history: await abortable(asked.history(), asked.signal) };
-    const setup = await abortable(options.prepareTurn(turn), turn.signal);
-    const { rounds = options.max_tool_iterations } = setup;
-    const state = beginTurn(turn, setup);
-    let [usage, calls, isRepeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
-    while (calls < rounds) {
-      calls += 1;
-      const { first, rest } = await startReply(state, options);
-      let reply: Reply;
-      try {
-        if (first.done !== true) yield first.value;
-        reply = first.done === true ? first.value : yield* rest;
-      } finally {
-        await rest.return?.();
-      }
-      turn.signal.throwIfAborted();
-      usage = addUsage(usage, reply.usage);
-      if (reply.truncated)
-        options.log.warn("the model's answer was cut at its limit of output tokens");
-      if (reply.toolCalls.length > 0) {
-        if (reply.text.trim() !== "") yield GAP;
-        const message = asPromptMessage(reply);
-        await record(turn, asStored(message));
-        const results = await runToolCalls(reply.toolCalls, state, options);
-        state.added = [...state.added, message, ...results];
-      } else if (reply.text.trim() !== "") {
-        const messages = await storedMessages(state, reply);
-        return { messages, ...(usage && { usage }) };
-      } else if (isRepeated) {
-        throw emptyAnswer();
-      } else {
-        options.log.warn("the model's answer is empty; the model is called once more");
-        isRepeated = true;
-      }
+  return (turn) => answer(turn, options);
+}
+
+/** No closure: what the runtime compiles for a generator does not outlive its function. */
+async function* answer(asked: Turn, options: TurnOptions): ReturnType<Answerer> {
+  const turn = { ...asked, history: await abortable(asked.history(), asked.signal) };
+  const setup = await abortable(options.prepareTurn(turn), turn.signal);
+  const { rounds = options.max_tool_iterations } = setup;
+  const state = beginTurn(turn, setup);
+  let [usage, calls, isRepeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
+  while (calls < rounds) {
+    calls += 1;
+    const { first, rest } = await startReply(state, options);
+    let reply: Reply;
+    try {
+      if (first.done !== true) yield first.value;
+      reply = first.done === true ? first.value : yield* rest;
+    } finally {
+      await rest.return?.();
     }
-    throw tooManyRounds(rounds);
-  };
+    turn.signal.throwIfAborted();
+    usage = addUsage(usage, reply.usage);
+    if (reply.truncated)
+      options.log.warn("the model's answer was cut at its limit of output tokens");
+    if (reply.toolCalls.length > 0) {
+      if (reply.text.trim() !== "") yield GAP;
+      const message = asPromptMessage(reply);
+      await record(turn, asStored(message));
+      const results = await runToolCalls(reply.toolCalls, state, options);
+      state.added = [...state.added, message, ...results];
+    } else if (reply.text.trim() !== "") {
+      const messages = await storedMessages(state, reply);
+      return { messages, ...(usage && { usage }) };
+    } else if (isRepeated) {
+      throw emptyAnswer();
+    } else {
+      options.log.warn("the model's answer is empty; the model is called once more");
+      isRepeated = true;
+    }
+  }
+  throw tooManyRounds(rounds);
 }
 
 /** A turn in progress. */
