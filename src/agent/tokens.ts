@@ -1,5 +1,5 @@
-import type { Image } from "../base/contract.ts";
 import type { Message } from "./contract.ts";
+import type { PromptMessage } from "./model/contract.ts";
 
 /** Tokens of a message in addition to its text. */
 const PER_MESSAGE = 4;
@@ -21,11 +21,12 @@ export function estimatedTokens(texts: string | readonly CountedMessage[]): numb
   return total;
 }
 
-type CountedMessage = Message & { readonly images?: readonly Image[] };
+type CountedMessage = Message & Partial<Pick<PromptMessage, "images" | "reasoning">>;
 
 function tokensOfMessage(message: CountedMessage): number {
-  const { images } = message;
+  const { images, reasoning } = message;
   let total = PER_MESSAGE + tokensOf(message.text) + PER_IMAGE * (images?.length ?? 0);
+  if (reasoning !== undefined) total += tokensOf(reasoning);
   if (message.role === "user") return total + tokensOf(message.preface ?? "");
   if (message.role !== "assistant") return total;
   for (const call of message.toolCalls ?? []) {

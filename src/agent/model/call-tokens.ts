@@ -24,11 +24,7 @@ export function callTokens(call: ModelCall): CallTokens {
   if (lastSystem.text !== system) lastSystem = { text: system, tokens: estimatedTokens(system) };
   let prompt = lastSystem.tokens;
   for (const tool of tools) prompt += toolTokens(tool);
-  let all = prompt + estimatedTokens(messages);
-  for (const message of messages) {
-    if (message.reasoning !== undefined) all += estimatedTokens(message.reasoning);
-  }
-  const tokens = { prompt, all };
+  const tokens = { prompt, all: prompt + estimatedTokens(messages) };
   counted.set(call, tokens);
   return tokens;
 }

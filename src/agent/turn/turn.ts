@@ -143,9 +143,7 @@ function withPreface(
   history: readonly Message[],
 ): readonly PromptMessage[] {
   const [question, ...others] = added;
-  const newest = history.findLast(
-    (message) => "preface" in message && message.preface !== undefined,
-  );
+  const newest = history.findLast((message) => message.role === "user" && message.preface);
   const holds = newest?.role === "user" && newest.preface === preface;
   if (question?.role !== "user" || !preface || holds) return added;
   return [{ ...question, preface }, ...others];
@@ -326,8 +324,9 @@ function isPromptMessage(message: Message): message is PromptMessage {
 
 /** Neither reasoning nor images are stored. */
 function asStored(message: PromptMessage): Message {
-  const { reasoning, images, ...rest } = message;
-  return reasoning === undefined && images === undefined ? message : rest;
+  if (message.reasoning === undefined && message.images === undefined) return message;
+  const { reasoning: _, images: __, ...rest } = message;
+  return rest;
 }
 
 /** The messages of a turn as they are stored: instead of its images the question tells of them. */

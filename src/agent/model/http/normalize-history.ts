@@ -17,6 +17,9 @@ export function normalizeHistory(
   messages: readonly PromptMessage[],
   { ids, keeps }: NormalizeOptions,
 ): readonly PromptMessage[] {
+  if (!messages.some((message) => message.role === "assistant" && message.toolCalls)) {
+    return messages;
+  }
   const own = keeps === undefined ? [] : messages.filter(keeps);
   const taken = new Set(
     own

@@ -68,10 +68,9 @@ function chatParts(settings: RequestSettings): Pick<ProtocolDialect, "body" | "a
   return {
     body({ system, messages, tools, owner }) {
       const history = normalizeHistory(messages, { ids, keeps });
-      const chat = withResultImages(history).flatMap((message) => chatMessages(message, sender));
       return {
         model,
-        messages: system === "" ? chat : [{ role: "system", content: system }, ...chat],
+        messages: chatMessages(system, withResultImages(history), sender),
         stream: true,
         ...(hasOptions && { stream_options: { include_usage: true } }),
         ...toolFields(tools),
@@ -115,14 +114,24 @@ interface Sender {
 }
 
 /**
- * A message; a question after its preface, which becomes a pair of messages. Not every server takes a list of texts as
- * one content, and many chat templates require alternating roles.
+ * The system prompt and the messages. The preface of a question becomes a pair of messages before it: not every server
+ * takes a list of texts as one content, and many chat templates require alternating roles.
  */
-function chatMessages(message: PromptMessage, sender: Sender): Record<string, unknown>[] {
-  const chat = chatMessage(message, sender);
-  if (message.role !== "user" || message.preface === undefined) return [chat];
-  const preface = { role: "user", content: message.preface };
-  return [preface, { role: "assistant", content: "Noted." }, chat];
+function chatMessages(
+  system: string,
+  messages: readonly PromptMessage[],
+  sender: Sender,
+): readonly Record<string, unknown>[] {
+  const chat: Record<string, unknown>[] = [];
+  if (system !== "") chat.push({ role: "system", content: system });
+  for (const message of messages) {
+    if (message.role === "user" && message.preface !== undefined) {
+      const preface = { role: "user", content: message.preface };
+      chat.push(preface, { role: "assistant", content: "Noted." });
+    }
+    chat.push(chatMessage(message, sender));
+  }
+  return chat;
 }
 
 function chatMessage(message: PromptMessage, sender: Sender): Record<string, unknown> {
