@@ -28,7 +28,10 @@ export interface AcceptOptions<M> {
   readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly inFlight: InFlight;
   readonly durableRequests: Pick<DurableRequests<M>, "accept">;
-  readonly accounting: Pick<Accounting, "consumeRateLimit" | "countRejection" | "prepare">;
+  readonly accounting: Pick<
+    Accounting,
+    "consumeRateLimit" | "countRejection" | "giveBack" | "prepare"
+  >;
   readonly clock: Clock;
   readonly log: Log;
   readonly write: (entry: RequestRecord) => void;
@@ -202,7 +205,7 @@ export class Acceptor<M> {
     if (acceptance === undefined) return held();
     if (acceptance.is === "left") return stored.resolve();
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
-    if (acceptance.is !== "new") this.#reply(withoutContent(request), acceptance, decided.failure);
+    if (acceptance.is !== "new") this.#reply(withoutContent(request), acceptance, decided, policy);
     stored.resolve();
   }
 
@@ -237,15 +240,19 @@ export class Acceptor<M> {
   #reply(
     request: Request,
     acceptance: Exclude<Acceptance<M>, { is: "new" | "left" }>,
-    failure: Failure | undefined,
+    decided: Decided<M>,
+    policy: ChannelPolicy,
   ): void {
-    const { direct, queue, clock } = this.#options;
+    const { direct, queue, clock, accounting } = this.#options;
+    const { failure } = decided;
     if (acceptance.is === "answered") {
       const { claim, answer } = acceptance;
       const facts = failure && this.#rejectionFacts(request, failure);
       direct.sendRejection({ request, answer: restoredAnswer(answer, clock), claim, ...facts });
       return;
     }
+    // An earlier try took it for a new one: it was not written, and another gateway took it meanwhile.
+    if (isCharged(decided)) accounting.giveBack(request, policy);
     const { claim, request: stored, answer } = acceptance.stored;
     if (acceptance.is === "repeated") direct.send({ request, claim, duplicate: "repeated" });
     else if (stored.address === request.address) this.#ignore(request);
@@ -271,6 +278,11 @@ interface Decided<M> {
   isRepeat?: boolean;
   /** Why the request does not run, or why a finished answer is not delivered again. */
   failure?: Failure | undefined;
+}
+
+/** Whether it took a token of the rate limit as a new request. */
+function isCharged<M>({ verdict }: Decided<M>): boolean {
+  return verdict?.to === "run" || (verdict?.to === "stop" && verdict.remember);
 }
 
 /** An answer that is complete at once. */

@@ -2,9 +2,18 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import type { Answerer } from "../../src/gateway/contract.ts";
+import { usageIn } from "../../src/gateway/usage/report.ts";
+import type { Store } from "../../src/store/contract.ts";
 import { ask, createGate } from "./client.ts";
-import { settled } from "./manual-clock.ts";
-import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./setup.ts";
+import { createManualClock, settled } from "./manual-clock.ts";
+import type { ManualClock } from "./manual-clock.ts";
+import {
+  createManualAnswerer,
+  createTestGateway,
+  createTestStore,
+  NO_LIMITS,
+  shout,
+} from "./setup.ts";
 
 /** Counts its turns and answers with the number. */
 function createCounter(): { answer: Answerer<string>; turns: () => number } {
@@ -199,6 +208,59 @@ describe("the same request again", () => {
     assert.equal((await repeat().done).error?.code, "rate_limited");
   });
 
+  it("needs no token and counts nothing where only the store knows it", async () => {
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 2, tokens_per_day: 10 };
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const { answer, end } = createManualAnswerer();
+    const first = createTestGateway(answer, { store, clock, policy: { limits } });
+    void first.gateway.accept(ask("?", { key: "k", durable: true }).request);
+    await settled();
+    // Another gateway hears the client now; nothing of the request is in its memory.
+    const { gateway } = createTestGateway(shout, { store, clock, policy: { limits } });
+    await gateway.resume();
+    for (let again = 0; again < 10; again++) {
+      const { request, parts } = ask("?", { key: "k", durable: true });
+      await gateway.accept(request);
+      assert.deepEqual(parts, []);
+    }
+    assert.equal(await requestsIn(store, clock), 1);
+    const asked = ["a new one", "one more"].map((text) => ask(text, { durable: true }));
+    for (const { request } of asked) await gateway.accept(request);
+    const answers = await Promise.all(asked.map(({ done }) => done));
+    assert.deepEqual(
+      answers.map(({ error }) => error?.code),
+      [undefined, "rate_limited"],
+    );
+    end();
+  });
+
+  it("gets its token back where it was taken for a new one at first", async () => {
+    const limits = { ...NO_LIMITS, requests_per_minute: 1, burst: 1 };
+    const clock = createManualClock();
+    const plain = createTestStore(clock);
+    const store: Store<string> = {
+      ...plain,
+      async accept(request, admission) {
+        // The transaction was rolled back: meanwhile another gateway took the same request.
+        if (request.text === "?") admission?.admit(true);
+        return plain.accept(request, admission);
+      },
+    };
+    const { answer, end } = createManualAnswerer();
+    const first = createTestGateway(answer, { store: plain, clock, policy: { limits } });
+    void first.gateway.accept(ask("?", { key: "k", durable: true }).request);
+    await settled();
+    const { gateway } = createTestGateway(shout, { store, clock, policy: { limits } });
+    for (let again = 0; again < 3; again++)
+      await gateway.accept(ask("?", { key: "k", durable: true }).request);
+    assert.equal(await requestsIn(store, clock), 1);
+    const asked = ask("a new one", { durable: true });
+    await gateway.accept(asked.request);
+    assert.equal((await asked.done).error, undefined);
+    end();
+  });
+
   it("needs no room", async () => {
     const { answer, end } = createManualAnswerer();
     const { gateway } = createTestGateway(answer, {
@@ -242,3 +304,10 @@ describe("the same request again", () => {
     gate.open();
   });
 });
+
+async function requestsIn(store: Store<string>, clock: ManualClock): Promise<number> {
+  await clock.advance(60);
+  await settled();
+  const counters = await store.counters();
+  return usageIn(counters, { epoch: clock.epoch(), heaviest: 1 }).clients[0]?.requests ?? 0;
+}

@@ -14,7 +14,7 @@ import { countIn, setBucket } from "./account.ts";
 import type { Holder } from "./account.ts";
 import { hasBudget, overBudget, TurnAllowance } from "./allowance.ts";
 import type { LimitScope, Scopes } from "./allowance.ts";
-import { isRated, secondsUntilToken, withTokenTaken } from "./rate-limit.ts";
+import { isRated, secondsUntilToken, withTokenGiven, withTokenTaken } from "./rate-limit.ts";
 import { RejectedClients, REJECTED_CLIENTS } from "./report.ts";
 
 export interface AccountingOptions {
@@ -145,6 +145,20 @@ export class Accounting {
     if (request.durable) this.save();
     else this.#saveSoon();
     return undefined;
+  }
+
+  /** Gives back what `consumeRateLimit` took for a request that turned out to be known. */
+  giveBack(request: Request, policy: ChannelPolicy): void {
+    const { now, today } = this.#cache.moment();
+    const counts = dayCount(today.day, { requests: -1 });
+    for (const { name, holder, limits } of this.#scopesOf(request, policy)) {
+      const account = this.#cache.open(name, holder);
+      if (account === undefined) continue;
+      if (isRated(limits)) setBucket(account, withTokenGiven(account.bucket, limits, now));
+      countIn(account, counts);
+      this.#cache.changed(name, isRated(limits));
+    }
+    this.save();
   }
 
   /** The budget of a turn, and what the turn has used. */

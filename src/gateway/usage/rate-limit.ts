@@ -47,3 +47,9 @@ export function withTokenTaken(bucket: Bucket | undefined, rate: Rate, now: numb
   const { left, at } = filled(bucket, rate, now);
   return { left: Math.max(0, left - 1), at };
 }
+
+/** The bucket at `now`, with one token more, up to its capacity. */
+export function withTokenGiven(bucket: Bucket | undefined, rate: Rate, now: number): Bucket {
+  const { left, at } = filled(bucket, rate, now);
+  return { left: Math.min(capacityOf(rate), left + 1), at };
+}
