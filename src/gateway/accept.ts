@@ -1,7 +1,12 @@
-import type { Failure } from "../base/failure.ts";
+import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { withoutContent } from "../base/request-extras.ts";
-import type { Acceptance, Admission as StoreAdmission } from "../store/contract.ts";
+import type {
+  Acceptance,
+  Admission as StoreAdmission,
+  Claim,
+  LaneElsewhere,
+} from "../store/contract.ts";
 import type { Admission, Verdict } from "./admission.ts";
 import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";
 import type { DirectReplies } from "./answer/direct-replies.ts";
@@ -27,7 +32,9 @@ export interface AcceptOptions<M> {
   readonly offline: Pick<OfflineClients, "seen">;
   readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly inFlight: InFlight;
-  readonly durableRequests: Pick<DurableRequests<M>, "accept">;
+  readonly durableRequests: Pick<DurableRequests<M>, "accept" | "join">;
+  /** Of a store that several gateways share. */
+  readonly cluster?: { readonly isPolling: () => boolean } | undefined;
   readonly accounting: Pick<
     Accounting,
     "consumeRateLimit" | "countRejection" | "giveBack" | "prepare"
@@ -42,6 +49,9 @@ export interface AcceptOptions<M> {
  * the log a minute; each for at most this many clients.
  */
 const THROTTLE = { everyMs: 60_000, rows: 1024 };
+
+/** When to ask again if it is not known whether the request is stored. */
+const UNSURE_SECONDS = 30;
 
 const STOPPED = "Stopped.";
 const NOTHING_TO_STOP = "Nothing to stop.";
@@ -185,7 +195,7 @@ export class Acceptor<M> {
     let isRejected = false;
     const onWriteError = (failure: Failure): void => {
       if (decided.place !== undefined) queue.giveUpStart(decided.place);
-      if (!isRejected) this.#reject(request, failure);
+      if (!isRejected) this.#reject(request, asBusy(failure));
       isRejected = true;
     };
     const counts = inFlight.enter();
@@ -195,7 +205,7 @@ export class Acceptor<M> {
       const decision = this.#storeAdmission(request, policy, decided);
       acceptance = await durableRequests.accept(request, decision, onWriteError);
     } catch {
-      // The gateway closes: the transport holds the request for the next start.
+      // The gateway closes, or another one hears the channel: the transport holds the request for that one.
     }
     inFlight.leave(counts);
     dedupe.forget(request, storing);
@@ -205,23 +215,29 @@ export class Acceptor<M> {
     if (acceptance === undefined) return held();
     if (acceptance.is === "left") return stored.resolve();
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
-    if (acceptance.is !== "new") this.#reply(withoutContent(request), acceptance, decided, policy);
+    if (acceptance.is !== "new") await this.#reply(request, acceptance, decided, policy);
     stored.resolve();
   }
 
   /** Decides inside of the store's transaction; when that is tried again, the decision stays. */
   #storeAdmission(request: Request, policy: ChannelPolicy, decided: Decided<M>): StoreAdmission {
-    const { admission, accounting, queue } = this.#options;
+    const { admission, accounting, queue, cluster } = this.#options;
     return {
-      admit(hasRoom) {
-        const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom));
+      admit: (hasRoom, elsewhere) => {
+        const open = elsewhere?.open ?? 0;
+        const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom, open));
         if (verdict.to === "run") {
           decided.place ??= queue.reserve(request, policy);
+          if (cluster !== undefined && this.#mustLeave(decided.place, elsewhere)) {
+            queue.cancelReserved(decided.place);
+            delete decided.place;
+            return "leave";
+          }
           return decided.place.start === undefined ? "wait" : "begin";
         }
         if (verdict.to === "stop") {
-          const text = queue.hasWork(laneOf(request)) ? STOPPED : NOTHING_TO_STOP;
-          return { stop: storedAnswerOf([text]) };
+          const hasWork = queue.hasWork(laneOf(request)) || open > 0;
+          return { stop: storedAnswerOf([hasWork ? STOPPED : NOTHING_TO_STOP]) };
         }
         decided.failure = verdict.failure;
         return storedAnswerOf([], wireFailureOf(verdict.failure));
@@ -236,14 +252,22 @@ export class Acceptor<M> {
     };
   }
 
-  /** Answers a stored request that does not run. */
-  #reply(
-    request: Request,
+  /** Whether the request is for another gateway: its lane is there, or free and there is no slot for it here. */
+  #mustLeave({ start }: Place<M>, elsewhere: LaneElsewhere | undefined): boolean {
+    const { cluster, inFlight } = this.#options;
+    if (inFlight.isClosed || cluster?.isPolling()) return true;
+    return elsewhere !== undefined && (!elsewhere.isFree || start === undefined);
+  }
+
+  /** Answers a stored request that does not run. Resolves when another gateway knows that it has to. */
+  async #reply(
+    whole: Request,
     acceptance: Exclude<Acceptance<M>, { is: "new" | "left" }>,
     decided: Decided<M>,
     policy: ChannelPolicy,
-  ): void {
-    const { direct, queue, clock, accounting } = this.#options;
+  ): Promise<void> {
+    const { direct, clock, accounting } = this.#options;
+    const request = withoutContent(whole);
     const { failure } = decided;
     if (acceptance.is === "answered") {
       const { claim, answer } = acceptance;
@@ -256,12 +280,40 @@ export class Acceptor<M> {
     const { claim, request: stored, answer } = acceptance.stored;
     if (acceptance.is === "repeated") direct.send({ request, claim, duplicate: "repeated" });
     else if (stored.address === request.address) this.#ignore(request);
-    else if (answer === undefined) queue.attach(claim, request);
+    else if (answer === undefined) await this.#attach(whole, claim);
     else {
       const restored = restoredAnswer(answer, clock);
       direct.send({ request, answer: restored, duplicate: "joined", unlimited: true });
     }
   }
+
+  /** The answer of a request that runs here or elsewhere also goes to this client's address. */
+  async #attach(request: Request, claim: Claim): Promise<void> {
+    const { cluster, queue, durableRequests, clock, write } = this.#options;
+    if (cluster === undefined || queue.has(claim, laneOf(request))) {
+      queue.attach(claim, withoutContent(request));
+      return;
+    }
+    const { address, id, stream, expiresAt } = request;
+    const to = {
+      address,
+      stream,
+      ...(id !== undefined && { id }),
+      ...(expiresAt !== undefined && { expiresAt }),
+    };
+    const isJoined = await durableRequests.join(claim, to).catch(() => held());
+    // It was delivered meanwhile: the store has its answer.
+    if (!isJoined) return this.accept(request);
+    const facts = { outcome: "duplicate", duplicate: "joined", unlimited: true } as const;
+    write({ request, acceptedAt: clock.now(), ...facts });
+  }
+}
+
+/** Whether a request of unknown outcome is stored, its client learns later. */
+function asBusy(failure: Failure): Failure {
+  if (failure.code !== "unsure") return failure;
+  const { message, why, retryAfter = UNSURE_SECONDS } = failure;
+  return new Failure("busy", message, { why, retryAfter, cause: failure });
 }
 
 /** Never resolves: the transport does not acknowledge the request and holds it for the next start. */

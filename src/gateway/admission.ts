@@ -65,9 +65,10 @@ export class Admission {
 
   /**
    * Order: 1 malformed, 2 /stop, 3 shutdown and expiry, 4 budget and queue, 5 rate limit. A rejection at
-   * step 4 costs no token. Takes a token for each admitted request. `hasRoom` is false when the store is full.
+   * step 4 costs no token. Takes a token for each admitted request. `hasRoom` is false when the store is full;
+   * `elsewhere` is the number of the client's requests without an answer that other gateways have.
    */
-  decide(request: Request, policy: ChannelPolicy, hasRoom: boolean): Verdict {
+  decide(request: Request, policy: ChannelPolicy, hasRoom: boolean, elsewhere?: number): Verdict {
     const { queue, clock, accounting, inFlight } = this.#options;
     if (request.rejected !== undefined) return reject(request.rejected);
     if (isStopCommand(request.text)) {
@@ -78,7 +79,7 @@ export class Admission {
     const overBudget =
       commandIn(request.text) !== undefined ? undefined : accounting.overBudget(request, policy);
     if (overBudget !== undefined) return reject(overBudget);
-    if (!hasRoom || !queue.hasRoom(request, policy)) {
+    if (!hasRoom || !queue.hasRoom(request, policy, elsewhere)) {
       return reject(failureOf("busy", queue.secondsUntilRoom()));
     }
     const limited = accounting.consumeRateLimit(request, policy);

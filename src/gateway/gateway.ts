@@ -1,7 +1,6 @@
 import type { Limits } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Cluster } from "../store/cluster.ts";
 import type { StoredRequest, Store } from "../store/contract.ts";
 import { Acceptor } from "./accept.ts";
 import { Admission } from "./admission.ts";
@@ -12,6 +11,7 @@ import { UNLIMITED } from "./channel-policy.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
 import { SYSTEM_CLOCK } from "./clock.ts";
 import type { Clock } from "./clock.ts";
+import type { ClusterMember } from "./cluster/cluster-member.ts";
 import { Compaction } from "./compaction.ts";
 import type { Compact } from "./compaction.ts";
 import type { Answerer, Request } from "./contract.ts";
@@ -39,8 +39,8 @@ export interface GatewayOptions<M> {
   readonly limits?: Limits;
   /** Holds durable requests, usage counters and all conversations. The caller closes it after the drain. */
   readonly store: Store<M>;
-  /** Of a store that several gateways share; absent if this gateway is alone. */
-  readonly cluster?: Cluster;
+  /** For a store that several gateways share, with its store; absent if this gateway is alone. */
+  readonly member?: ClusterMember<M> | undefined;
   /** How long answers are remembered for duplicates; ten minutes when left out. */
   readonly dedupeWindowMs?: number;
   /** How to answer a request that a former process accepted. */
@@ -66,6 +66,11 @@ export interface Gateway {
   /** Why requests cannot be stored now; undefined when they can. */
   readonly problem: () => string | undefined;
   /**
+   * Resolves when this gateway lost what it holds in a shared store: its turns are cancelled, it delivers and stores
+   * nothing more, and holds new requests. Undefined if it shares no store.
+   */
+  readonly lost: Promise<void> | undefined;
+  /**
    * Accepts no more requests and waits up to `deadlineMs` for the accepted ones. Then leaves durable
    * requests to the next start, cancels the others, and gives answers 2 s to leave. No timer of the gateway
    * is left when it resolves.
@@ -80,7 +85,7 @@ const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
 const ACCOUNTS = 4096;
 
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {
-  const { clock = SYSTEM_CLOCK, log } = options;
+  const { clock = SYSTEM_CLOCK, log, member } = options;
   const parts = createParts(options, clock);
   const { accounting, durableRequests, acceptor } = parts;
   let endMaintenance: (() => void) | undefined;
@@ -88,28 +93,33 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
 
   return {
     problem: durableRequests.problem,
+    lost: member?.lost.then(() => endLost(parts)),
     accept: (request) =>
-      acceptor.accept(request).catch((thrown: unknown) => {
+      acceptor.accept(member?.guarded(request) ?? request).catch((thrown: unknown) => {
         const { message, why } = asFailure(thrown);
         log.error("request could not be accepted", { error: message, why });
       }),
     async resume() {
       await accounting.load();
-      const resumed = await recover({ ...options, ...parts, clock });
+      const resumed = await (member === undefined
+        ? recover({ ...options, ...parts, clock })
+        : member.start(parts));
       if (drained === undefined) endMaintenance = startMaintenance(options, clock, accounting);
       return resumed;
     },
     drain(deadlineMs) {
       endMaintenance?.();
-      drained ??= drain(deadlineMs, parts).finally(accounting.saveAll);
+      drained ??= drain(deadlineMs, parts, member).finally(accounting.saveAll);
       return drained;
     },
   };
 }
 
 function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
-  const { log, policies, store, limits = UNLIMITED, replyTo } = options;
-  const durableRequests = new DurableRequests<M>({ store, clock, log });
+  const { log, policies, member, limits = UNLIMITED } = options;
+  const { store, cluster } = member ?? { store: options.store, cluster: undefined };
+  const replyTo = options.replyTo && (member?.guardedReplyTo(options.replyTo) ?? options.replyTo);
+  const durableRequests = new DurableRequests<M>({ store, cluster, clock, log });
   const accounting = new Accounting({
     policies,
     limits,
@@ -139,10 +149,18 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
     compaction,
     direct,
     offline,
+    onSpare: member?.onSpare,
   });
   const admission = new Admission({ ...shared, queue });
-  const acceptor = new Acceptor<M>({ ...shared, admission, queue, direct, offline });
-  return { accounting, durableRequests, inFlight, direct, offline, compaction, queue, acceptor };
+  const acceptor = new Acceptor<M>({
+    ...shared,
+    cluster: member,
+    admission,
+    queue,
+    direct,
+    offline,
+  });
+  return { ...shared, replyTo, direct, offline, compaction, queue, acceptor };
 }
 
 /** Twice within the shortest sensible lease. */
@@ -153,7 +171,7 @@ const MAINTENANCE_MS = 20_000;
  * function is called.
  */
 function startMaintenance<M>(
-  { store, log }: GatewayOptions<M>,
+  { store, log, member }: GatewayOptions<M>,
   clock: Clock,
   accounting: Accounting,
 ): () => void {
@@ -162,7 +180,8 @@ function startMaintenance<M>(
   const run = async (): Promise<void> => {
     try {
       accounting.saveAll();
-      await store.renew();
+      // A member renews its lease more often.
+      if (member === undefined) await store.renew();
       await store.purge();
     } catch (thrown) {
       log.debug("store maintenance failed", { why: asFailure(thrown).why });
@@ -191,6 +210,15 @@ export interface DrainResult {
 /** Milliseconds that answers have to leave after the deadline of a drain. */
 const FLUSH_MS = 2000;
 
+/** Ends everything at once, after all that is stored was lost to other gateways. */
+function endLost<M>(parts: ReturnType<typeof createParts<M>>): void {
+  parts.inFlight.close();
+  parts.queue.stopAll();
+  parts.durableRequests.close();
+  parts.offline.close();
+  parts.direct.close();
+}
+
 /** Waits for work in flight, then leaves durable requests to the next start and cancels the rest. */
 async function drain<M>(
   deadlineMs: number,
@@ -202,8 +230,14 @@ async function drain<M>(
     durableRequests,
     compaction,
   }: ReturnType<typeof createParts<M>>,
+  member: ClusterMember<M> | undefined,
 ): Promise<DrainResult> {
   inFlight.close();
+  if (member !== undefined) {
+    // Others take over what waits here, and answer it.
+    offline.close();
+    member.leave();
+  }
   const compactionClosed = compaction.close();
   let ended = { cancelled: 0, resumable: 0 };
   if (!(await inFlight.empty(deadlineMs))) {
@@ -215,6 +249,7 @@ async function drain<M>(
   offline.close();
   direct.close();
   await compactionClosed;
+  await member?.close();
   const left = queue.abandonUndelivered();
   return {
     cancelled: ended.cancelled,

@@ -29,7 +29,10 @@ export interface DirectReply extends Pick<
 export interface DirectRepliesOptions {
   readonly clock: Clock;
   readonly log: Log;
-  readonly durableRequests: Pick<DurableRequests<unknown>, "load" | "delivered" | "rejections">;
+  readonly durableRequests: Pick<
+    DurableRequests<unknown>,
+    "load" | "delivered" | "rejections" | "isShared"
+  >;
   readonly inFlight: InFlight;
   readonly offline: Pick<OfflineClients, "add" | "settle">;
   readonly write: (entry: RequestRecord) => void;
@@ -149,9 +152,10 @@ class ChannelReplies {
     const acceptedAt = clock.now();
     const { request, claim, answer = await this.#load(claim), until } = reply;
     if (answer === undefined) {
-      // The answer was delivered before it could be written, and may be written later.
+      // The answer was delivered before it could be written, and may be written later; or another gateway has it.
       if (claim === undefined || until === undefined) return;
-      if (!offline.add({ request, claim, until })) await durableRequests.delivered(claim);
+      if (durableRequests.isShared) await offline.settle({ request, until }, undefined);
+      else if (!offline.add({ request, claim, until })) await durableRequests.delivered(claim);
       return;
     }
     const delivery = deliver(request, answer, clock);

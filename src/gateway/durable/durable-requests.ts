@@ -1,8 +1,8 @@
 import { onAbort } from "../../base/async.ts";
 import { failpoint } from "../../base/failpoint.ts";
-import type { Failure } from "../../base/failure.ts";
-import { asFailure } from "../../base/failure.ts";
+import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import type { Cluster, JoinedAddress } from "../../store/cluster.ts";
 import type {
   Acceptance,
   Admission,
@@ -17,6 +17,8 @@ import { laneOf, mayRepeat, requestNameOf } from "../request-keys.ts";
 
 export interface DurableRequestsOptions<M> {
   readonly store: Store<M>;
+  /** Of a store that several gateways share. */
+  readonly cluster?: Pick<Cluster, "join"> | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -42,6 +44,7 @@ const LOG_EVERY_MS = 60_000;
  */
 export class DurableRequests<M> {
   readonly #store: Store<M>;
+  readonly #cluster: DurableRequestsOptions<M>["cluster"];
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #closing = new AbortController();
@@ -50,18 +53,25 @@ export class DurableRequests<M> {
   #problem: string | undefined;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ store, clock, log }: DurableRequestsOptions<M>) {
+  constructor({ store, cluster, clock, log }: DurableRequestsOptions<M>) {
     this.#store = store;
+    this.#cluster = cluster;
     this.#clock = clock;
     this.#log = log;
+  }
+
+  /** Whether several gateways share the store. */
+  get isShared(): boolean {
+    return this.#cluster !== undefined;
   }
 
   /** Why the store cannot be written now; undefined when it can. */
   readonly problem = (): string | undefined => this.#problem;
 
-  /** Logs a failure of a write or read at most once a minute. */
+  /** Logs a failure of a write or read at most once a minute, unless another gateway has the right to it. */
   readonly reportError = (thrown: unknown): Failure => {
     const failure = asFailure(thrown);
+    if (failure.code === "fenced") return failure;
     this.#problem = "requests cannot be stored";
     if (this.#clock.now() - this.#loggedAt >= LOG_EVERY_MS) {
       this.#loggedAt = this.#clock.now();
@@ -77,7 +87,8 @@ export class DurableRequests<M> {
 
   /**
    * Resolves when the request, or the answer that `admission` returns in place of a turn, is durable. Rejects
-   * after `close`. Each attempt calls `admission` again; `onError` is called after each failed one.
+   * after `close`, and when another gateway hears the channel now. Each attempt may call `admission` again; `onError`
+   * is called after each failed one.
    */
   async accept(
     request: Request,
@@ -136,14 +147,27 @@ export class DurableRequests<M> {
     }
   }
 
-  /** Tries once: a later attempt only has to repeat a step that was not stored. */
-  record(claim: Claim, message: M): Promise<void> {
-    return this.#tryOnce(this.#store.record(claim, message));
+  /**
+   * Tries once: a later attempt only has to repeat a step that was not stored. In a shared store that attempt may
+   * begin while this process lives: there it tries until the step is stored, and rejects if another gateway has the
+   * request.
+   */
+  async record(claim: Claim, message: M, signal: AbortSignal): Promise<void> {
+    if (this.#cluster === undefined) return this.#tryOnce(this.#store.record(claim, message));
+    const isOurs = await this.#retry(() => this.#store.record(claim, message), { signal });
+    if (!isOurs) throw takenOver();
+  }
+
+  /** Has the answer of a request of another gateway sent to this address, too. False if it is delivered already. */
+  async join(claim: Claim, to: JoinedAddress): Promise<boolean> {
+    const cluster = this.#cluster;
+    return cluster !== undefined && (await this.#retry(() => cluster.join(claim, to)));
   }
 
   /**
    * False when another owner has the request: then its answer counts, and this one is not delivered. True also
-   * when the answer could not be written within 5 s: it is delivered now and written later.
+   * when the answer could not be written within 5 s: it is delivered now and written later. But not in a shared
+   * store, where another gateway may answer it meanwhile.
    */
   async answered(claim: Claim, answer: StoredAnswer, turn: TurnAdded<M>): Promise<boolean> {
     const { messages, forget = false } = turn;
@@ -151,7 +175,8 @@ export class DurableRequests<M> {
       claim.attempt === 0
         ? this.#store.expire(claim, answer)
         : this.#store.answered(claim, answer, messages, forget),
-    ).catch(() => true);
+    ).catch(() => this.#cluster === undefined);
+    if (this.#cluster !== undefined) return written;
     const late = Promise.withResolvers<true>();
     const cancelTimer = this.#clock.after(ANSWER_WAITS_MS, () => {
       this.#late.set(claim.seq, written);
@@ -192,11 +217,21 @@ export class DurableRequests<M> {
         return result;
       } catch (thrown) {
         const failure = this.reportError(thrown);
+        if (failure.code === "fenced") throw failure;
         onError?.(failure);
         if (closing.aborted || signal?.aborted) throw failure;
         await wait(this.#clock, [closing, signal]);
       }
     }
+  }
+
+  /** A call of the shared store, tried once: logs its failure and rejects with it. */
+  async once<T>(call: Promise<T>): Promise<T> {
+    const result = await call.catch((thrown: unknown) => {
+      throw this.reportError(thrown);
+    });
+    if (this.#problem !== undefined) this.#recovered();
+    return result;
   }
 
   /** Logs a failure and does not reject. */
@@ -214,6 +249,10 @@ export class DurableRequests<M> {
     this.#loggedAt = Number.NEGATIVE_INFINITY;
     this.#log.info("requests can be stored again");
   }
+}
+
+function takenOver(): Failure {
+  return new Failure("fenced", "another gateway has this request");
 }
 
 /** Waits a second, or less when one of the signals is aborted. */

@@ -36,9 +36,10 @@ export async function recover<M>(options: RecoveryOptions<M>): Promise<number> {
   return left.length;
 }
 
-function resumeRequest<M>(
+/** Adds a request from the store to the queue. */
+export function resumeRequest<M>(
   abandoned: AbandonedRequest,
-  options: RecoveryOptions<M>,
+  options: Omit<RecoveryOptions<M>, "store" | "direct">,
   level: "info" | "debug",
 ): void {
   const { policies, replyTo, log, clock, queue } = options;

@@ -15,6 +15,7 @@ const FIRST_GUESS_MS = 2000;
 /** The weight of the latest turn in the average. */
 const WEIGHT = 0.2;
 const LONGEST_SECONDS = 600;
+const MAX_TURNS_AHEAD = 4;
 
 /**
  * Counts the requests that are accepted and neither run nor are delivered. Estimates when there may be room
@@ -61,6 +62,11 @@ export class Backlog {
       isBelow(waiting, policy.limits.queued) &&
       isBelow(this.#byChannel.get(channel) ?? 0, policy.totalLimits.queued)
     );
+  }
+
+  /** Turns that will probably end within so many milliseconds if all slots are busy; a few for each slot at most. */
+  turnsWithin(ms: number): number {
+    return Math.floor(this.#slots * Math.min(ms / this.#averageMs, MAX_TURNS_AHEAD));
   }
 
   /** Seconds, at least 1, until each of `clients` had a turn. */

@@ -11,6 +11,8 @@ export interface LanesOptions<Item> extends Omit<SlotsOptions, "onFree"> {
   readonly needs: (item: Item) => Needs;
   /** Starts an item. Must not throw, and calls `done` whatever happens. */
   readonly start: (item: Item, hold: Hold) => void;
+  /** Called when a slot is free and no lane waits for it. */
+  readonly onSpare?: (() => void) | undefined;
 }
 
 /** A client's lane: its items start one after another. */
@@ -119,6 +121,19 @@ export class Lanes<Item> {
     return this.#lanes.size;
   }
 
+  /** The names of the lanes whose item started or is expected to start. */
+  started(): readonly string[] {
+    const lanes = [...this.#lanes].filter(([, lane]) => lane.isReserved || lane.current);
+    return lanes.map(([name]) => name);
+  }
+
+  /** Slots that no waiting lane will take; below 0 if more lanes wait than there are free slots. */
+  get spare(): number {
+    let { free } = this.#slots;
+    for (const { forTurn } of this.#channels.values()) free -= forTurn.size;
+    return free;
+  }
+
   /** Starts the lane's first item if it needs less than before. */
   recheck(name: string): void {
     const lane = this.#lanes.get(name);
@@ -172,6 +187,7 @@ export class Lanes<Item> {
 
   readonly #startWaiting = (): void => {
     for (let name = this.#next(); name !== undefined; name = this.#next()) this.recheck(name);
+    if (this.#slots.free > 0) this.#options.onSpare?.();
   };
 
   /** The lane that can start and has waited longest; lanes that need no slot go first. */

@@ -168,7 +168,7 @@ function turnOf<M>(
     signal: cancellation.signal,
     ...((claim?.attempt ?? 0) > 1 && { resumed: progress }),
     record: async (message) => {
-      if (claim !== undefined) await durableRequests.record(claim, message);
+      if (claim !== undefined) await durableRequests.record(claim, message, cancellation.signal);
     },
     whileWaiting: (work) => hold.whileWaiting(work, cancellation.signal),
   });

@@ -43,6 +43,8 @@ export interface RequestQueueOptions<M> extends ProcessOptions<M> {
   readonly direct: Pick<DirectReplies, "send">;
   /** A request from the store, with the way to answer it; without this the way stays in memory. */
   readonly restore?: ((stored: StoredRequest<unknown>) => Request) | undefined;
+  /** Called when a turn could start that is not here. */
+  readonly onSpare?: (() => void) | undefined;
 }
 
 /** The place of a request that is being stored; end it with `addReserved` or `cancelReserved`. */
@@ -58,6 +60,8 @@ export interface Place<M> {
  * connection is lost, each of them holds about 10 KB; the requests of other clients stay in the store.
  */
 const BUSY_PER_CHANNEL = 1024;
+/** Lanes, for each slot, at which no more are claimed from a shared store. */
+const MAX_LANES_PER_SLOT = 8;
 
 /** One request of a client's lane. */
 interface Queued<M> extends LaneKey {
@@ -82,6 +86,7 @@ export class RequestQueue<M> {
   readonly #attached = new AttachedRequests();
   readonly #notices: WaitingNotices<Queued<M>>;
   #isStopped = false;
+  #isLeaving = false;
 
   constructor(options: RequestQueueOptions<M>) {
     this.#options = options;
@@ -92,6 +97,7 @@ export class RequestQueue<M> {
       clock: options.clock,
       needs: this.#needs,
       start: this.#start,
+      onSpare: options.onSpare,
     });
     this.#notices = new WaitingNotices({
       ...options,
@@ -100,10 +106,31 @@ export class RequestQueue<M> {
     });
   }
 
-  hasRoom(request: Request, policy: ChannelPolicy): boolean {
+  /** `elsewhere` is the number of the client's requests without an answer that this gateway does not hold. */
+  hasRoom(request: Request, policy: ChannelPolicy, elsewhere = 0): boolean {
     const lane = laneOf(request);
-    const waiting = this.#lanes.waiting(lane, this.#reserved.get(lane));
-    return this.#backlog.hasRoom(request, policy, waiting);
+    const expected = (this.#reserved.get(lane) ?? 0) + elsewhere;
+    return this.#backlog.hasRoom(request, policy, this.#lanes.waiting(lane, expected));
+  }
+
+  /**
+   * Lanes of other gateways' clients whose first turn could start within so many milliseconds. None while many
+   * answers cannot be delivered.
+   */
+  roomForLanes(withinMs: number): number {
+    const most = MAX_LANES_PER_SLOT * this.#options.slots - this.#lanes.size;
+    const soon = this.#lanes.spare + this.#backlog.turnsWithin(withinMs);
+    return this.#isLeaving ? 0 : Math.max(0, Math.min(most, soon));
+  }
+
+  /** Whether no request waits, runs or is being delivered. */
+  get isEmpty(): boolean {
+    return this.#lanes.size === 0;
+  }
+
+  /** Whether this gateway has the request, from its turn's wait to the delivery of its answer. */
+  has({ seq }: Claim, lane: string): boolean {
+    return this.#lanes.items(lane).some(({ pending }) => pending.claim?.seq === seq);
   }
 
   /** Seconds until there may be room. */
@@ -208,6 +235,19 @@ export class RequestQueue<M> {
     return count;
   }
 
+  /** Leaves to others what waits in the store, from now on. What has started goes on. */
+  leaveWaiting(): void {
+    this.#isLeaving = true;
+    for (const { lane, pending } of this.#lanes.all()) {
+      if (isWaiting(pending) && shutDown(pending) !== undefined) this.#lanes.recheck(lane);
+    }
+  }
+
+  /** The lanes whose request has started, or starts as soon as it is stored. */
+  startedLanes(): readonly string[] {
+    return this.#lanes.started();
+  }
+
   /** Logs the answers that are not delivered; counts those that are lost and those that the store has. */
   abandonUndelivered(): { readonly undelivered: number; readonly resumable: number } {
     this.#notices.close();
@@ -234,7 +274,9 @@ export class RequestQueue<M> {
   ): void {
     const { expiresAt } = request;
     const wayBack = this.#options.restore ? undefined : withoutContent(request);
-    this.#enqueue(request, { expiresAt, wayBack, ...facts });
+    const waiting = { expiresAt, wayBack, ...facts };
+    if (this.#isLeaving) shutDown(waiting);
+    this.#enqueue(request, waiting);
   }
 
   #openPending(request: Request, facts: PendingFacts<M>): PendingRequest<M> {

@@ -1,0 +1,317 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Part } from "../../src/base/contract.ts";
+import { Failure } from "../../src/base/failure.ts";
+import { UNLIMITED } from "../../src/gateway/channel-policy.ts";
+import type { Clock } from "../../src/gateway/clock.ts";
+import { ClusterMember } from "../../src/gateway/cluster/cluster-member.ts";
+import type { Answerer, Request } from "../../src/gateway/contract.ts";
+import { createGateway } from "../../src/gateway/gateway.ts";
+import type { Gateway } from "../../src/gateway/gateway.ts";
+import type { Cluster } from "../../src/store/cluster.ts";
+import type { Store } from "../../src/store/contract.ts";
+import { createRecorder } from "./client.ts";
+import type { Line } from "./client.ts";
+import { createManualAnswerer, OPEN_TO_ALL, shout } from "./setup.ts";
+import type { ManualAnswerer } from "./setup.ts";
+
+/** A shared store under test, and the time of its gateways. */
+export interface SharedStore extends AsyncDisposable {
+  readonly clock: Clock;
+  open(owner: string): Promise<{ readonly store: Store<string>; readonly cluster: Cluster }>;
+  /** Lets so much time pass, and all that happens in it. */
+  pass(ms: number): Promise<void>;
+}
+
+interface Heard {
+  readonly owner: string;
+  readonly address: string;
+  readonly part: Part;
+}
+
+interface Member {
+  readonly owner: string;
+  readonly gateway: Gateway;
+  readonly cluster: Cluster;
+  readonly lines: readonly Line[];
+  /** Accepts a durable request; returns whether it was acknowledged, as soon as it was. */
+  ask(text: string, facts?: Partial<Request>): { acknowledged: boolean };
+}
+
+interface MemberFacts {
+  readonly slots?: number;
+  /** Requests of one client that may wait; 0 is no limit. */
+  readonly queued?: number;
+  readonly change?: (store: Store<string>) => Partial<Store<string>>;
+  readonly deliver?: (part: Part) => Promise<void>;
+}
+
+/** Several gateways of one shared store, and all that their clients hear. */
+export class World implements AsyncDisposable {
+  readonly heard: Heard[] = [];
+  readonly shared: SharedStore;
+  readonly #gateways: Gateway[] = [];
+  #count = 0;
+
+  constructor(shared: SharedStore) {
+    this.shared = shared;
+  }
+
+  /** A gateway that has started; `intake` takes the right to hear requests. */
+  async open(
+    answer: Answerer<string>,
+    { slots = 1, queued = 0, change = () => ({}), deliver }: MemberFacts = {},
+  ): Promise<Member> {
+    const owner = `gateway ${(this.#count += 1)}`;
+    const { clock } = this.shared;
+    const { store: plain, cluster } = await this.shared.open(owner);
+    const store = { ...plain, ...change(plain) };
+    const { log, lines } = createRecorder();
+    const replyAt =
+      (address: string): Request["reply"] =>
+      async (part) => {
+        this.heard.push({ owner, address, part });
+        await deliver?.(part);
+      };
+    const gateway = createGateway<string>({
+      answer,
+      log,
+      clock,
+      store,
+      maxParallelTurns: slots,
+      turnTimeoutMs: 600_000,
+      policies: new Map([
+        ["mqtt", { ...OPEN_TO_ALL, intervalMs: 0, limits: { ...UNLIMITED, queued } }],
+      ]),
+      member: new ClusterMember({ store, cluster, clock, log }),
+      replyTo: (_channel, { address }) => replyAt(address),
+    });
+    this.#gateways.push(gateway);
+    await gateway.resume();
+    return {
+      owner,
+      gateway,
+      cluster,
+      lines,
+      ask(text, facts = {}) {
+        const { client = "device" } = facts;
+        const address = facts.address ?? `to ${client}`;
+        const asked = { acknowledged: false };
+        const request: Request = {
+          channel: "mqtt",
+          client,
+          text,
+          stream: true,
+          fingerprint: `${client} ${text}`,
+          key: text,
+          redelivered: false,
+          durable: true,
+          address,
+          reply: replyAt(address),
+          ...facts,
+        };
+        void gateway.accept(request).then(() => {
+          asked.acknowledged = true;
+        });
+        return asked;
+      },
+    };
+  }
+
+  /** The texts of whole answers to an address, in order; each with the failure's code, if any. */
+  answers(address: string): readonly string[] {
+    const texts: string[] = [];
+    let text = "";
+    for (const { part } of this.heard.filter((each) => each.address === address)) {
+      text += part.error === undefined ? part.text : `[${part.error.code}]`;
+      if (!part.done) continue;
+      texts.push(text);
+      text = "";
+    }
+    return texts;
+  }
+
+  async until(isSo: () => boolean, what: string): Promise<void> {
+    for (let tries = 0; !isSo(); tries++) {
+      assert.ok(tries < 600, `waited for ${what}`);
+      await this.shared.pass(50);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(
+      this.#gateways.map(async (gateway) => {
+        const drained = gateway.drain(0);
+        await this.shared.pass(5000);
+        await drained;
+      }),
+    );
+    await this.shared[Symbol.asyncDispose]();
+  }
+}
+
+export async function hears({ cluster }: Member): Promise<void> {
+  assert.ok((await cluster.intake("mqtt").take()) !== undefined);
+}
+
+/** What gateways of one shared store promise, whatever store that is. */
+export function testCluster(name: string, openShared: () => Promise<SharedStore>): void {
+  const openWorld = async (): Promise<World> => new World(await openShared());
+
+  describe(`gateways that share ${name}`, () => {
+    it("give work to the one that has room, and keep the order of each client", async () => {
+      await using world = await openWorld();
+      const [one, two] = [createManualAnswerer(), createManualAnswerer()];
+      const first = await world.open(one.answer);
+      await world.open(two.answer);
+      await hears(first);
+      const asked = ["a1", "b1", "a2", "b2", "a3"].map((text) =>
+        first.ask(text, { client: text.slice(0, 1) }),
+      );
+      await world.until(() => two.running() + one.running() === 2, "two turns");
+      assert.deepEqual([one.began, two.began], [["a1"], ["b1"]]);
+      await world.until(() => asked.every((each) => each.acknowledged), "the acknowledgements");
+      const all = [one, two];
+      const count = (): number => world.answers("to a").length + world.answers("to b").length;
+      while (count() < 5) {
+        const before = count();
+        for (const { end } of all) end();
+        await world.until(() => count() > before, "an answer");
+      }
+      assert.deepEqual(world.answers("to a"), ["answer to a1", "answer to a2", "answer to a3"]);
+      assert.deepEqual(world.answers("to b"), ["answer to b1", "answer to b2"]);
+      assert.equal(one.began.length + two.began.length, 5);
+    });
+
+    it("stop what runs at another one", async () => {
+      await using world = await openWorld();
+      const { first, two } = await withWorkElsewhere(world);
+      const stop = first.ask("/stop", { client: "b", address: "stop" });
+      await world.until(() => world.answers("to b").length === 1, "the cancelled answer");
+      assert.deepEqual(world.answers("to b"), ["[cancelled]"]);
+      assert.deepEqual(world.answers("stop"), ["Stopped."]);
+      assert.ok(stop.acknowledged);
+      assert.equal(two.running(), 0);
+    });
+
+    it("send an answer of another one to a further address of the same request, also late", async () => {
+      await using world = await openWorld();
+      const { first, two } = await withWorkElsewhere(world);
+      const again = first.ask("b1", { client: "b", address: "further", redelivered: true });
+      const same = first.ask("b1", { client: "b", redelivered: true });
+      await world.until(() => again.acknowledged && same.acknowledged, "the acknowledgements");
+      two.end();
+      await world.until(() => world.answers("further").length === 1, "the further answer");
+      await world.until(() => world.answers("to b").length === 1, "the answer");
+      assert.deepEqual(world.answers("further"), world.answers("to b"));
+      const late = first.ask("b1", { client: "b", address: "late", redelivered: true });
+      await world.until(() => world.answers("late").length === 1, "the late answer");
+      assert.ok(late.acknowledged);
+      assert.deepEqual(two.began, ["b1"]);
+    });
+
+    it("leave at a shutdown to others what has not started, and finish what has", async () => {
+      await using world = await openWorld();
+      const { first, one, two } = await withWorkElsewhere(world);
+      first.ask("a2", { client: "a" });
+      two.end();
+      await world.until(() => world.answers("to b").length === 1, "a free gateway");
+      const last = first.ask("c1", { client: "c" });
+      await world.until(() => last.acknowledged, "the acknowledgement");
+      const drained = first.gateway.drain(20_000);
+      await world.until(() => two.began.includes("c1"), "the other's work");
+      two.end();
+      one.end();
+      await world.until(() => two.began.includes("a2"), "the next request of the client");
+      two.end();
+      await world.until(() => world.answers("to a").length === 2, "the answers");
+      assert.deepEqual(world.answers("to a"), ["answer to a1", "answer to a2"]);
+      assert.deepEqual(one.began, ["a1"]);
+      const result = await drained;
+      assert.equal(result.undelivered, 0);
+    });
+
+    it("answer what another one left when it died, with the steps of its attempt", async () => {
+      await using world = await openWorld();
+      const steps: (readonly string[] | undefined)[] = [];
+      let [attempts, recorded] = [0, false];
+      const answer: Answerer<string> = async function* ({ record, resumed }) {
+        steps.push(resumed);
+        attempts += 1;
+        yield `attempt ${attempts}`;
+        if (attempts === 1) {
+          await record("a step");
+          recorded = true;
+          await new Promise(() => {});
+        }
+        return { messages: [] };
+      };
+      // It dies without a word: it renews nothing any more, and hangs.
+      let dead = false;
+      const change = (store: Store<string>): Partial<Store<string>> => ({
+        renew: () => (dead ? new Promise(() => {}) : store.renew()),
+      });
+      const first = await world.open(answer, { change });
+      await hears(first);
+      first.ask("?");
+      await world.until(() => recorded, "the step");
+      dead = true;
+      await world.open(answer);
+      await world.until(() => world.answers("to device").length > 0, "the answer");
+      assert.deepEqual(steps, [undefined, ["a step"]]);
+      assert.deepEqual(
+        world.heard.map(({ owner, part }) => `${owner}: ${part.text}`),
+        ["gateway 1: attempt 1", "gateway 2: attempt 2", "gateway 2: "],
+      );
+    });
+
+    it("acknowledge nothing that another one hears now, and answer nothing", async () => {
+      await using world = await openWorld();
+      const first = await world.open(shout);
+      const second = await world.open(shout);
+      await hears(second);
+      const fenced = first.ask("?");
+      await world.shared.pass(3000);
+      assert.equal(fenced.acknowledged, false);
+      assert.deepEqual(world.heard, []);
+      const asked = second.ask("?");
+      await world.until(() => world.answers("to device").length === 1, "the answer");
+      assert.ok(asked.acknowledged);
+    });
+  });
+}
+
+/** Client a's request runs at the first gateway, which hears all, and client b's at the second. */
+async function withWorkElsewhere(
+  world: World,
+): Promise<{ first: Member; one: ManualAnswerer; two: ManualAnswerer }> {
+  const [one, two] = [createManualAnswerer(), createManualAnswerer()];
+  const first = await world.open(one.answer);
+  await world.open(two.answer);
+  await hears(first);
+  first.ask("a1", { client: "a" });
+  first.ask("b1", { client: "b" });
+  await world.until(() => one.running() + two.running() === 2, "two turns");
+  assert.deepEqual([one.began, two.began], [["a1"], ["b1"]]);
+  return { first, one, two };
+}
+
+/** The same call, which fails at first, so often, with that code: after it did its work or before. */
+export function failing<Args extends readonly [object, ...unknown[]], T>(
+  call: (...args: Args) => Promise<T>,
+  { times, code, writes }: { times: number; code: "busy" | "unsure"; writes: boolean },
+): (...args: Args) => Promise<T> {
+  let left = times;
+  const results = new Map<object, Promise<T>>();
+  return async (...args) => {
+    left -= 1;
+    // A call with the same objects has the result of the first one.
+    const result = results.get(args[0]) ?? (left < 0 || writes ? call(...args) : undefined);
+    if (result !== undefined) results.set(args[0], result);
+    const done = await result;
+    if (left >= 0 || done === undefined) {
+      throw new Failure(code, "requests cannot be stored at the moment", { retryAfter: 30 });
+    }
+    return done;
+  };
+}
