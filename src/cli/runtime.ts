@@ -17,7 +17,8 @@ import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../mqtt/broker/broker.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
-import type { Channel } from "../mqtt/contract.ts";
+import type { Channel, SessionNotes } from "../mqtt/contract.ts";
+import { openBrokerSessions } from "../store/broker-sessions.ts";
 import type { Store } from "../store/contract.ts";
 import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
@@ -168,6 +169,8 @@ interface State {
   readonly files: { readonly historyFile?: string; readonly learned?: LearnedStore };
   /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
   clientId(channel: MqttChannel): string | undefined;
+  /** Where a channel notes that its broker keeps a session; undefined if that ends with this process. */
+  sessionNotes(channel: MqttChannel): SessionNotes | undefined;
   close(): Promise<void>;
 }
 
@@ -181,6 +184,7 @@ function openTemporaryState(config: Config): State {
     instanceId: newInstanceId(),
     files: {},
     clientId: () => undefined,
+    sessionNotes: () => undefined,
     close: () => store.close(),
   };
 }
@@ -219,8 +223,9 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
     );
   }
   try {
-    const settings = { ...storeOptions(config), sole: true, log };
-    const store = await openSqliteStore<Message>(home.databaseFile, settings);
+    const alone = { ...storeOptions(config), sole: true, log };
+    const store = await openSqliteStore<Message>(home.databaseFile, alone);
+    const sessions = openBrokerSessions(home.brokerSessionsFile, log);
     return {
       store: withGoSessions(store, config, log),
       instanceId: home.id,
@@ -234,6 +239,8 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
         const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);
         return home.clientId(`${name} ${agent_id}`, make);
       },
+      // The built-in broker ends with this process, and its sessions with it.
+      sessionNotes: ({ name, settings }) => (isBuiltIn(settings) ? undefined : sessions(name)),
       async close() {
         await store.close();
         home.close();
@@ -283,6 +290,7 @@ function openChannels(
         return gateway.accept({ ...request, ...shared });
       },
       ...(clientId !== undefined && { clientId }),
+      sessionNotes: state.sessionNotes(channel),
       ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
     });
   });
@@ -346,15 +354,19 @@ export async function withBrokers(
   return { channels: dialled, brokers: [...open.values()], brokerOf };
 }
 
+/** The built-in broker is never one of several. */
+function isBuiltIn({ broker }: MqttChannel["settings"]): boolean {
+  return parseBroker(broker.join()).kind === "embedded";
+}
+
 async function withBroker(
   channel: MqttChannel,
   open: Map<string, Broker>,
   log: Log,
 ): Promise<MqttChannel> {
   const { settings } = channel;
-  // The built-in broker is never one of several.
+  if (!isBuiltIn(settings)) return channel;
   const address = settings.broker.join();
-  if (parseBroker(address).kind !== "embedded") return channel;
   let broker = open.get(address);
   if (!broker) {
     const { openBroker } = await import("../mqtt/broker/broker.ts");

@@ -132,8 +132,28 @@ export interface Channel {
    * read. Parts are numbered from 0 again.
    */
   replyTo(recipient: Recipient): ((part: Part) => Promise<void>) | undefined;
+  /** Sessions with requests for us that the broker has lost since this process started. */
+  readonly sessionsLost: () => number;
   /** Publishes `offline` and disconnects; takes two seconds at most, whatever the broker does. */
   close(): Promise<void>;
+}
+
+/** The session that the broker keeps for a client id, as it was known last. */
+export interface KeptSession {
+  readonly clientId: string;
+  /** The node, as the configuration names it. */
+  readonly broker: string;
+  /** The last moment at which the broker certainly saw us, in milliseconds since the epoch. */
+  readonly seenAt: number;
+  /** Seconds for which the broker keeps it after that; 4,294,967,295 is for ever. */
+  readonly expirySecs: number;
+}
+
+/** Where a channel notes for the next process that the broker keeps a session. Must not throw. */
+export interface SessionNotes {
+  read(): KeptSession | undefined;
+  /** Undefined: it keeps none. */
+  write(kept: KeptSession | undefined): void;
 }
 
 export interface ChannelOptions {
@@ -153,6 +173,8 @@ export interface ChannelOptions {
    * requests from one start to the next.
    */
   readonly clientId?: string;
+  /** Without it, only this process knows that the broker must have kept a session. */
+  readonly sessionNotes?: SessionNotes | undefined;
   /**
    * Resolves when the request may be acknowledged, if it came with QoS 1 or 2; must not reject. Until then
    * the broker keeps the request; later requests are handed over meanwhile.

@@ -22,6 +22,8 @@ export interface StateInstance {
   /** Names this gateway to others: 12 hex digits, the same at each start. A copy of the folder has another one. */
   readonly id: string;
   readonly databaseFile: string;
+  /** What is known of the sessions that brokers keep. */
+  readonly brokerSessionsFile: string;
   /** The client id of that name. The first time it is made, and on the disk before this returns. */
   clientId(name: string, make: () => string): string;
   /** Releases the lock. */
@@ -59,6 +61,7 @@ export async function openInstance(
           throw error;
         }),
         databaseFile: join(folder, `picoclaw${end}.db`),
+        brokerSessionsFile: join(folder, `broker-sessions${end}.json`),
         clientId: (name, make) => clientIdIn(clientIds, name, { make, log }),
         close,
       };

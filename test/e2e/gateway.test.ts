@@ -200,6 +200,23 @@ it(
   },
 );
 
+it("a start tells that the broker has forgotten its session", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
+  for (const isForgotten of [false, false, true]) {
+    if (isForgotten) {
+      await broker.kill();
+      await broker.start();
+    }
+    await using gateway = await startGateway({ home: home.path });
+    await gateway.said('"msg":"gateway started"');
+    gateway.kill("SIGTERM");
+    const { code, stderr } = await gateway.ended;
+    assert.equal(code, 0, stderr);
+    assert.equal(stderr.includes("did not keep our session"), isForgotten, stderr);
+  }
+});
+
 it("--check and /status tell how long the prompt is, and why", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   const model_list = [{ model_name: "m", model: "ollama/m" }];

@@ -278,6 +278,7 @@ function fakeSession() {
     broker: "tcp://here",
     protocol: 5,
     resumed: false,
+    expirySecs: undefined,
     maximumPacketBytes: 0,
     maximumQos: 2,
     lost: lost.promise,

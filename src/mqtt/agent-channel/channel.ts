@@ -22,7 +22,7 @@ export function openChannel(options: ChannelOptions): Channel {
   const tagged = taggedLog(log, channel.name);
   const replyOptions = replyOptionsOf(options, tagged);
   const receive = createReceiver(options, address, replyOptions);
-  const presence = createPresence(options, address);
+  const presence = createPresence(options, address, () => connection.sessionsLost());
   const { qos } = settings;
   const seconds = quiet ? 0 : settings.probe_secs;
   const probe = new Probe({
@@ -58,6 +58,7 @@ export function openChannel(options: ChannelOptions): Channel {
     problem: () => connection.problem() ?? probe.problem(),
     ready: (signal) => connection.ready(signal),
     ended: connection.ended,
+    sessionsLost: () => connection.sessionsLost(),
     replyTo(recipient) {
       const to = parseReplyAddress(address, recipient);
       return to && createReply(connection, to, replyOptions);
@@ -93,6 +94,7 @@ function connectionOptionsOf(
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
     truncateOversizedPublish: true,
     sessionExpiry: settings.qos > 0 && !quiet ? sessionExpiryFor(options) : undefined,
+    sessionNotes: quiet ? undefined : options.sessionNotes,
     will: quiet ? undefined : { topic: statusTopic(address), payload: "offline" },
   };
 }

@@ -17,6 +17,7 @@ export interface Presence {
 export function createPresence(
   { channel, info, log }: ChannelOptions,
   address: AgentAddress,
+  sessionsLost: () => number,
 ): Presence {
   const { settings, name } = channel;
   const since = new Date().toISOString();
@@ -28,7 +29,10 @@ export function createPresence(
       max_payload_bytes: settings.max_payload_bytes,
       max_message_bytes: settings.max_message_bytes,
     };
-    const payload = JSON.stringify({ ...info, since, protocol: session.protocol, limits });
+    const facts = { ...info, since, protocol: session.protocol, limits };
+    // At QoS 0 the broker keeps no session.
+    const lost = settings.qos > 0 ? { sessions_lost: sessionsLost() } : {};
+    const payload = JSON.stringify({ ...facts, ...lost });
     return session.publish({ topic: infoTopic(address), payload, qos: 1, retain: true });
   };
   const refused = new Set<string>();

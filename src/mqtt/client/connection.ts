@@ -1,9 +1,11 @@
 import { abortable, pause, settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog } from "../../base/log.ts";
+import type { SessionNotes } from "../contract.ts";
 import { ConnectionLost, type Outgoing, type Published } from "../protocol/message.ts";
 import { InboundQos2 } from "./acks.ts";
 import { Backlog } from "./flow-control.ts";
+import { KeptSessions } from "./kept-session.ts";
 import { NodeRotation, nodesOf, type BrokerNode, type NodeOutcome } from "./nodes.ts";
 import { Publisher } from "./publish.ts";
 import { unanswered, unreachable, type Refusal } from "./reasons.ts";
@@ -15,6 +17,7 @@ export interface ConnectionOptions extends ClientOptions {
   readonly reconnectMs: number;
   /** Waits between attempts; tests put a clock of their own here. */
   readonly pause?: typeof pause | undefined;
+  readonly sessionNotes?: SessionNotes | undefined;
   /** Subscribes on a new session; a `Failure` from it ends the connection for good. */
   readonly onSession: (session: Session) => Promise<void>;
   /** Called at a loss, and after an attempt, or one at each of several nodes, that failed. */
@@ -39,6 +42,7 @@ export class Connection {
   readonly ended: Promise<Failure | undefined>;
   readonly #options: ConnectionOptions;
   readonly #publisher: Publisher;
+  readonly #kept: KeptSessions;
   readonly #stop = new AbortController();
   #session: Session | undefined;
   #problem: Failure | undefined = new Failure("unreachable", "not connected yet");
@@ -49,6 +53,13 @@ export class Connection {
     this.clientId = options.clientId;
     this.#options = options;
     this.#publisher = new Publisher(options.settings.qos === 2);
+    this.#kept = new KeptSessions({
+      clientId: options.clientId,
+      brokers: options.settings.broker,
+      keepAliveSecs: options.settings.keep_alive,
+      notes: options.sessionNotes,
+      log: options.log,
+    });
     this.ended = this.#run(nodesOf(options.settings));
   }
 
@@ -60,6 +71,11 @@ export class Connection {
   /** Why there is no session; undefined while there is one. */
   problem(): Failure | undefined {
     return this.#problem;
+  }
+
+  /** Sessions that the broker has lost since this process started. */
+  sessionsLost(): number {
+    return this.#kept.lost;
   }
 
   /** The current or next session. Rejects with the failure that ended the connection, or the signal's reason. */
@@ -128,8 +144,9 @@ export class Connection {
     const refusal = await this.#untilLost(connect, () => {
       connectedAt = performance.now();
     });
-    const connectedMs = connectedAt === undefined ? undefined : performance.now() - connectedAt;
-    return { refusal, connectedMs };
+    if (connectedAt === undefined) return { refusal, connectedMs: undefined };
+    this.#kept.disconnected(this.#stop.signal.aborted);
+    return { refusal, connectedMs: performance.now() - connectedAt };
   }
 
   async #untilLost(connect: () => Promise<Session>, onConnected: () => void): Promise<Refusal> {
@@ -137,6 +154,7 @@ export class Connection {
     let session: Session | undefined;
     try {
       session = await connect();
+      this.#kept.accepted(session);
       await abortable(onSession(session), this.#stop.signal);
       this.#session = session;
       this.#problem = undefined;
@@ -144,6 +162,7 @@ export class Connection {
       this.#next.resolve(session);
       this.#next = nextSession();
       session.open();
+      this.#kept.connected();
       return await session.lost;
     } catch (error) {
       if (error instanceof ConnectError) return error.refusal;
@@ -202,7 +221,6 @@ function createConnector(
 ): (node: BrokerNode, protocol: 4 | 5) => Promise<Session> {
   const shared = { inboundQos2: new InboundQos2(), publisher, backlog: new Backlog() };
   let cleanStart = options.sessionExpiry?.cleanStart ?? true;
-  let wasConnected = false;
   return async ({ broker, address }, protocol) => {
     const { settings, sessionExpiry } = options;
     const transport = await prepareTransport(address, settings.tls, options.maximumPacketBytes);
@@ -211,10 +229,6 @@ function createConnector(
     const expiry = isKept ? { ...sessionExpiry, cleanStart } : undefined;
     const details = { ...options, ...shared, broker, transport, protocol, sessionExpiry: expiry };
     const session = await connectSession(details, signal);
-    if (isKept && wasConnected && !session.resumed) {
-      options.log.warn("the broker did not keep our session: requests sent meanwhile may be lost");
-    }
-    wasConnected = true;
     cleanStart = false;
     return session;
   };

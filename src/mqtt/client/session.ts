@@ -22,6 +22,8 @@ export interface Session {
   readonly protocol: 4 | 5;
   /** The broker had kept our session (Session Present, MQTT 5 section 3.2.2.1.1). */
   readonly resumed: boolean;
+  /** Seconds for which the broker keeps the session after this connection; undefined if it does not keep it. */
+  readonly expirySecs: number | undefined;
   /** Bytes of the largest packet that the broker accepts (MQTT 5 section 3.2.2.3.6); 0 is unknown. */
   readonly maximumPacketBytes: number;
   /** The highest QoS that the broker accepts (MQTT 5 section 3.2.2.3.4). */
@@ -287,6 +289,9 @@ function sessionOf(
     broker,
     protocol,
     resumed,
+    // MQTT 5 section 3.2.2.3.2: the broker may keep it for another time than asked for.
+    expirySecs:
+      options.sessionExpiry && (properties?.sessionExpiryInterval ?? options.sessionExpiry.seconds),
     maximumPacketBytes: properties?.maximumPacketSize ?? 0,
     maximumQos,
     lost,

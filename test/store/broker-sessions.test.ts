@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { it } from "node:test";
+import { SILENT } from "../../src/base/log.ts";
+import { openBrokerSessions } from "../../src/store/broker-sessions.ts";
+import { readableLog } from "../support/channel.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+
+const SESSION = { clientId: "c", broker: "tcp://b", seenAt: 1000, expirySecs: 3600 };
+
+it("notes of the brokers' sessions are kept by channel, and removed alone", async () => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, "broker-sessions.json");
+  const [one, two] = ["one", "two"].map((name) => openBrokerSessions(file, SILENT)(name));
+  assert.equal(one?.read(), undefined);
+  one?.write(SESSION);
+  two?.write({ ...SESSION, seenAt: 2000 });
+  assert.deepEqual(openBrokerSessions(file, SILENT)("one").read(), SESSION);
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  one?.write(undefined);
+  assert.equal(one?.read(), undefined);
+  assert.equal(two?.read()?.seenAt, 2000);
+});
+
+it("notes that cannot be read are none, and those that cannot be written are left out", async () => {
+  await using folder = await temporaryFolder();
+  const file = join(folder.path, "broker-sessions.json");
+  const log = readableLog();
+  const notes = openBrokerSessions(file, log)("one");
+  for (const text of ["{", "[]", '{"one": 5}', '{"one": {"seen_at": "x", "expiry_secs": 1}}']) {
+    await writeFile(file, text);
+    assert.equal(notes.read(), undefined);
+  }
+  notes.write(SESSION);
+  assert.deepEqual(notes.read(), SESSION);
+  assert.match(await readFile(file, "utf8"), /"client_id": "c"/);
+  await mkdir(`${file}.new`);
+  notes.write({ ...SESSION, seenAt: 5 });
+  assert.deepEqual(notes.read(), SESSION);
+  assert.match(log.text(), /debug the broker's session could not be noted/);
+});
