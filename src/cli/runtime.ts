@@ -11,6 +11,8 @@ import type { Redactor } from "../base/redaction/redactor.ts";
 import { VERSION } from "../base/version.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
+import { SYSTEM_CLOCK } from "../gateway/clock.ts";
+import type { ClusterMember } from "../gateway/cluster/cluster-member.ts";
 import type { Recipient } from "../gateway/durable/recovery.ts";
 import { createGateway, type DrainResult, type Gateway } from "../gateway/gateway.ts";
 import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
@@ -19,6 +21,7 @@ import type { Broker } from "../mqtt/broker/broker.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
 import type { Channel, SessionNotes } from "../mqtt/contract.ts";
 import { openBrokerSessions } from "../store/broker-sessions.ts";
+import type { Cluster } from "../store/cluster.ts";
 import type { Store } from "../store/contract.ts";
 import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
@@ -61,7 +64,7 @@ export interface RuntimeOptions {
 
 /** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { config, log, logContent, secretFiles = [] } = options;
+  const { config, log, secretFiles = [] } = options;
   if (options.persistent) await initWorkspace(config, log);
   const state = options.persistent ? await openState(options) : openTemporaryState(config);
   const closing = [() => state.close()];
@@ -71,21 +74,18 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const agent = await closingOnFailure(closing, answering);
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
+  let channels: readonly Channel[] = [];
+  const canDeliver = (): boolean => channels.some((channel) => channel.problem() === undefined);
   const gateway = createGateway<Message>({
+    ...gatewayOptionsOf(options),
     answer: agent.answer,
     // A reload replaces it.
     get compact() {
       return agent.compact;
     },
     store: state.store,
-    dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
+    member: state.cluster && (await memberOf(state.store, state.cluster, { log, canDeliver })),
     replyTo: (channel, recipient) => replyTo(opened.promise, channel, recipient),
-    log,
-    logContent,
-    maxParallelTurns: config.agents.defaults.max_parallel_turns,
-    turnTimeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
-    limits: config.gateway.limits,
-    policies: new Map(options.channels.map((channel) => [channel.name, policyOf(channel)])),
   });
   const {
     channels: open,
@@ -95,7 +95,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = open;
   await closingOnFailure(closing, gateway.resume());
-  const channels = openChannels(dialled, options, { state, gateway, brokerOf });
+  channels = openChannels(dialled, options, { state, gateway, brokerOf });
   opened.resolve(channels);
   closing.unshift(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
   if (log !== SILENT) {
@@ -110,13 +110,42 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   return {
     dialled,
     problem: () => problemOf(channels) ?? gateway.problem(),
-    over: allEnded(channels, log),
+    over: Promise.race([allEnded(channels, log), leaseLost(gateway)]),
     async stop(drainMs) {
       const drained = await gateway.drain(drainMs);
       for (const close of closing) await close();
       return drained;
     },
   };
+}
+
+function gatewayOptionsOf({ config, channels, log, logContent }: RuntimeOptions) {
+  return {
+    dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
+    log,
+    logContent,
+    maxParallelTurns: config.agents.defaults.max_parallel_turns,
+    turnTimeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
+    limits: config.gateway.limits,
+    policies: new Map(channels.map((channel) => [channel.name, policyOf(channel)])),
+  };
+}
+
+async function memberOf(
+  store: Store<Message>,
+  cluster: Cluster,
+  options: { readonly log: Log; readonly canDeliver: () => boolean },
+): Promise<ClusterMember<Message>> {
+  const { ClusterMember: Member } = await import("../gateway/cluster/cluster-member.ts");
+  return new Member({ ...options, store, cluster, clock: SYSTEM_CLOCK });
+}
+
+/** Resolves when others may have all that this gateway holds in a shared store; it has to start anew. */
+async function leaseLost({ lost }: Gateway): Promise<Failure> {
+  await (lost ?? new Promise(() => {}));
+  return new Failure("fenced", "this gateway lost its lease in the shared store", {
+    why: "it could not renew the lease for 12 s: the database was away, or this process was stopped",
+  });
 }
 
 /** Milliseconds that the rest of a start waits for brokers which do not answer. */
@@ -163,6 +192,8 @@ function isUnused(folder: string): boolean {
 /** The stored state of a gateway, on disk or only in memory. */
 interface State {
   readonly store: Store<Message>;
+  /** Of a store that several gateways share. */
+  readonly cluster?: Cluster;
   /** Names this gateway to others. */
   readonly instanceId: string;
   /** Further files of the state on disk. */

@@ -47,7 +47,10 @@ export async function run(context: Context): Promise<number> {
     const { checkGateway } = await import("../gateway-check.ts");
     return checkGateway(serving, context);
   }
-  return serve(await openRuntime(serving), context, { loaded, log });
+  for (;;) {
+    const exit = await serve(await openRuntime(serving), context, { loaded, log });
+    if (exit !== undefined) return exit;
+  }
 }
 
 function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {
@@ -80,13 +83,17 @@ interface Running {
   readonly log: Log;
 }
 
-/** Serves until the first signal, then drains. Fails when every channel has ended. */
+/**
+ * Serves until the first signal, then drains; returns the exit code. Undefined if everything has to be opened anew:
+ * other gateways have what this one held. Fails when every channel has ended.
+ */
 async function serve(
   serving: Runtime,
   context: Context,
   { loaded, log }: Running,
-): Promise<number> {
+): Promise<number | undefined> {
   const { flags, signal } = context;
+  let drainMs = flags.duration("drain");
   let health: Health | undefined;
   try {
     // Loaded after the channels have subscribed.
@@ -96,11 +103,16 @@ async function serve(
     log.info("gateway started", { config: loaded.file, health: health.addresses.join(" ") });
     const stopped = new Promise<undefined>((resolve) => onAbort(signal, () => resolve(undefined)));
     const failure = await Promise.race([serving.over, stopped]);
+    if (failure?.code === "fenced") {
+      drainMs = 0;
+      log.error(`${failure.message}: it ends its work and starts anew`, { why: failure.why });
+      return undefined;
+    }
     if (failure) throw failure;
-    log.info("stopping: running answers may finish", { drain_ms: flags.duration("drain") });
+    log.info("stopping: running answers may finish", { drain_ms: drainMs });
     return 0;
   } finally {
-    const { cancelled, undelivered, resumable } = await serving.stop(flags.duration("drain"));
+    const { cancelled, undelivered, resumable } = await serving.stop(drainMs);
     await health?.close();
     const left = cancelled + undelivered;
     log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, resumable });

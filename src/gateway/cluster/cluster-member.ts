@@ -13,6 +13,8 @@ export interface ClusterMemberOptions<M> {
   readonly cluster: Cluster;
   readonly clock: Clock;
   readonly log: Log;
+  /** Whether an answer could leave now: else it claims nothing. Absent is always. */
+  readonly canDeliver?: () => boolean;
 }
 
 /**

@@ -40,6 +40,7 @@ export interface LanePollerOptions {
   readonly cluster: Cluster;
   readonly clock: Clock;
   readonly log: Log;
+  readonly canDeliver?: () => boolean;
 }
 
 /** Asks the shared store regularly, and on its hints, for lanes with work that this gateway has room for. */
@@ -56,6 +57,8 @@ export class LanePoller<M> {
   /** The last poll claimed as many lanes as it could: there may be more. */
   #hasMore = false;
   #isWoken = false;
+  /** Lanes that were not left with the others. */
+  #kept = Number.POSITIVE_INFINITY;
   #isLeaving = false;
   #isClosed = false;
 
@@ -68,7 +71,11 @@ export class LanePoller<M> {
   async start(ports: PollerPorts<M>): Promise<number> {
     this.#ports = ports;
     const { claimed } = await this.#poll(ports);
-    this.#stopHints = this.#options.cluster.onHint(() => this.#wake());
+    this.#stopHints = this.#options.cluster.onHint(() => {
+      // While there is no room, the regular polls are enough.
+      if (ports.queue.roomForLanes(HINT_MS) > 0) this.#wake();
+      else this.#hasMore = true;
+    });
     return claimed.length;
   }
 
@@ -114,13 +121,14 @@ export class LanePoller<M> {
 
   /** Claims lanes, and schedules the next poll. */
   async #poll(ports: PollerPorts<M>): Promise<Polled> {
+    const { cluster, canDeliver = () => true } = this.#options;
     const { queue, durableRequests } = ports;
     this.isPolling = true;
     this.#isWoken = false;
     let mostMs = POLL_MS.away;
     try {
-      const lanes = queue.roomForLanes(HINT_MS);
-      const polled = await durableRequests.once(this.#options.cluster.poll(lanes));
+      const lanes = canDeliver() ? queue.roomForLanes(HINT_MS) : 0;
+      const polled = await durableRequests.once(cluster.poll(lanes));
       // What was accepted before the poll is added first.
       await new Promise((resolve) => setImmediate(resolve));
       if (!this.#lease.isHeld()) return polled;
@@ -139,8 +147,10 @@ export class LanePoller<M> {
   /** After the work that runs here ended, its lanes are left, too. */
   async #leaveRest({ queue }: PollerPorts<M>): Promise<void> {
     this.isPolling = true;
+    const lanes = queue.startedLanes();
     try {
-      await this.#options.cluster.leave(queue.startedLanes());
+      if (lanes.length < this.#kept) await this.#options.cluster.leave(lanes);
+      this.#kept = lanes.length;
     } finally {
       this.isPolling = false;
       this.#schedule(POLL_MS.busy);
@@ -153,8 +163,9 @@ export class LanePoller<M> {
       this.#wake();
       return;
     }
-    this.#next(this.#waitMs * (0.75 + Math.random() / 2));
-    this.#waitMs = Math.min(this.#waitMs * 1.5, mostMs);
+    const waitMs = Math.min(this.#waitMs, mostMs);
+    this.#waitMs = waitMs * 1.5;
+    this.#next(waitMs * (0.75 + Math.random() / 2));
   }
 
   #take({ claimed, stopped, joined }: Polled, ports: PollerPorts<M>): void {
