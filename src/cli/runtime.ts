@@ -19,13 +19,14 @@ import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../mqtt/broker/broker.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
-import type { Channel, SessionNotes } from "../mqtt/contract.ts";
+import type { Channel, ChannelOptions, SessionNotes } from "../mqtt/contract.ts";
 import { openBrokerSessions } from "../store/broker-sessions.ts";
 import type { Cluster } from "../store/cluster.ts";
 import type { Store } from "../store/contract.ts";
 import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
+import type { ClusterChannels } from "./cluster-channels.ts";
 import { isShared, storeOptions, withGoSessions } from "./conversations.ts";
 import { openReloadableAgent, type Reloaded } from "./reloadable-agent.ts";
 import { learnedIn, stateFolderOf } from "./state-folder.ts";
@@ -88,14 +89,17 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     replyTo: (channel, recipient) => replyTo(opened.promise, channel, recipient),
   });
   const {
-    channels: open,
+    channels: listening,
     brokers,
     brokerOf,
   } = await closingOnFailure(closing, withBrokers(options.channels, log));
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
-  dialled = open;
+  dialled = listening;
   await closingOnFailure(closing, gateway.resume());
-  channels = openChannels(dialled, options, { state, gateway, brokerOf });
+  const cluster = state.cluster && (await clusterChannelsOf(state, state.cluster, log));
+  if (cluster) closing.unshift(() => Promise.resolve(cluster.close()));
+  const open = cluster?.open ?? openChannel;
+  channels = openChannels(dialled, options, { state, gateway, brokerOf, open });
   opened.resolve(channels);
   closing.unshift(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
   if (log !== SILENT) {
@@ -112,6 +116,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     problem: () => problemOf(channels) ?? gateway.problem(),
     over: Promise.race([allEnded(channels, log), leaseLost(gateway)]),
     async stop(drainMs) {
+      await Promise.all(channels.map(async (channel) => channel.handOver?.()));
       const drained = await gateway.drain(drainMs);
       for (const close of closing) await close();
       return drained;
@@ -138,6 +143,15 @@ async function memberOf(
 ): Promise<ClusterMember<Message>> {
   const { ClusterMember: Member } = await import("../gateway/cluster/cluster-member.ts");
   return new Member({ ...options, store, cluster, clock: SYSTEM_CLOCK });
+}
+
+async function clusterChannelsOf(
+  { instanceId: instance }: State,
+  cluster: Cluster,
+  log: Log,
+): Promise<ClusterChannels> {
+  const { openClusterChannels } = await import("./cluster-channels.ts");
+  return openClusterChannels(cluster, { instance, log });
 }
 
 /** Resolves when others may have all that this gateway holds in a shared store; it has to start anew. */
@@ -300,18 +314,19 @@ interface ChannelDeps {
   readonly gateway: Gateway;
   /** The built-in broker of a channel, by its name. */
   readonly brokerOf: ReadonlyMap<string, Broker>;
+  readonly open: (options: ChannelOptions) => Channel;
 }
 
 function openChannels(
   dialled: readonly MqttChannel[],
   { config, connectTimeoutMs, log }: RuntimeOptions,
-  { state, gateway, brokerOf }: ChannelDeps,
+  { state, gateway, brokerOf, open }: ChannelDeps,
 ): readonly Channel[] {
   const shared = isShared(config.session) ? { conversation: SHARED_CONVERSATION } : {};
   return dialled.map((channel) => {
     const clientId = state.clientId(channel);
     const broker = brokerOf.get(channel.name);
-    return openChannel({
+    return open({
       channel,
       connectTimeoutMs,
       info: { version: VERSION, instance: state.instanceId },

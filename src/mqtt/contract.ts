@@ -134,6 +134,11 @@ export interface Channel {
   replyTo(recipient: Recipient): ((part: Part) => Promise<void>) | undefined;
   /** Sessions with requests for us that the broker has lost since this process started. */
   readonly sessionsLost: () => number;
+  /**
+   * Stops to hear requests, so that another gateway of the cluster does at once; answers still leave. Does nothing
+   * where there is none.
+   */
+  handOver?(): Promise<void>;
   /** Publishes `offline` and disconnects; takes two seconds at most, whatever the broker does. */
   close(): Promise<void>;
 }
@@ -154,6 +159,39 @@ export interface SessionNotes {
   read(): KeptSession | undefined;
   /** Undefined: it keeps none. */
   write(kept: KeptSession | undefined): void;
+}
+
+/** A channel that several gateways serve: one of them hears, all answer. */
+export interface ClusterChannelOptions extends ChannelOptions {
+  readonly intake: IntakeLease;
+  /** Whether no other gateway of the cluster lives. May reject. */
+  readonly isAlone: () => Promise<boolean>;
+}
+
+/** The right of one gateway to hear the channel. It is asked for and renewed while this is open. */
+export interface IntakeLease {
+  /** Tries to take the lease from now on. */
+  start(listener: IntakeListener): void;
+  /** Whether this gateway may hear and acknowledge now. */
+  isHeld(): boolean;
+  /** Why the store could not be asked last time. */
+  problem(): Failure | undefined;
+  /** Resolves when the lease is renewed by a call that begins now or later. Rejects when it is lost. */
+  confirmed(signal: AbortSignal): Promise<void>;
+  /** Leaves it to another gateway; this one does not try for so many milliseconds. The listener hears that it is lost. */
+  giveBack(milliseconds: number, why: string): Promise<void>;
+  /** Gives it back for good, without a word to the listener. */
+  close(): Promise<void>;
+}
+
+/** What a channel does with its intake. None of it may throw. */
+export interface IntakeListener {
+  /** Whether the channel could hear now: without a path to the broker the lease is left to others. */
+  readonly canHear: () => boolean;
+  /** The lease was taken: the channel hears from now on. `identity` names the cluster. */
+  readonly taken: (identity: string) => void;
+  /** The channel stops to hear and acknowledges nothing more, at once. */
+  readonly lost: (why: string) => void;
 }
 
 export interface ChannelOptions {

@@ -10,6 +10,8 @@ import type { AbandonedRequest, Claim } from "./contract.ts";
  * A call rejects as those of the store do: `busy` (nothing was written) or `unsure`.
  */
 export interface Cluster {
+  /** The owner under which this gateway shares the store. */
+  readonly owner: string;
   /**
    * Claims what was accepted for the lanes of this owner, and up to `lanes` further lanes with open requests whose
    * owner is dead or that have none, the one that waited longest first, each with all of its open requests. Gives up

@@ -120,6 +120,7 @@ export class MemoryCluster {
 
   #clusterOf(owner: string): Cluster {
     return {
+      owner,
       identity: () => Promise.resolve("memory"),
       poll: async (lanes) => {
         // In the order of the calls of the store.

@@ -71,7 +71,7 @@ export function openChannel(options: ChannelOptions): Channel {
 }
 
 /** Publishes `online` and `info`. Never rejects: after a loss the next session announces itself. */
-async function announce(session: Session, presence: Presence | undefined): Promise<void> {
+export async function announce(session: Session, presence: Presence | undefined): Promise<void> {
   try {
     await presence?.online(session);
   } catch (error) {
@@ -79,7 +79,7 @@ async function announce(session: Session, presence: Presence | undefined): Promi
   }
 }
 
-function connectionOptionsOf(
+export function connectionOptionsOf(
   options: ChannelOptions,
   address: AgentAddress,
   quiet: boolean,
@@ -119,19 +119,19 @@ function sessionExpiryFor({
 const CALM_MS = 60_000;
 
 /** Frequent reconnects are logged ever less often. */
-function createConnectedLog(log: Log): (session: Session) => void {
+export function createConnectedLog(log: Log, message = "connected"): (session: Session) => void {
   let last = Number.NEGATIVE_INFINITY;
   let times = 0;
   return ({ broker, protocol }) => {
     const now = performance.now();
     times = now - last > CALM_MS ? 1 : times + 1;
     last = now;
-    log[shouldLog(times) ? "info" : "debug"]("connected", { broker, mqtt: protocol });
+    log[shouldLog(times) ? "info" : "debug"](message, { broker, mqtt: protocol });
   };
 }
 
 /** Warns once of a broker that accepts less than the configured QoS. */
-function createQosWarning(log: Log, qos: 0 | 1 | 2): (maximumQos: 0 | 1 | 2) => void {
+export function createQosWarning(log: Log, qos: 0 | 1 | 2): (maximumQos: 0 | 1 | 2) => void {
   let isWarned = false;
   return (maximumQos) => {
     if (maximumQos >= qos || isWarned) return;
@@ -141,7 +141,7 @@ function createQosWarning(log: Log, qos: 0 | 1 | 2): (maximumQos: 0 | 1 | 2) => 
   };
 }
 
-function taggedLog(log: Log, channel: string): Log {
+export function taggedLog(log: Log, channel: string): Log {
   return {
     debug: (message, fields) => log.debug(message, { channel, ...fields }),
     info: (message, fields) => log.info(message, { channel, ...fields }),

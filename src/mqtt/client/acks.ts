@@ -23,11 +23,12 @@ interface PendingAck {
  * the order of receipt (MQTT 5 section 4.6). Those that wait when the connection ends are dropped: the broker
  * delivers their messages again. Calls `giveUp` with the reason why the connection must end: a packet without
  * the id that it must have (MQTT 5 section 2.2.1), which MQTT.js would answer, and throw; or an id that is
- * used again before it is acknowledged.
+ * used again before it is acknowledged. What is ready when `mayAcknowledge` says no is never acknowledged.
  */
 export class DeferredAcks {
   readonly #client: MqttClient;
   readonly #giveUp: (why: string) => void;
+  readonly #mayAcknowledge: () => boolean;
   readonly #send: Send;
   /** MQTT.js acknowledges a message as soon as it was handed over, before it looks at the next. */
   #due: Promise<void> | "never" | undefined;
@@ -37,9 +38,14 @@ export class DeferredAcks {
   #length = 0;
   #isWaitingForDrain = false;
 
-  constructor(client: MqttClient, giveUp: (why: string) => void) {
+  constructor(
+    client: MqttClient,
+    giveUp: (why: string) => void,
+    mayAcknowledge: () => boolean = () => true,
+  ) {
     this.#client = client;
     this.#giveUp = giveUp;
+    this.#mayAcknowledge = mayAcknowledge;
     this.#send = sendPacketOf(client);
     Reflect.set(client, "_sendPacket", this.#intercept.bind(this));
   }
@@ -62,8 +68,11 @@ export class DeferredAcks {
     if (!ACKS.has(packet.cmd)) return this.#send(packet, sent, ...rest);
     const until = this.#due;
     this.#due = undefined;
-    if (until === undefined && this.#first === undefined) return this.#send(packet, sent, ...rest);
-    if (until !== "never") this.#add(packet, until);
+    const isWithheld = until === "never" || !this.#mayAcknowledge();
+    if (!isWithheld && until === undefined && this.#first === undefined) {
+      return this.#send(packet, sent, ...rest);
+    }
+    if (!isWithheld) this.#add(packet, until);
     sent?.();
   }
 
@@ -93,7 +102,7 @@ export class DeferredAcks {
       this.#first = next.next;
       if (this.#first === undefined) this.#last = undefined;
       this.#length -= 1;
-      if (!connected) continue;
+      if (!connected || !this.#mayAcknowledge()) continue;
       this.#send(next.packet);
       if (next.isRequest) failpoint("acknowledged");
     }

@@ -92,14 +92,26 @@ export class Connection {
     return this.#publisher.publish(message, signal);
   }
 
-  /** Disconnects within two seconds; `beforeDisconnect` runs first, on the current session. */
-  async close(beforeDisconnect?: (session: Session) => Promise<void>): Promise<void> {
+  /**
+   * Disconnects within two seconds; `beforeDisconnect` runs first, on the current session. With `keepsWill` the
+   * broker publishes the will after its delay.
+   */
+  async close(
+    beforeDisconnect?: (session: Session) => Promise<void>,
+    { keepsWill = false } = {},
+  ): Promise<void> {
     const last = this.#session;
     const end = performance.now() + CLOSE_MS;
     if (last && beforeDisconnect) await settlesWithin(beforeDisconnect(last), CLOSE_MS);
     this.#stop.abort(closed());
-    await last?.end(end - performance.now());
+    await last?.end(end - performance.now(), keepsWill);
     await this.ended;
+  }
+
+  /** Cuts the connection at once, as a fault would, and for good. */
+  abort(reason: string): void {
+    this.#stop.abort(closed());
+    this.#session?.abort(reason);
   }
 
   /** Runs session after session. Resolves with the failure that ended it for good, or undefined when stopped. */
@@ -225,7 +237,8 @@ function createConnector(
     const { settings, sessionExpiry } = options;
     const transport = await prepareTransport(address, settings.tls, options.maximumPacketBytes);
     // MQTT 3.1.1 has no expiry: the broker would keep the session of a generated client id for ever.
-    const isKept = sessionExpiry !== undefined && (protocol === 5 || !sessionExpiry.cleanStart);
+    const isEndless = protocol === 4 && sessionExpiry?.cleanStart === false && !sessionExpiry.only5;
+    const isKept = sessionExpiry !== undefined && (protocol === 5 || isEndless);
     const expiry = isKept ? { ...sessionExpiry, cleanStart } : undefined;
     const details = { ...options, ...shared, broker, transport, protocol, sessionExpiry: expiry };
     const session = await connectSession(details, signal);

@@ -86,6 +86,8 @@ const REASON_CODES: Readonly<Record<number, Reason>> = {
   0xa2: { name: "wildcard subscriptions not supported", disposition: "fatal", remedy: RIGHTS },
 };
 
+const TAKEN_OVER = 0x8e;
+
 /** Why a connection or a request was refused or lost, and what to do then. */
 export interface Refusal {
   readonly disposition: Disposition;
@@ -94,6 +96,8 @@ export interface Refusal {
   readonly hungUp?: boolean;
   /** The broker accepted the connection and did not answer the CONNECT, as some do with MQTT 5. */
   readonly unanswered?: boolean;
+  /** Another client connected under the same client id. MQTT 3.1.1 does not tell that. */
+  readonly takenOver?: boolean;
 }
 
 /** Why a TLS handshake failed, in the words of the runtimes and their TLS libraries, and what to do. */
@@ -177,7 +181,7 @@ export function refusalOf(code: number, what: string): Refusal {
       remedy,
     },
   );
-  return { disposition, failure };
+  return { disposition, failure, ...(code === TAKEN_OVER && { takenOver: true }) };
 }
 
 /** Resolves when the stream is closed, with the best reason that is known by then. */
@@ -217,6 +221,13 @@ export function closeReason(client: MqttClient, transport: Transport): Promise<R
     });
   });
 }
+
+/** To be thrown out by another gateway that uses the same client id in turn. */
+export const TAKEN_OVER_IN_TURN: Refusal = unreachable(
+  "the broker ended the connection: another client connected with the same client id",
+  "another gateway of this store hears now",
+  "if this repeats, a client that does not share this store uses the id: give each its own client_id",
+);
 
 /** MQTT 5 section 3.14.2.1. Below 0x80 it is no refusal, although 3.1.1 has CONNACK codes with these numbers. */
 function disconnectReason(code: number): Refusal {

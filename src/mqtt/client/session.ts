@@ -12,7 +12,8 @@ import { DeferredAcks, sendPacketOf, type InboundQos2 } from "./acks.ts";
 import { controlFlow, type Backlog } from "./flow-control.ts";
 import { createDeadlines, createReadingClock, watchKeepAlive } from "./flow-control.ts";
 import type { Publisher } from "./publish.ts";
-import { closeReason, refusalOf, unanswered, unreachable, type Refusal } from "./reasons.ts";
+import { closeReason, refusalOf, TAKEN_OVER_IN_TURN } from "./reasons.ts";
+import { unanswered, unreachable, type Refusal } from "./reasons.ts";
 import type { Transport } from "./transport.ts";
 
 /** One network connection to a broker, from CONNACK to its end. The library's client never leaves this file. */
@@ -40,8 +41,11 @@ export interface Session {
   readonly readingTime: () => number;
   /** Whether a message that was handed over is not stored yet. */
   readonly isStoring: () => boolean;
-  /** Waits for acknowledgements and sends DISCONNECT, so that no will is published; takes at most so long. */
-  end(milliseconds: number): Promise<void>;
+  /**
+   * Waits for acknowledgements and sends DISCONNECT; takes at most so long. No will is published, unless `keepsWill`
+   * asks the broker to publish it after its delay (on MQTT 5, section 3.14.2.1).
+   */
+  end(milliseconds: number, keepsWill?: boolean): Promise<void>;
   /** Cuts the connection as a fault would. */
   abort(reason: string): void;
 }
@@ -49,6 +53,20 @@ export interface Session {
 export interface SubscribeOptions {
   /** Whether to get retained messages; by default only for filters without `+`. */
   readonly retained?: boolean;
+}
+
+/** A retained message that the broker publishes at QoS 1 when the connection is lost. */
+export interface Will {
+  readonly topic: PublishTopic;
+  readonly payload: string;
+  /** On MQTT 5 it is published so many seconds later, unless the session is connected again by then. */
+  readonly delaySeconds?: number;
+}
+
+export interface SessionExpiry {
+  readonly seconds: number;
+  readonly cleanStart: boolean;
+  readonly only5?: boolean;
 }
 
 /** What is the same for all sessions of a connection. */
@@ -60,12 +78,19 @@ export interface ClientOptions {
   readonly maximumPacketBytes: number;
   /** A larger PUBLISH is truncated instead. */
   readonly truncateOversizedPublish?: boolean;
-  readonly will?: { readonly topic: PublishTopic; readonly payload: string } | undefined;
+  readonly will?: Will | undefined;
+  /**
+   * Whether messages may be acknowledged now. One that is ready while they may not is never acknowledged on this
+   * network connection.
+   */
+  readonly mayAcknowledge?: () => boolean;
   /**
    * How long the broker keeps messages while we are disconnected; `cleanStart` drops those for a former
-   * process. Undefined is a session that ends with its connection.
+   * process. Undefined is a session that ends with its connection, and so is `only5` on MQTT 3.1.1.
    */
-  readonly sessionExpiry?: { readonly seconds: number; readonly cleanStart: boolean } | undefined;
+  readonly sessionExpiry?: SessionExpiry | undefined;
+  /** Other gateways use this client id in turn: to be thrown out by one of them is a loss like any other. */
+  readonly sharesClientId?: boolean;
   readonly log: Log;
   /** The message is acknowledged when the promise resolves; undefined is at once. Reading goes on meanwhile. */
   readonly onMessage: (message: Incoming) => Promise<void> | undefined;
@@ -100,7 +125,9 @@ export async function connectSession(
   signal: AbortSignal,
 ): Promise<Session> {
   const client = createClient(options);
-  const lost = closeReason(client, options.transport);
+  const lost = closeReason(client, options.transport).then((refusal) =>
+    options.sharesClientId && refusal.takenOver ? TAKEN_OVER_IN_TURN : refusal,
+  );
   let resumed = false;
   client.once("connect", ({ sessionPresent }) => {
     resumed = sessionPresent;
@@ -136,7 +163,7 @@ function createClient(options: SessionOptions): MqttClient {
     }),
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
-    ...(will && { will: { ...will, payload: Buffer.from(will.payload), qos: 1, retain: true } }),
+    ...(will && { will: willOf(will, protocol) }),
     ...(protocol === 5 && { properties: connectProperties(options) }),
   };
   const open = (): Duplex => {
@@ -149,10 +176,11 @@ function createClient(options: SessionOptions): MqttClient {
     return limitIncoming(transport.open(), { ...rules, ready: flow.ready });
   };
   const client = new MqttClient(open, settings);
-  const acks = new DeferredAcks(client, (why) => {
+  const giveUp = (why: string): void => {
     options.log.error(why);
     client.stream.destroy();
-  });
+  };
+  const acks = new DeferredAcks(client, giveUp, options.mayAcknowledge);
   const flow = controlFlow(client, { ...options, keepAlive, withhold: () => acks.withhold() });
   client.handleMessage = (packet, done) => {
     // A message of QoS 2 was handed over when its PUBLISH came.
@@ -165,6 +193,14 @@ function createClient(options: SessionOptions): MqttClient {
     if (!sessionPresent) options.inboundQos2.clear();
   });
   return client;
+}
+
+function willOf({ topic, payload, delaySeconds }: Will, protocol: 4 | 5) {
+  const properties =
+    protocol === 5 && delaySeconds !== undefined
+      ? { properties: { willDelayInterval: delaySeconds } }
+      : {};
+  return { topic, payload: Buffer.from(payload), qos: 1, retain: true, ...properties } as const;
 }
 
 /** Calls `onMessage`; never throws, because a throw here would stop all further delivery. */
@@ -305,7 +341,8 @@ function sessionOf(
     },
     readingTime,
     isStoring: () => options.backlog.level() > 0,
-    end: (milliseconds) => endClient(client, publisher.idle(), will !== undefined, milliseconds),
+    end: (milliseconds, keepsWill = false) =>
+      endClient(client, publisher.idle(), { hasWill: will !== undefined, keepsWill }, milliseconds),
     abort,
   };
 }
@@ -351,6 +388,9 @@ function lowestQos(codes: readonly unknown[]): 0 | 1 | 2 {
   return codes.includes(1) ? 1 : 2;
 }
 
+/** MQTT 5 section 3.14.2.1. */
+const DISCONNECT_WITH_WILL = 0x04;
+
 /**
  * Sends DISCONNECT when all is acknowledged, and closes the connection in any case. With a will it waits
  * until the broker has closed its side, because a broker that did not read DISCONNECT publishes the will.
@@ -358,12 +398,14 @@ function lowestQos(codes: readonly unknown[]): 0 | 1 | 2 {
 async function endClient(
   client: MqttClient,
   idle: Promise<void>,
-  hasWill: boolean,
+  { hasWill, keepsWill }: { readonly hasWill: boolean; readonly keepsWill: boolean },
   milliseconds: number,
 ): Promise<void> {
   const ended = Promise.withResolvers<void>();
   if (!hasWill) client.stream.once("finish", () => ended.resolve());
-  void idle.then(() => client.end(false, () => ended.resolve()));
+  const is5 = client.options.protocolVersion === 5;
+  const reason = keepsWill && is5 ? { reasonCode: DISCONNECT_WITH_WILL } : {};
+  void idle.then(() => client.end(false, reason, () => ended.resolve()));
   await settlesWithin(ended.promise, milliseconds);
   // A second end() would do nothing, and a broker that hangs never closes its side.
   client.stream.destroy();

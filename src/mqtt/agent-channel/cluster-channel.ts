@@ -1,0 +1,87 @@
+import { pause } from "../../base/async.ts";
+import type { Failure } from "../../base/failure.ts";
+import { Connection } from "../client/connection.ts";
+import type { Channel, ClusterChannelOptions } from "../contract.ts";
+import { agentAddressOf, statusTopic, type AgentAddress } from "../protocol/topics.ts";
+import { connectionOptionsOf, createConnectedLog, Probe, taggedLog } from "./channel.ts";
+import { IntakeConnection } from "./intake-connection.ts";
+import { createPresence } from "./presence.ts";
+import { createReceiver, parseReplyAddress } from "./receive.ts";
+import { createReply, replyOptionsOf } from "./reply.ts";
+
+/**
+ * A channel that several gateways serve. Each has a connection of its own for answers, its voice. The one that
+ * holds the lease of the intake has a second one, under the client id that all of them share: it hears requests,
+ * and the status hangs on it.
+ */
+export function openClusterChannel(options: ClusterChannelOptions): Channel {
+  const { channel, intake } = options;
+  const log = taggedLog(options.log, channel.name);
+  const address = agentAddressOf(channel.settings);
+  const replyOptions = replyOptionsOf(options, log);
+  const presence = createPresence(options, address, () => hearing.sessionsLost());
+  const createProbe = (): Probe => {
+    const { qos, probe_secs: seconds } = channel.settings;
+    return new Probe({
+      topic: statusTopic(address),
+      qos,
+      seconds,
+      pause: options.pause ?? pause,
+      log,
+    });
+  };
+  const voice = openVoice({ ...options, log }, address, createProbe());
+  const receive = createReceiver(options, address, replyOptions);
+  const hearing: IntakeConnection = new IntakeConnection({
+    ...options,
+    log,
+    address,
+    presence,
+    createProbe,
+    receive: (message) => receive(message, voice.connection),
+  });
+  const failed = Promise.withResolvers<Failure>();
+  intake.start({
+    canHear: () => voice.connection.problem() === undefined,
+    taken: (identity) =>
+      void hearing.open(identity).then((failure) => failure && failed.resolve(failure)),
+    lost: (why) => hearing.cut(why),
+  });
+  return {
+    name: channel.name,
+    problem: () => voice.problem() ?? hearing.problem() ?? intake.problem(),
+    ready: (signal) => voice.connection.ready(signal),
+    ended: Promise.race([voice.connection.ended, failed.promise]),
+    replyTo(recipient) {
+      const to = parseReplyAddress(address, recipient);
+      return to && createReply(voice.connection, to, replyOptions);
+    },
+    sessionsLost: () => hearing.sessionsLost(),
+    handOver: () => hearing.handOver(),
+    async close() {
+      await hearing.close(voice.connection);
+      await voice.connection.close();
+    },
+  };
+}
+
+/** The connection for answers: a client id of its own, a session that ends with it, no requests and no will. */
+function openVoice(options: ClusterChannelOptions, address: AgentAddress, probe: Probe) {
+  const { log, onProblem } = options;
+  const logConnected = createConnectedLog(log);
+  const connection = new Connection({
+    ...connectionOptionsOf(options, address, true),
+    log,
+    onMessage(message) {
+      probe.received(message);
+      return undefined;
+    },
+    onSession(session) {
+      logConnected(session);
+      probe.watch(session);
+      return Promise.resolve();
+    },
+    ...(onProblem && { onLoss: onProblem }),
+  });
+  return { connection, problem: () => connection.problem() ?? probe.problem() };
+}

@@ -1,0 +1,235 @@
+import { createHash } from "node:crypto";
+import { pause, settlesWithin } from "../../base/async.ts";
+import type { Failure } from "../../base/failure.ts";
+import { Connection } from "../client/connection.ts";
+import type { Session } from "../client/session.ts";
+import type { ClusterChannelOptions, KeptSession } from "../contract.ts";
+import type { Incoming } from "../protocol/message.ts";
+import { requestFilter, statusTopic, type AgentAddress } from "../protocol/topics.ts";
+import { announce, connectionOptionsOf, type Probe } from "./channel.ts";
+import { createConnectedLog, createQosWarning } from "./channel.ts";
+import type { Presence } from "./presence.ts";
+
+/** Above the time in which another gateway takes the lease and connects, so that this is no `offline`. */
+const WILL_DELAY_SECONDS = 10;
+/** A session of QoS 0 outlives its connection only for the will's delay. */
+const QOS0_EXPIRY_SECONDS = 30;
+/** Dials in a row that may fail before the lease is given to a gateway that has a path to the broker. */
+const FAILED_DIALS = 2;
+const REDIAL_MS = 1_000;
+/** A connection that lasted less is not dialled again at once. */
+const SHORT_MS = 10_000;
+/** After it gave the lease back, a gateway tries again so much later, doubled each time up to the bound. */
+const GIVEN_BACK_MS = 5_000;
+const MOST_GIVEN_BACK_MS = 60_000;
+/** When the gateway stops: for requests that are being stored, and for the store to say who else lives. */
+const STORED_MS = 500;
+const ASKED_MS = 1_000;
+
+export interface IntakeConnectionOptions extends ClusterChannelOptions {
+  readonly address: AgentAddress;
+  readonly presence: Presence;
+  readonly createProbe: () => Probe;
+  /** Takes a message; it may be acknowledged when the promise resolves. */
+  readonly receive: (message: Incoming) => Promise<void> | undefined;
+}
+
+/**
+ * The connection that hears a channel's requests while this gateway holds the lease of the intake. All gateways of
+ * the cluster connect with the same client id, one after the other, so that the broker ends the connection of a
+ * former holder and gives what that one did not acknowledge to the next. Without the lease it hands nothing over
+ * and acknowledges nothing, and after a loss it looks at the lease before it dials.
+ */
+export class IntakeConnection {
+  readonly #options: IntakeConnectionOptions;
+  readonly #probe: Probe;
+  readonly #logConnected: ReturnType<typeof createConnectedLog>;
+  readonly #warnOfQos: ReturnType<typeof createQosWarning>;
+  #connection: Connection | undefined;
+  #connectedAt: number | undefined;
+  #failedDials = 0;
+  /** Connections in a row that were short. */
+  #shortOnes = 0;
+  #givenBack = 0;
+  #isStopping = false;
+  /** Sessions that the broker has lost, on former connections. */
+  #sessionsLost = 0;
+  /** The session of the former connection of this process. */
+  #kept: KeptSession | undefined;
+  /** Requests that are being stored. */
+  readonly #storing = new Set<Promise<void>>();
+
+  constructor(options: IntakeConnectionOptions) {
+    this.#options = options;
+    this.#probe = options.createProbe();
+    this.#logConnected = createConnectedLog(options.log, "connected as the intake");
+    this.#warnOfQos = createQosWarning(options.log, options.channel.settings.qos);
+  }
+
+  /** Hears until it is cut or closed. Resolves then, or with the failure that no retry can mend. */
+  async open(identity: string): Promise<Failure | undefined> {
+    const { channel, intake, address, log } = this.#options;
+    this.#failedDials = 0;
+    this.#connectedAt = undefined;
+    const connection = new Connection({
+      ...connectionOptionsOf(this.#options, address, true),
+      clientId: sharedClientId(this.#options, identity),
+      sharesClientId: true,
+      sessionExpiry: sessionExpiryOf(this.#options),
+      will: {
+        topic: statusTopic(address),
+        payload: "offline",
+        delaySeconds: WILL_DELAY_SECONDS,
+      },
+      sessionNotes: {
+        read: () => this.#kept,
+        write: (kept) => (this.#kept = kept),
+      },
+      mayAcknowledge: () => intake.isHeld(),
+      pause: (milliseconds, signal) => this.#beforeDial(milliseconds, signal),
+      log,
+      onMessage: (message) => this.#receive(message),
+      onSession: (session) => this.#begin(session),
+      onLoss: (failure) => this.#lost(failure),
+    });
+    this.#connection = connection;
+    const failure = await connection.ended;
+    this.#sessionsLost += connection.sessionsLost();
+    if (this.#connection !== connection || this.#isStopping) return undefined;
+    this.#connection = undefined;
+    await intake.giveBack(MOST_GIVEN_BACK_MS, `channel ${channel.name} cannot hear`);
+    return failure;
+  }
+
+  /** Why it does not hear although it should; undefined without the lease. */
+  problem(): Failure | undefined {
+    return this.#connection && (this.#connection.problem() ?? this.#probe.problem());
+  }
+
+  /** Sessions with requests that the broker has lost while this gateway heard. */
+  sessionsLost(): number {
+    return this.#sessionsLost + (this.#connection?.sessionsLost() ?? 0);
+  }
+
+  /** The lease is lost: ends the connection at once. */
+  cut(why: string): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#options.presence.stop();
+    connection?.abort(`the lease of the intake is lost: ${why}`);
+  }
+
+  /** Stops to hear, so that another gateway does at once. If there is none, it hears until it is closed. */
+  async handOver(): Promise<void> {
+    if (this.#connection === undefined) return this.#options.intake.close();
+    if (!(await this.#isAlone())) await this.#stop();
+  }
+
+  /** Ends it. The last gateway of the cluster says `offline`, over `voice` if it does not hear. */
+  async close(voice: Connection): Promise<void> {
+    const { presence, intake } = this.#options;
+    const isAlone = await this.#isAlone();
+    const session = voice.session();
+    if (!isAlone) await this.#stop();
+    else if (this.#connection === undefined && session) await presence.offline(session);
+    else await this.#end({ saysOffline: true });
+    await settlesWithin(intake.close(), ASKED_MS);
+  }
+
+  async #begin(session: Session): Promise<void> {
+    const { address, channel, presence } = this.#options;
+    await session.subscribe([requestFilter(address)], channel.settings.qos);
+    this.#connectedAt = performance.now();
+    this.#failedDials = 0;
+    this.#givenBack = 0;
+    this.#logConnected(session);
+    this.#warnOfQos(session.maximumQos);
+    void announce(session, presence).then(() => this.#probe.watch(session));
+  }
+
+  #receive(message: Incoming): Promise<void> | undefined {
+    const { intake, receive } = this.#options;
+    this.#probe.received(message);
+    // What is not acknowledged comes to the next holder.
+    if (!intake.isHeld()) return undefined;
+    if (this.#isStopping) return new Promise(() => {});
+    const stored = receive(message);
+    if (stored === undefined) return undefined;
+    this.#storing.add(stored);
+    void stored.finally(() => this.#storing.delete(stored));
+    return stored;
+  }
+
+  #lost(failure: Failure): void {
+    const { presence, intake, onProblem, log } = this.#options;
+    presence.stop();
+    onProblem?.(failure);
+    if (this.#connectedAt !== undefined) {
+      const isShort = performance.now() - this.#connectedAt < SHORT_MS;
+      this.#shortOnes = isShort ? this.#shortOnes + 1 : 0;
+      this.#connectedAt = undefined;
+      return;
+    }
+    this.#failedDials += 1;
+    if (this.#failedDials < FAILED_DIALS) return;
+    const waits = Math.min(GIVEN_BACK_MS * 2 ** this.#givenBack, MOST_GIVEN_BACK_MS);
+    this.#givenBack += 1;
+    log.warn("the broker cannot be reached: another gateway may hear", {
+      again_in_s: waits / 1000,
+    });
+    void intake.giveBack(waits, "the broker cannot be reached");
+  }
+
+  /** Somebody may have the lease by now who ended our connection. */
+  async #beforeDial(milliseconds: number, signal: AbortSignal): Promise<void> {
+    const tries = this.#shortOnes + this.#failedDials;
+    const waits = tries === 0 ? 0 : Math.min(milliseconds, REDIAL_MS * 2 ** (tries - 1));
+    await pause(waits, signal);
+    await this.#options.intake.confirmed(signal);
+  }
+
+  /** Also when the store does not say. */
+  async #isAlone(): Promise<boolean> {
+    let isAlone = true;
+    const asked = this.#options.isAlone().then(
+      (answer) => {
+        isAlone = answer;
+      },
+      () => {},
+    );
+    await settlesWithin(asked, ASKED_MS);
+    return isAlone;
+  }
+
+  /** What is stored is acknowledged, then the next gateway may connect. */
+  async #stop(): Promise<void> {
+    this.#isStopping = true;
+    await settlesWithin(Promise.all(this.#storing), STORED_MS);
+    await this.#end({ saysOffline: false });
+    await settlesWithin(this.#options.intake.close(), ASKED_MS);
+  }
+
+  async #end({ saysOffline }: { readonly saysOffline: boolean }): Promise<void> {
+    const { presence } = this.#options;
+    this.#isStopping = true;
+    presence.stop();
+    const say = saysOffline ? (session: Session) => presence.offline(session) : undefined;
+    await this.#connection?.close(say, { keepsWill: !saysOffline });
+    this.#connection = undefined;
+  }
+}
+
+/** The same for all gateways of the cluster, and another one for each channel and for other clusters. */
+function sharedClientId({ channel }: ClusterChannelOptions, identity: string): string {
+  const { client_id, agent_id } = channel.settings;
+  if (client_id) return client_id;
+  const names = JSON.stringify([identity, channel.name, agent_id]);
+  const hash = createHash("sha256").update(names).digest("hex").slice(0, 8);
+  return `picoclaw-mqtt-${agent_id}-${hash}`;
+}
+
+function sessionExpiryOf({ channel }: ClusterChannelOptions) {
+  const { qos, session_expiry_secs } = channel.settings;
+  if (qos > 0) return { seconds: session_expiry_secs, cleanStart: false };
+  return { seconds: QOS0_EXPIRY_SECONDS, cleanStart: false, only5: true } as const;
+}

@@ -1,0 +1,117 @@
+import type { MqttSettings } from "../../src/config/contract.ts";
+import { openClusterChannel } from "../../src/mqtt/agent-channel/cluster-channel.ts";
+import type { ChannelRequest, IntakeLease, IntakeListener } from "../../src/mqtt/contract.ts";
+import { channelFor, readableLog } from "./channel.ts";
+import { until } from "./until.ts";
+
+/** A lease that the test grants and takes away. */
+class ManualLease implements IntakeLease {
+  held = false;
+  /** Whether a renewal that is asked for succeeds; while undefined it is not answered. */
+  renews: boolean | undefined = true;
+  /** Milliseconds for which it was given back, each time. */
+  readonly givenBack: number[] = [];
+  isClosed = false;
+  #listener: IntakeListener | undefined;
+
+  start(listener: IntakeListener): void {
+    this.#listener = listener;
+  }
+
+  isHeld(): boolean {
+    return this.held;
+  }
+
+  problem(): undefined {
+    return undefined;
+  }
+
+  /** Resolves as soon as the channel could hear. */
+  async grant(identity = "0a1b2c3d"): Promise<void> {
+    await until("the channel could hear", () => this.#listener?.canHear() === true);
+    this.held = true;
+    this.#listener?.taken(identity);
+  }
+
+  /** Takes it away, and tells the channel. */
+  revoke(): void {
+    this.held = false;
+    this.#listener?.lost("the test takes it");
+  }
+
+  async confirmed(signal: AbortSignal): Promise<void> {
+    if (this.renews === undefined) {
+      await new Promise((_, reject) =>
+        signal.addEventListener("abort", () => reject(signal.reason)),
+      );
+    }
+    if (this.renews === false) {
+      this.revoke();
+      throw new Error("the lease is lost");
+    }
+  }
+
+  giveBack(milliseconds: number): Promise<void> {
+    this.givenBack.push(milliseconds);
+    this.revoke();
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    this.held = false;
+    this.isClosed = true;
+    return Promise.resolve();
+  }
+}
+
+export interface ClusterChannelTestOptions {
+  readonly settings?: Partial<MqttSettings>;
+  readonly name?: string;
+  readonly reconnectMs?: number;
+  readonly isAlone?: () => boolean;
+  readonly onRequest?: (request: ChannelRequest) => Promise<void>;
+}
+
+/** A channel of one gateway of several, with a lease that the test grants. */
+export function openTestClusterChannel(broker: string, options: ClusterChannelTestOptions = {}) {
+  const lease = new ManualLease();
+  const requests: ChannelRequest[] = [];
+  const log = readableLog();
+  const { settings, name = "mqtt", isAlone = () => false, onRequest, ...rest } = options;
+  const channel = openClusterChannel({
+    connectTimeoutMs: 5_000,
+    info: { version: "0.0.0-test", instance: "here" },
+    ...rest,
+    channel: { ...channelFor(broker, settings), name },
+    intake: lease,
+    isAlone: () => Promise.resolve(isAlone()),
+    log,
+    onRequest(request) {
+      requests.push(request);
+      return onRequest?.(request) ?? Promise.resolve();
+    },
+  });
+  return {
+    channel,
+    lease,
+    requests,
+    log,
+    /** Grants the lease and resolves when it hears. */
+    async hear(identity?: string) {
+      const before = times(log.text());
+      await lease.grant(identity);
+      await until(`it hears; ${log.text()}`, () => times(log.text()) > before);
+    },
+    async request(index = 0) {
+      await until(`request ${index} arrives; ${log.text()}`, () => requests.length > index);
+      const request = requests[index];
+      if (!request) throw new Error(`no request ${index}`);
+      return request;
+    },
+    [Symbol.asyncDispose]: () => channel.close(),
+  };
+}
+
+function times(log: string): number {
+  return log.split("connected as the intake").length - 1;
+}
