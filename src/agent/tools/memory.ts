@@ -6,18 +6,8 @@ import {
   MAX_CLIENT_MEMORY,
   clientMemoryFile,
 } from "../workspace/client-memory.ts";
-import type { Workspace } from "../workspace/contract.ts";
-import { namesWithin } from "../workspace/files.ts";
-import {
-  dayFile,
-  dayOf,
-  isMonth,
-  localClock,
-  localDay,
-  inTurn,
-  readNote,
-  writeNote,
-} from "../workspace/notes.ts";
+import type { Notes, Workspace } from "../workspace/contract.ts";
+import { dayFile, dayOf, fileNotes, isMonth, localClock, localDay } from "../workspace/notes.ts";
 import { ToolError } from "./contract.ts";
 import type { Tool } from "./contract.ts";
 import { defineTool, textField } from "./define.ts";
@@ -50,7 +40,7 @@ const input = v.object({
 });
 
 export interface MemoryOptions {
-  readonly workspace: Pick<Workspace, "folder">;
+  readonly workspace: Pick<Workspace, "folder"> & Partial<Pick<Workspace, "notes">>;
   readonly now: () => Date;
 }
 
@@ -70,7 +60,7 @@ const SHARED: Book = { path: "memory/MEMORY.md", most: MAX_MEMORY };
  * clients. A client that may not change those can read them, and has a private memory of its own.
  */
 export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
-  const { folder } = workspace;
+  const { notes = fileNotes(workspace.folder) } = workspace;
   return defineTool({
     name: "memory",
     description:
@@ -81,7 +71,7 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
     async run({ action, text = "", days = [] }, { permissions, owner }) {
       const isOwn = permissions.memory === "own";
       const book = isOwn ? { path: clientMemoryFile(owner), most: MAX_CLIENT_MEMORY } : SHARED;
-      if (action === "read") return await inTurn(() => read(folder, book, days));
+      if (action === "read") return await read(notes, book, days);
       const line = oneLine(text);
       if (line === "") throw new ToolError(`${action} needs a text`);
       if (line.length > MAX_ENTRY) {
@@ -89,30 +79,31 @@ export function createMemoryTool({ workspace, now }: MemoryOptions): Tool {
           `the text has ${line.length} characters, and an entry may have ${MAX_ENTRY}`,
         );
       }
-      if (action === "forget") return await inTurn(() => forget(folder, book, line));
-      if (isOwn && !(await inTurn(() => hasRoom(folder, owner, now())))) {
+      if (action === "forget") return await forget(notes, book, line);
+      if (isOwn && !(await hasRoom(notes, owner, now()))) {
         throw new ToolError(
           "the memories of clients are full; the owner can remove files in memory/clients",
         );
       }
-      if (action === "remember") return await inTurn(() => remember(folder, book, line));
-      if (!isOwn) return await inTurn(() => note(folder, line, now()));
+      if (action === "remember") return await remember(notes, book, line);
+      if (!isOwn) return await note(notes, line, now());
       const at = `${localDay(now())} ${localClock(now())}`;
-      return await inTurn(() => remember(folder, book, `${at} ${line}`));
+      return await remember(notes, book, `${at} ${line}`);
     },
   });
 }
 
-async function remember(folder: string, { path, most }: Book, line: string): Promise<string> {
-  const before = await readNote(folder, path);
+async function remember(notes: Notes, { path, most }: Book, line: string): Promise<string> {
   const wanted = line.toLowerCase();
-  if (before.split("\n").some((row) => entryOf(row)?.toLowerCase() === wanted)) {
-    return "That is already in the memory.";
-  }
-  const after = withLine(before === "" ? TITLE : before, `- ${line}`);
-  if (sizeOf(after) > most) throw fullError(before, most);
-  await writeNote(folder, path, after);
-  return "Remembered.";
+  let isKnown = false;
+  await notes.change(path, (before) => {
+    isKnown = before.split("\n").some((row) => entryOf(row)?.toLowerCase() === wanted);
+    if (isKnown) return before;
+    const after = withLine(before === "" ? TITLE : before, `- ${line}`);
+    if (sizeOf(after) > most) throw fullError(before, most);
+    return after;
+  });
+  return isKnown ? "That is already in the memory." : "Remembered.";
 }
 
 function fullError(memory: string, most: number): ToolError {
@@ -122,21 +113,33 @@ function fullError(memory: string, most: number): ToolError {
   );
 }
 
-async function note(folder: string, line: string, now: Date): Promise<string> {
+async function note(notes: Notes, line: string, now: Date): Promise<string> {
   const date = localDay(now);
-  const path = dayFile(date);
-  const before = await readNote(folder, path);
-  const after = withLine(before === "" ? `# ${date}\n` : before, `- ${localClock(now)} ${line}`);
-  if (sizeOf(after) > MAX_DAY) {
+  await notes.change(dayFile(date), (before) => {
+    const after = withLine(before === "" ? `# ${date}\n` : before, `- ${localClock(now)} ${line}`);
+    if (sizeOf(after) <= MAX_DAY) return after;
     throw new ToolError(`the notes of ${date} are full (${MAX_DAY} bytes)`);
-  }
-  await writeNote(folder, path, after);
+  });
   return `Noted for ${date}.`;
 }
 
-async function forget(folder: string, { path }: Book, line: string): Promise<string> {
-  const before = await readNote(folder, path);
-  const words = line.toLowerCase();
+async function forget(notes: Notes, { path }: Book, line: string): Promise<string> {
+  let removed: readonly string[] = [];
+  await notes.change(path, (before) => {
+    const without = withoutEntries(before, line.toLowerCase());
+    removed = without.removed;
+    return without.text;
+  });
+  if (removed.length === 0) throw new ToolError("no entry of the memory contains that text");
+  const list = removed.map((entry) => `- ${truncate(entry, 200)}`).join("\n");
+  return truncate(`Forgotten:\n${list}`, 4_000);
+}
+
+/** The text without the entries that contain these words, and those entries. */
+function withoutEntries(
+  before: string,
+  words: string,
+): { readonly text: string; readonly removed: readonly string[] } {
   const remaining: string[] = [];
   const removed: string[] = [];
   let isRemoved = false;
@@ -148,33 +151,30 @@ async function forget(folder: string, { path }: Book, line: string): Promise<str
     if (isRemoved && entry !== undefined) removed.push(entry);
     if (!isRemoved) remaining.push(row);
   }
-  if (removed.length === 0) throw new ToolError("no entry of the memory contains that text");
-  await writeNote(folder, path, remaining.join("\n"));
-  const list = removed.map((entry) => `- ${truncate(entry, 200)}`).join("\n");
-  return truncate(`Forgotten:\n${list}`, 4_000);
+  return { text: remaining.join("\n"), removed };
 }
 
-async function read(folder: string, book: Book, days: readonly string[]): Promise<string> {
-  const shared = (await readNote(folder, SHARED.path)).trim();
-  const own = book === SHARED ? "" : (await readNote(folder, book.path)).trim();
+async function read(notes: Notes, book: Book, days: readonly string[]): Promise<string> {
+  const shared = (await notes.read(SHARED.path)).trim();
+  const own = book === SHARED ? "" : (await notes.read(book.path)).trim();
   const parts = [bothMemories(own, shared)];
   let isMissing = false;
   for (const date of days) {
-    const text = (await readNote(folder, dayFile(date))).trim();
+    const text = (await notes.read(dayFile(date))).trim();
     isMissing ||= text === "";
     parts.push(text === "" ? `There are no notes of ${date}.` : `Notes of ${date}:\n${text}`);
   }
   if (isMissing)
-    parts.push(`Days with notes: ${(await daysWithNotes(folder)).join(", ") || "none"}.`);
+    parts.push(`Days with notes: ${(await daysWithNotes(notes)).join(", ") || "none"}.`);
   return parts.join("\n\n");
 }
 
 /** The newest days with notes, newest first. */
-async function daysWithNotes(folder: string): Promise<string[]> {
+async function daysWithNotes(notes: Notes): Promise<string[]> {
   const days: string[] = [];
-  const months = await namesWithin(folder, "memory");
+  const months = await notes.names("memory");
   for (const month of months.filter(isMonth).toReversed()) {
-    const names = await namesWithin(folder, `memory/${month}`);
+    const names = await notes.names(`memory/${month}`);
     const found = names.map((name) => dayOf(month, name)).filter((day) => day !== undefined);
     days.push(...found.toReversed());
     if (days.length >= MAX_DAYS_LISTED) break;

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { statSync } from "node:fs";
-import { rm, stat, utimes } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { CLIENT_MEMORIES } from "./contract.ts";
-import { isMissing, namesWithin, readWithin, realPathWithin, STAT_CACHED_MS } from "./files.ts";
+import type { Notes } from "./contract.ts";
+import { isMissing, readWithin, STAT_CACHED_MS } from "./files.ts";
 
 /** Bytes of one client's memory, which is part of each of its prompts. */
 export const MAX_CLIENT_MEMORY = 8 * 1024;
@@ -38,11 +38,16 @@ export function hasNoMemory(folder: string, owner: string): boolean {
 }
 
 /** The memory of an owner, or "". Throws if it cannot be read. */
-export async function readClientMemory(folder: string, owner: string, now: Date): Promise<string> {
-  const path = join(folder, clientMemoryFile(owner));
+export async function readClientMemory(
+  { folder, notes }: { readonly folder: string; readonly notes: Notes },
+  owner: string,
+  now: Date,
+): Promise<string> {
+  const file = clientMemoryFile(owner);
+  const path = join(folder, file);
   try {
     const { text } = await readWithin(folder, path, MAX_CLIENT_MEMORY);
-    await touch(path, now);
+    await notes.use(file, now);
     return text.trim();
   } catch (error) {
     if (!isMissing(error)) throw error;
@@ -58,29 +63,21 @@ export function bothMemories(own: string, shared: string): string {
   return shared === "" ? own : `${own}\n\nFor all clients:\n${shared}`;
 }
 
-/** Sets the time of the last use, at most once a day to spare flash memory. */
-async function touch(path: string, now: Date): Promise<void> {
-  const { mtimeMs } = await stat(path);
-  if (now.getTime() - mtimeMs > DAY_MS) await utimes(path, now, now);
-}
-
 /**
  * Whether an owner has a memory or can get one. If there are too many, the one with the oldest use is removed,
  * but only after 30 days without use: a client with invented ids must not remove the memories of others.
  */
-export async function hasRoom(folder: string, owner: string, now: Date): Promise<boolean> {
-  const names = (await namesWithin(folder, CLIENT_MEMORIES)).filter((name) => name.endsWith(".md"));
+export async function hasRoom(notes: Notes, owner: string, now: Date): Promise<boolean> {
+  const names = (await notes.names(CLIENT_MEMORIES)).filter((name) => name.endsWith(".md"));
   if (names.length < MAX_CLIENTS || names.includes(basename(clientMemoryFile(owner)))) return true;
   const files = await Promise.all(
-    names.map((name) => usedAt(folder, `${CLIENT_MEMORIES}/${name}`)),
+    names.map(async (name) => {
+      const path = `${CLIENT_MEMORIES}/${name}`;
+      return { path, at: await notes.usedAt(path) };
+    }),
   );
   const [oldest] = files.toSorted((left, right) => left.at - right.at);
   if (oldest === undefined || now.getTime() - oldest.at < IDLE_MS) return false;
-  await rm(await realPathWithin(folder, oldest.path), { force: true });
+  await notes.remove(oldest.path);
   return true;
-}
-
-async function usedAt(folder: string, name: string): Promise<{ path: string; at: number }> {
-  const path = join(folder, name);
-  return { path, at: (await stat(path)).mtimeMs };
 }

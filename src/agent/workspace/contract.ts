@@ -6,6 +6,29 @@ export interface Workspace {
   read(): Promise<WorkspaceTexts>;
   /** The private memory of one owner; "" if there is none or it cannot be read. */
   own(owner: string): Promise<string>;
+  /** What the agent itself writes: files of the folder, unless gateways share it in a store. */
+  readonly notes: Notes;
+}
+
+/**
+ * The texts that the agent keeps for later conversations, by their path in the workspace: MEMORY.md, the notes
+ * of days, the memories of clients.
+ */
+export interface Notes {
+  /** The whole text, or "" if there is none. Throws if it cannot be read. */
+  read(path: string): Promise<string>;
+  /**
+   * Replaces a text by what `change` makes of it; the same text is not written. No change of another writer is
+   * lost: `change` may be called again with a newer text. Throws what `change` throws, then nothing is written.
+   */
+  change(path: string, change: (before: string) => string): Promise<void>;
+  /** The names in a folder, sorted. */
+  names(folder: string): Promise<readonly string[]>;
+  /** When a text was used last, in milliseconds since the epoch. */
+  usedAt(path: string): Promise<number>;
+  /** Sets that time, at most once a day to spare flash memory. */
+  use(path: string, now: Date): Promise<void>;
+  remove(path: string): Promise<void>;
 }
 
 /** The texts of the workspace's files; "" and [] for missing ones. */

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { mkdir, open, realpath, stat } from "node:fs/promises";
+import { mkdir, open, realpath, rm, stat, utimes } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { createSerialQueue } from "../../base/async.ts";
@@ -7,16 +7,39 @@ import { codeOf } from "../../base/failure.ts";
 import { writeAtomically } from "../../base/file-io.ts";
 import { isInside } from "../../base/path-contains.ts";
 import { two } from "../device/format.ts";
-import { isMissing, realPathWithin } from "./files.ts";
+import type { Notes } from "./contract.ts";
+import { isMissing, namesWithin, realPathWithin } from "./files.ts";
 
 /** Bytes of the largest file that is changed; this program writes no larger ones. */
 const MAX_CHANGED = 1024 * 1024;
 
 /** Changes of notes run one after the other, so that none overwrites what another has just written. */
-export const inTurn = createSerialQueue();
+const inTurn = createSerialQueue();
+const DAY_MS = 86_400_000;
+
+/** The notes in the files of a workspace, which its owner may edit. One process changes them at a time. */
+export function fileNotes(folder: string): Notes {
+  return {
+    read: (path) => inTurn(() => readNote(folder, path)),
+    change: (path, change) =>
+      inTurn(async () => {
+        const before = await readNote(folder, path);
+        const after = change(before);
+        if (after !== before) await writeNote(folder, path, after);
+      }),
+    names: (below) => namesWithin(folder, below),
+    usedAt: async (path) => (await stat(join(folder, path))).mtimeMs,
+    async use(path, now) {
+      const file = join(folder, path);
+      const { mtimeMs } = await stat(file);
+      if (now.getTime() - mtimeMs > DAY_MS) await utimes(file, now, now);
+    },
+    remove: async (path) => rm(await realPathWithin(folder, join(folder, path)), { force: true }),
+  };
+}
 
 /** The whole text of a file in a workspace, or "" if it is missing. Throws for links that leave the workspace. */
-export async function readNote(root: string, path: string): Promise<string> {
+async function readNote(root: string, path: string): Promise<string> {
   const file = join(root, path);
   try {
     const real = await realPathWithin(root, file);
@@ -39,7 +62,7 @@ export async function readNote(root: string, path: string): Promise<string> {
  * Writes a file of a workspace atomically and creates its folders, both for this user only. An existing file
  * keeps its owner and mode.
  */
-export async function writeNote(root: string, path: string, text: string): Promise<void> {
+async function writeNote(root: string, path: string, text: string): Promise<void> {
   const file = await writablePath(root, path);
   await writeAtomically(file, text, { prepare: (handle) => copyAccess(handle, file) });
 }

@@ -12,7 +12,7 @@ import { areUnchanged, createFileCache, readWithin, STAT_CACHED_MS } from "./fil
 import type { Reading, Seen } from "./files.ts";
 import { documentOf, lineField, listField } from "./markdown.ts";
 import type { MarkdownDocument } from "./markdown.ts";
-import { dayOf, isMonth } from "./notes.ts";
+import { dayOf, fileNotes, isMonth } from "./notes.ts";
 import { createCatalogue } from "./skills.ts";
 
 export interface WorkspaceOptions {
@@ -63,7 +63,7 @@ function withSkills(workspace: Workspace, names: ReadonlySet<string>): Workspace
 /** Bytes of one file, and characters of all files in a prompt. */
 const MAX_FILE = 64 * 1024;
 const MAX_ALL = 256 * 1024;
-const MAX_DAYS = 3;
+export const MAX_DAYS = 3;
 /** Milliseconds to read all files: a hanging disk must not block a turn. */
 const READ_MS = 5_000;
 
@@ -81,6 +81,7 @@ const NOTHING: WorkspaceTexts = {
 export function openWorkspace(options: WorkspaceOptions): Workspace {
   const { folder, log } = options;
   const files = createTexts(options);
+  const notes = fileNotes(folder);
   let last: { readonly texts: WorkspaceTexts; readonly seen: Seen; at: number } = {
     texts: NOTHING,
     seen: new Map(),
@@ -130,14 +131,20 @@ export function openWorkspace(options: WorkspaceOptions): Workspace {
       }
       return last.texts;
     }),
-    own: (owner) => readOwn(owner, options),
+    own: (owner) => readOwn(owner, { ...options, notes }),
+    notes,
   };
 }
 
-async function readOwn(owner: string, { folder, now, log }: WorkspaceOptions): Promise<string> {
+async function readOwn(
+  owner: string,
+  { folder, now, log, notes }: WorkspaceOptions & Pick<Workspace, "notes">,
+): Promise<string> {
   try {
     if (hasNoMemory(folder, owner)) return "";
-    return await withTimeout(READ_MS, undefined, () => readClientMemory(folder, owner, now()));
+    return await withTimeout(READ_MS, undefined, () =>
+      readClientMemory({ folder, notes }, owner, now()),
+    );
   } catch (error) {
     const why = messageOf(error);
     log.warn("the memory of a client cannot be read", { why });
@@ -230,7 +237,7 @@ function settingsOf(document: MarkdownDocument): AgentSettings {
 }
 
 /** Limits all texts: the character of the agent comes before its memory, and newer notes before older ones. */
-function limitTexts(texts: WorkspaceTexts): WorkspaceTexts {
+export function limitTexts(texts: WorkspaceTexts): WorkspaceTexts {
   let left = MAX_ALL;
   const fit = (text: string): string => {
     const fitting =
