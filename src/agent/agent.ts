@@ -20,6 +20,7 @@ import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { createSecretFilter, withHooks } from "./tools/run.ts";
 import type { Compact, CompactableSize } from "./turn/compaction.ts";
+import type { AgentCluster } from "./workspace/contract.ts";
 
 export interface AgentOptions {
   readonly config: Pick<Config, "agents" | "model_list" | "tools" | "channels" | "hooks">;
@@ -42,6 +43,8 @@ export interface AgentOptions {
   readonly learned?: LearnedStore | undefined;
   /** The runtime's own if left out. */
   readonly fetch?: Fetch;
+  /** Absent if its gateway is alone. */
+  readonly cluster?: AgentCluster | undefined;
   /** The folder that contains `proc`, `sys` and `etc`; `/` if left out. */
   readonly root?: string;
 }
@@ -61,15 +64,17 @@ export interface Agent {
  * used. Loads only the code of that one, with `load` or the first turn, and sends nothing before that.
  * Throws a `Failure` of code `config` if the named model cannot work.
  */
-export async function openAgent(options: AgentOptions): Promise<Agent> {
-  const { config } = options;
+export async function openAgent(given: AgentOptions): Promise<Agent> {
+  const { cluster } = given;
+  const config = withoutForeignTools(given.config, cluster);
+  const options = { ...given, config };
   const device: Device = {
     root: options.root ?? "/",
     workspace: config.agents.defaults.workspace,
     now: () => new Date(),
     pause,
   };
-  const deviceTool = createDeviceTool(device, options.history);
+  const deviceTool = createDeviceTool(device, options.history, cluster?.gateway);
   const { turn_profile: turnProfile } = config.agents.defaults;
   const permissionsOf = createPermissions({
     tools: config.tools,
@@ -106,6 +111,27 @@ export async function openAgent(options: AgentOptions): Promise<Agent> {
       await models?.close();
     },
   };
+}
+
+/** Tools that reach into one machine, so that with several gateways it matters on which of them they run. */
+const MACHINE_TOOLS = [
+  "exec",
+  "append_file",
+  "edit_file",
+  "list_dir",
+  "load_image",
+  "read_file",
+  "write_file",
+];
+
+/** Switches those off, unless `tools.exec.pin` names this gateway, or there is no other. */
+function withoutForeignTools(
+  config: AgentOptions["config"],
+  cluster: AgentCluster | undefined,
+): AgentOptions["config"] {
+  const { tools } = config;
+  if (cluster === undefined || tools.exec.pin === cluster.gateway) return config;
+  return { ...config, tools: { ...tools, off: new Set([...tools.off, ...MACHINE_TOOLS]) } };
 }
 
 async function areClientsSandboxed(config: AgentOptions["config"]): Promise<boolean> {
@@ -179,7 +205,7 @@ async function configuredHooks(
 }
 
 async function loadModelAgent(
-  options: Omit<ModelAgentOptions, "workspace"> & Pick<AgentOptions, "home">,
+  options: Omit<ModelAgentOptions, "workspace"> & Pick<AgentOptions, "home" | "cluster">,
 ): Promise<ModelAgent> {
   const [{ openModelAgent }, { workspaceOf }] = await Promise.all([
     import("./model-agent.ts"),

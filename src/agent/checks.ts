@@ -254,6 +254,27 @@ function namesWhatIsOff({ profile, tools: { off, exec } }: ProfileContext): Find
   };
 }
 
+/** Where commands and the tools for files run, if several gateways share one store. */
+export function pinCheck(tools: Pick<ToolSettings, "exec">, gateway: string): Check {
+  const { pin = "" } = tools.exec;
+  const name = "exec and the tools for files";
+  if (pin === gateway) return { name, result: "ok", message: "run on this gateway alone" };
+  if (pin !== "") {
+    return {
+      name,
+      result: "ok",
+      message: `run on the gateway ${pin}, not on this one, ${gateway}`,
+    };
+  }
+  return {
+    name,
+    result: "warn",
+    message:
+      "are off: several gateways share gateway.store, and any of them may answer, each with other files",
+    remedy: `set tools.exec.pin to the name of the gateway that is meant; this one is ${JSON.stringify(gateway)}`,
+  };
+}
+
 /** Bytes of one file. */
 const MAX_FILE = 1024 * 1024;
 /** Fields of AGENT.md that the Go program uses and this one does not. */

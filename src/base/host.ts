@@ -78,6 +78,11 @@ export function createHost(): Host {
   };
 }
 
+/** The name of this machine. */
+export function hostName(): string {
+  return process.getBuiltinModule("node:os").hostname();
+}
+
 /** As `homedir()` of node:os, which takes longer to load than all else here. */
 function homeFolder(): string {
   const home = process.platform === "win32" ? undefined : process.env["HOME"];

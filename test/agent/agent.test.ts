@@ -3,7 +3,13 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { agentConfig, toolProfile, collect, modelEntry } from "../support/agent-config.ts";
+import {
+  agentConfig,
+  toolProfile,
+  toolSettings,
+  collect,
+  modelEntry,
+} from "../support/agent-config.ts";
 import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../support/model-server.ts";
 import { until } from "../support/until.ts";
@@ -15,6 +21,27 @@ beforeEach(async () => {
 afterEach(() => server.close());
 
 const NEVER = new AbortController().signal;
+const asItIs = <T>(workspace: T): T => workspace;
+
+/** The tools that a turn offers, and what the device tool told. */
+async function offered(pin: string | undefined, gateway: string | undefined) {
+  server.script(calls({ name: "device", arguments: '{"facts":["hostname"]}' }));
+  server.otherwise(answers("Fine."));
+  const { exec, ...tools } = toolSettings();
+  const config = {
+    ...agentConfig([modelEntry({ api_base: server.base })]),
+    tools: { ...tools, exec: { ...exec, ...(pin !== undefined && { pin }) } },
+  };
+  const cluster = gateway === undefined ? undefined : { gateway, share: asItIs };
+  const agent = await openAgent({ config, log: SILENT, cluster });
+  await collect(agent.answer({ history: async () => [], text: "?", client: "c", signal: NEVER }));
+  await agent.close();
+  const { tools: names = [], messages } = server.requests.at(-1)?.body ?? assert.fail();
+  return {
+    names: names.map(({ function: { name } }) => name),
+    measured: messages.at(-1)?.content ?? "",
+  };
+}
 
 describe("the agent of a configuration", () => {
   it("with a model asks it, and offers the device's facts", async () => {
@@ -50,6 +77,22 @@ describe("the agent of a configuration", () => {
       reads.push(read);
     }
     assert.deepEqual(reads, [0, 1, 1]);
+  });
+
+  it("in a cluster uses commands and files only where it is pinned, and says whose device it measured", async () => {
+    const whole = await offered("other", undefined);
+    assert.ok(whole.names.includes("exec") && whole.names.includes("read_file"));
+    assert.doesNotMatch(whole.measured, /gateway/);
+    const here = await offered("here", "here");
+    assert.deepEqual(here.names, whole.names);
+    assert.match(here.measured, /\nOf the device of the gateway here:\nThe hostname is /);
+    for (const pin of [undefined, "other"]) {
+      const { names } = await offered(pin, "here");
+      assert.deepEqual(
+        names,
+        whole.names.filter((name) => name !== "exec" && !/_(?:file|dir|image)$/.test(name)),
+      );
+    }
   });
 
   it("with a model that cannot work is a failure at start", async () => {

@@ -14,7 +14,7 @@ import type { Tool } from "../tools/contract.ts";
 import { callContextOf } from "../tools/run.ts";
 import { useSkill } from "../tools/use-skill.ts";
 import { bothMemories } from "../workspace/client-memory.ts";
-import type { OpenSkill } from "../workspace/contract.ts";
+import type { AgentCluster, OpenSkill } from "../workspace/contract.ts";
 import { workspaceOf } from "../workspace/workspace.ts";
 import type {
   Asked,
@@ -40,6 +40,7 @@ interface CommandsOptions {
   readonly config: Pick<Config, "agents" | "channels">;
   readonly log: Log;
   readonly home?: string;
+  readonly cluster?: AgentCluster | undefined;
   readonly reload?: () => Promise<string>;
   readonly deviceTool: Tool;
   readonly permissionsOf: PermissionsOf;

@@ -45,9 +45,11 @@ const MAX_PAST = 4_000;
 
 /**
  * The tool that measures facts of the device in parallel, one line a fact, in the order of the arguments; or
- * returns their past values.
+ * returns their past values. With `gateway` the answer begins with that name: several gateways answer the same
+ * clients, each on its own device.
  */
-export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
+export function createDeviceTool(device: Device, past?: DeviceHistory, gateway?: string): Tool {
+  const whose = gateway === undefined ? [] : [`Of the device of the gateway ${gateway}:`];
   return defineTool({
     name: "device",
     description:
@@ -62,7 +64,7 @@ export function createDeviceTool(device: Device, past?: DeviceHistory): Tool {
         ? names.map((fact) => pastOf({ ...asked, fact }, device, past))
         : await Promise.all(names.map((name) => factSentence(name, device, signal)));
       const lines = history === undefined ? [] : [pastOf(history, device, past)];
-      return [...sentences, ...lines].join("\n");
+      return [...whose, ...sentences, ...lines].join("\n");
     },
   });
 }

@@ -31,6 +31,14 @@ export interface Notes {
   remove(path: string): Promise<void>;
 }
 
+/** What an agent knows of gateways that share one store with its own. */
+export interface AgentCluster {
+  /** The name of this gateway among them. */
+  readonly gateway: string;
+  /** The workspace with the notes that all of them share. */
+  readonly share: (workspace: Workspace) => Workspace;
+}
+
 /** The texts of the workspace's files; "" and [] for missing ones. */
 export interface WorkspaceTexts {
   /** The body of AGENT.md, or of the older AGENTS.md and IDENTITY.md. */

@@ -7,7 +7,13 @@ import type { Log } from "../../base/log.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
 import { hasNoMemory, readClientMemory } from "./client-memory.ts";
-import type { AgentSettings, DayNotes, Workspace, WorkspaceTexts } from "./contract.ts";
+import type {
+  AgentCluster,
+  AgentSettings,
+  DayNotes,
+  Workspace,
+  WorkspaceTexts,
+} from "./contract.ts";
 import { areUnchanged, createFileCache, readWithin, STAT_CACHED_MS } from "./files.ts";
 import type { Reading, Seen } from "./files.ts";
 import { documentOf, lineField, listField } from "./markdown.ts";
@@ -31,15 +37,18 @@ export function workspaceOf({
   config,
   home,
   log,
+  cluster,
 }: {
   readonly config: Pick<Config, "agents">;
   /** Default: the parent of the workspace. */
   readonly home?: string;
   readonly log: Log;
+  readonly cluster?: AgentCluster | undefined;
 }): Workspace {
   const { workspace: folder, turn_profile: profile } = config.agents.defaults;
   const place = { folder, home: home ?? dirname(folder) };
-  const workspace = openWorkspace({ ...place, now: () => new Date(), log });
+  const own = openWorkspace({ ...place, now: () => new Date(), log });
+  const workspace = cluster?.share(own) ?? own;
   const names = profile?.system_prompt === "off" ? new Set<string>() : profile?.skills;
   return names === undefined ? workspace : withSkills(workspace, names);
 }

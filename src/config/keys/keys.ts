@@ -46,6 +46,11 @@ export const KEYS = group(
           600,
           "Seconds in which a repeated request gets the answer that was given.",
         ),
+        name: optional(
+          text("at most 128 characters without control characters", isName),
+          "The name of this gateway among those that share its store.",
+          { variable: true, shown: "the host name" },
+        ),
         limits: TOTAL_LIMITS,
         ignore_unsupported: items(
           texts(),
@@ -74,6 +79,10 @@ export const KEYS = group(
   },
   GO_KEYS.root,
 );
+
+function isName(name: string): boolean {
+  return name.length <= 128 && !/\p{Cc}/u.test(name);
+}
 
 function isHost(host: string): boolean {
   return !/[\s\p{Cc}]/u.test(host);

@@ -120,6 +120,11 @@ const EXEC = group({
     VARIABLE,
   ),
   allow_network: key(bool(), false, "Whether commands in the sandbox reach the network.", VARIABLE),
+  pin: optional(
+    text(),
+    "Where gateways share a store: the `gateway.name` of the one that may run commands and use files; else none may.",
+    VARIABLE,
+  ),
 });
 
 const READ_FILE = group({

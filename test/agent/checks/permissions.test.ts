@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { permissionChecks } from "../../../src/agent/checks.ts";
+import { permissionChecks, pinCheck } from "../../../src/agent/checks.ts";
 import type { ExecSettings, ToolProfile } from "../../../src/config/contract.ts";
 import { toolProfile, toolSettings } from "../../support/agent-config.ts";
 
@@ -98,5 +98,19 @@ describe("a look at what clients may do", () => {
     assert.match(lines(profiles, {}, ["skills"]).join(), /switched off: use_skill/);
     const idle = [toolProfile({ pattern: "a", tools: ["read_file", "mqtt"] })];
     assert.match(lines(idle).join(), /can do nothing: read_file, mqtt/);
+  });
+});
+
+function check(pin?: string) {
+  const { exec, ...tools } = toolSettings();
+  return pinCheck({ ...tools, exec: { ...exec, ...(pin !== undefined && { pin }) } }, "here");
+}
+
+describe("where commands and files are used in a cluster", () => {
+  it("is told, and what to set where nowhere", () => {
+    assert.deepEqual([check("here").result, check("there").result], ["ok", "ok"]);
+    assert.match(check("there").message, /run on the gateway there, not on this one, here/);
+    assert.equal(check().result, "warn");
+    assert.match(check("").remedy ?? "", /set tools\.exec\.pin to .+; this one is "here"/);
   });
 });
