@@ -3,6 +3,7 @@ import type { Turn, Turned } from "../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.ts";
 import type { LearnedStore } from "../agent/model/memory.ts";
 import type { Topics } from "../agent/tools/mqtt.ts";
+import type { AgentCluster } from "../agent/workspace/contract.ts";
 import { createSerialQueue, pause } from "../base/async.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
@@ -26,6 +27,8 @@ export interface ReloadableAgentOptions {
   readonly secretFiles?: readonly string[];
   /** The file of the device's history; kept only in memory if left out. */
   readonly historyFile?: string;
+  /** Absent if the gateway is alone. */
+  readonly cluster?: AgentCluster | undefined;
   /** Keeps what is learned about models. */
   readonly learned?: LearnedStore;
   /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
