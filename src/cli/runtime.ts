@@ -28,6 +28,7 @@ import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
 import type { ClusterChannels } from "./cluster-channels.ts";
 import { isShared, storeOptions, withGoSessions } from "./conversations.ts";
+import { announcedHost, othersText } from "./other-gateways.ts";
 import { openReloadableAgent, type Reloaded } from "./reloadable-agent.ts";
 import { learnedIn, stateFolderOf } from "./state-folder.ts";
 import { createTopics } from "./topics.ts";
@@ -71,11 +72,12 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const closing = [() => state.close()];
   let dialled: readonly MqttChannel[] = [];
   const topics = createTopics({ ...options, channels: () => dialled });
-  const answering = openReloadableAgent({ ...options, ...state.files, topics });
+  let channels: readonly Channel[] = [];
+  const otherGateways = () => otherGatewaysOf(channels);
+  const answering = openReloadableAgent({ ...options, ...state.files, topics, otherGateways });
   const agent = await closingOnFailure(closing, answering);
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
-  let channels: readonly Channel[] = [];
   const canDeliver = (): boolean => channels.some((channel) => channel.problem() === undefined);
   const gateway = createGateway<Message>({
     ...gatewayOptionsOf(options),
@@ -329,7 +331,7 @@ function openChannels(
     return open({
       channel,
       connectTimeoutMs,
-      info: { version: VERSION, instance: state.instanceId },
+      info: infoOf(channel, state, gateway),
       log,
       onRequest(request) {
         keepMemorySmall();
@@ -340,6 +342,11 @@ function openChannels(
       ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
     });
   });
+}
+
+/** What a channel publishes of this gateway. */
+function infoOf({ settings }: MqttChannel, { instanceId }: State, { load }: Gateway) {
+  return { version: VERSION, instance: instanceId, load, host: () => announcedHost(settings) };
 }
 
 /** The way back to the recipient of a request of a former process: known as soon as the channels are open. */
@@ -423,6 +430,14 @@ async function withBroker(
   broker.awaitGateway(settings);
   const host = broker.host.includes(":") ? `[${broker.host}]` : broker.host;
   return { ...channel, settings: { ...settings, broker: [`embedded://${host}:${broker.port}`] } };
+}
+
+/** A line for each channel on which other gateways serve as well. */
+function otherGatewaysOf(channels: readonly Channel[]): readonly string[] {
+  return channels.flatMap(({ name, otherGateways }) => {
+    const others = otherGateways();
+    return others.length === 0 ? [] : [othersText(name, others)];
+  });
 }
 
 function problemOf(channels: readonly Channel[]): string | undefined {

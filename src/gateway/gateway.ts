@@ -63,6 +63,8 @@ export interface Gateway {
    * number. Rejects with a `Failure` when the store cannot be read.
    */
   resume(): Promise<number>;
+  /** Requests that run or wait. */
+  readonly load: () => number;
   /** Why requests cannot be stored now; undefined when they can. */
   readonly problem: () => string | undefined;
   /**
@@ -92,6 +94,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   let drained: Promise<DrainResult> | undefined;
 
   return {
+    load: () => parts.inFlight.count,
     problem: durableRequests.problem,
     lost: member?.lost.then(() => endLost(parts)),
     accept: (request) =>

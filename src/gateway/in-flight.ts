@@ -12,6 +12,11 @@ export class InFlight {
     this.#clock = clock;
   }
 
+  /** Pieces of work in flight. */
+  get count(): number {
+    return this.#count;
+  }
+
   /** Work begins; pass the result to `leave` when it ends. */
   enter(): boolean {
     if (!this.isClosed) this.#count += 1;

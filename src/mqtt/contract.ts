@@ -2,6 +2,7 @@ import type { Part, RequestExtras } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
+import type { GatewayFacts, ListedGateway } from "./protocol/info.ts";
 
 /** The requesting side of the wire, for `send` and `listen`: connects as `picoclaw-cli-<random>`, never as the device. */
 export interface Requester {
@@ -139,6 +140,8 @@ export interface Channel {
    * where there is none.
    */
   handOver?(): Promise<void>;
+  /** The gateways of other clusters that serve the same agent id, as far as they can be noticed. */
+  readonly otherGateways: () => readonly GatewayFacts[];
   /** Publishes `offline` and disconnects; takes two seconds at most, whatever the broker does. */
   close(): Promise<void>;
 }
@@ -194,6 +197,18 @@ export interface IntakeListener {
   readonly lost: (why: string) => void;
 }
 
+/** What a gateway publishes of itself. */
+export interface GatewayOptions {
+  readonly version: string;
+  readonly instance: string;
+  /** The name of its machine, if others may know it. */
+  readonly host?: () => string | undefined;
+  /** Requests that run or wait. */
+  readonly load?: () => number;
+  /** The gateways of its cluster, itself among them; it is alone if left out. */
+  readonly gateways?: () => readonly ListedGateway[];
+}
+
 export interface ChannelOptions {
   readonly channel: MqttChannel;
   readonly connectTimeoutMs: number;
@@ -202,7 +217,7 @@ export interface ChannelOptions {
   /** Waits between attempts and between probes; tests put a clock of their own here. */
   readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
   /** Published in the retained `info` topic. */
-  readonly info: { readonly version: string; readonly instance: string };
+  readonly info: GatewayOptions;
   /** Connects and subscribes, but publishes neither `online` nor `info` and has no will: for `--check`. */
   readonly quiet?: boolean;
   readonly log: Log;

@@ -24,6 +24,7 @@ describe("what others see", () => {
       "since",
       "protocol",
       "limits",
+      "gateways",
     ]);
     await asked.channel.close();
     assert.equal(String((await device.message(1)).payload), "offline");

@@ -28,6 +28,8 @@ export interface CommandContext {
   readonly prompt: () => string | undefined;
   /** Estimates the tokens of messages. */
   readonly tokens: (messages: readonly Message[]) => number;
+  /** One line for each channel on which other gateways serve the same agent id. */
+  readonly otherGateways: () => readonly string[];
   /** Background tasks of the client. */
   readonly tasks: (turn: Turn) => readonly BackgroundTask[];
   /** Reads the configuration again and returns the outcome as text; absent if that is not possible. */
@@ -105,8 +107,8 @@ export function firstWord(words: string): { readonly word: string; readonly rest
 }
 
 /** A client's text, short and on one line. */
-export function shown(words: string): string {
-  return escapeControl(truncate(words, 64));
+export function shown(words: string, most = 64): string {
+  return escapeControl(truncate(words, most));
 }
 
 /** A heading with a line for each item. */

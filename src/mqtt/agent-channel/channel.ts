@@ -8,7 +8,7 @@ import { packetLimit } from "../limiter/framing.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { agentAddressOf, requestFilter, statusTopic } from "../protocol/topics.ts";
 import type { AgentAddress, PublishTopic } from "../protocol/topics.ts";
-import { createPresence, type Presence } from "./presence.ts";
+import { Presence } from "./presence.ts";
 import { createReceiver, parseReplyAddress } from "./receive.ts";
 import { createReply, replyOptionsOf } from "./reply.ts";
 
@@ -22,7 +22,10 @@ export function openChannel(options: ChannelOptions): Channel {
   const tagged = taggedLog(log, channel.name);
   const replyOptions = replyOptionsOf(options, tagged);
   const receive = createReceiver(options, address, replyOptions);
-  const presence = createPresence(options, address, () => connection.sessionsLost());
+  const presence = new Presence(options, address, {
+    log: tagged,
+    sessionsLost: () => connection.sessionsLost(),
+  });
   const { qos } = settings;
   const seconds = quiet ? 0 : settings.probe_secs;
   const probe = new Probe({
@@ -39,6 +42,7 @@ export function openChannel(options: ChannelOptions): Channel {
     log: tagged,
     onMessage(message) {
       probe.received(message);
+      presence.received(message);
       return receive(message, connection);
     },
     async onSession(session) {
@@ -63,9 +67,10 @@ export function openChannel(options: ChannelOptions): Channel {
       const to = parseReplyAddress(address, recipient);
       return to && createReply(connection, to, replyOptions);
     },
+    otherGateways: () => presence.others(),
     close: () => {
       presence.stop();
-      return connection.close(quiet ? undefined : presence.offline);
+      return connection.close(quiet ? undefined : (session) => presence.offline(session));
     },
   };
 }

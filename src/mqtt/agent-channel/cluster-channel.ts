@@ -5,7 +5,7 @@ import type { Channel, ClusterChannelOptions } from "../contract.ts";
 import { agentAddressOf, statusTopic, type AgentAddress } from "../protocol/topics.ts";
 import { connectionOptionsOf, createConnectedLog, Probe, taggedLog } from "./channel.ts";
 import { IntakeConnection } from "./intake-connection.ts";
-import { createPresence } from "./presence.ts";
+import { Presence } from "./presence.ts";
 import { createReceiver, parseReplyAddress } from "./receive.ts";
 import { createReply, replyOptionsOf } from "./reply.ts";
 
@@ -19,7 +19,10 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
   const log = taggedLog(options.log, channel.name);
   const address = agentAddressOf(channel.settings);
   const replyOptions = replyOptionsOf(options, log);
-  const presence = createPresence(options, address, () => hearing.sessionsLost());
+  const presence = new Presence(options, address, {
+    log,
+    sessionsLost: () => hearing.sessionsLost(),
+  });
   const createProbe = (): Probe => {
     const { qos, probe_secs: seconds } = channel.settings;
     return new Probe({
@@ -57,6 +60,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
       return to && createReply(voice.connection, to, replyOptions);
     },
     sessionsLost: () => hearing.sessionsLost(),
+    otherGateways: () => presence.others(),
     handOver: () => hearing.handOver(),
     async close() {
       await hearing.close(voice.connection);

@@ -148,10 +148,11 @@ export class IntakeConnection {
   }
 
   #receive(message: Incoming): Promise<void> | undefined {
-    const { intake, receive } = this.#options;
+    const { intake, presence, receive } = this.#options;
     this.#probe.received(message);
     // What is not acknowledged comes to the next holder.
     if (!intake.isHeld()) return undefined;
+    presence.received(message);
     if (this.#isStopping) return new Promise(() => {});
     const stored = receive(message);
     if (stored === undefined) return undefined;

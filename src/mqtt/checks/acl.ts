@@ -178,8 +178,9 @@ ${head.map((text) => `  ${text}`).join("\n")}
     "picoclaw-gateway",
     permission(`${root}/+/request`, "SUBSCRIBE", "ALL"),
     permission(`${root}/+/response`, "PUBLISH", "NOT_RETAINED"),
-    ...seen.map((topic) => permission(topic, "PUBLISH", "RETAINED")),
-    permission(`${root}/status`, "SUBSCRIBE", "ALL"),
+    permission(`${root}/status`, "PUBLISH", "RETAINED"),
+    permission(`${root}/info`, "PUBLISH", "ALL"),
+    ...seen.map((topic) => permission(topic, "SUBSCRIBE", "ALL")),
   )}${role(
     "picoclaw-device",
     permission(`${own}/request`, "PUBLISH", "NOT_RETAINED"),

@@ -63,6 +63,7 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
     window: () => 1_000,
     prompt: () => "short, with few tools (window of 1000 tokens, configured)",
     tokens: (messages) => messages.length * 10,
+    otherGateways: () => [],
     tasks: ({ client }) =>
       client === "busy"
         ? [
@@ -223,6 +224,12 @@ describe("a command", () => {
       said("/reload", contextOf({ reload: () => Promise.reject(new Error("a bug")) })),
       /a bug/,
     );
+  });
+
+  it("/status tells of other gateways on one line, whatever they call themselves", async () => {
+    const line = "mqtt: every request is answered twice\n\u001b[2J";
+    const { text } = await said("/status", contextOf({ otherGateways: () => [line] }));
+    assert.ok(text.includes("\nmqtt: every request is answered twice\\n\\x1b[2J\n"), text);
   });
 
   it("/subagents tells of the client's own tasks that are not done", async () => {
