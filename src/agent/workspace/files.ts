@@ -130,6 +130,17 @@ export interface BoundedText {
  * opens only regular files. Throws if it cannot.
  */
 export async function readWithin(root: string, path: string, most: number): Promise<BoundedText> {
+  const { bytes, size } = await bytesWithin(root, path, most);
+  const text = new TextDecoder().decode(bytes, { stream: size > bytes.length });
+  return { text: withoutControls(text), bytes: size };
+}
+
+/** The same, as it is in the file; `size` is that of the whole file. */
+export async function bytesWithin(
+  root: string,
+  path: string,
+  most: number,
+): Promise<{ readonly bytes: Uint8Array; readonly size: number }> {
   const real = await realPathWithin(root, path);
   // Not blocking: a pipe in place of the file must not block the turn.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -137,10 +148,7 @@ export async function readWithin(root: string, path: string, most: number): Prom
   try {
     const facts = await file.stat();
     if (!facts.isFile()) throw new Error("it is not a regular file");
-    const bytes = await readBytes(file, 0, Math.min(most, facts.size));
-    const isCut = facts.size > bytes.length;
-    const text = new TextDecoder().decode(bytes, { stream: isCut });
-    return { text: withoutControls(text), bytes: facts.size };
+    return { bytes: await readBytes(file, 0, Math.min(most, facts.size)), size: facts.size };
   } finally {
     await file.close();
   }
