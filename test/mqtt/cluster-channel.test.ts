@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { openTestDevice } from "../support/channel.ts";
 import { openTestClusterChannel } from "../support/cluster-channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const TOPIC = "/picoclaw/edge/c1/request";
@@ -93,21 +94,24 @@ for (const protocol of [5, 4] as const) {
       const onRequest = () => stored.promise;
       await using a = openTestClusterChannel(broker.url, { settings, onRequest });
       await using b = openTestClusterChannel(broker.url, { settings });
+      await b.channel.ready();
       await a.hear();
+      const id = clientIds(broker).at(-1);
       await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
       await device.client.publishAsync(TOPIC, '{"text":"one"}', { qos: 1 });
       await a.request();
       a.lease.held = false;
       await device.client.publishAsync(TOPIC, '{"text":"two"}', { qos: 1 });
       stored.resolve();
-      // The broker has answered something that was sent after an acknowledgement would have been.
-      await until("a ping", () => broker.log().includes("Sending PUBLISH to picoclaw-mqtt-edge"));
-      await b.channel.ready();
+      // By then the broker would have read an acknowledgement.
+      for (let trip = 0; trip < 5; trip += 1) {
+        await device.client.publishAsync("/elsewhere", "", { qos: 1 });
+      }
+      assert.doesNotMatch(broker.log(), new RegExp(`Received PUBACK from ${id}`));
       a.lease.revoke();
       await b.hear();
       assert.deepEqual([(await b.request()).text, (await b.request(1)).text], ["one", "two"]);
       assert.equal(a.requests.length, 1);
-      assert.doesNotMatch(broker.log(), new RegExp(`Received PUBACK from ${clientIds(broker)[1]}`));
     });
 
     it("says offline when its last gateway stops, whichever heard", needsMosquitto, async () => {
@@ -149,6 +153,25 @@ for (const protocol of [5, 4] as const) {
       await request.reply({ text: "late", done: true });
       assert.match(String((await device.message()).payload), /late/);
       assert.equal(b.requests.length, 1, "what was stored was acknowledged");
+    });
+
+    it("acknowledges what is being stored while it hands over", needsMosquitto, async () => {
+      await using broker = await startMosquitto();
+      const stored = Promise.withResolvers<void>();
+      const onRequest = () => stored.promise;
+      await using a = openTestClusterChannel(broker.url, { settings, onRequest });
+      await using b = openTestClusterChannel(broker.url, { settings });
+      await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
+      await a.hear();
+      await device.client.publishAsync(TOPIC, '{"text":"one"}', { qos: 1 });
+      await a.request();
+      const handedOver = a.channel.handOver?.();
+      await device.client.publishAsync(TOPIC, '{"text":"two"}', { qos: 1 });
+      stored.resolve();
+      await handedOver;
+      await b.hear();
+      assert.equal((await b.request()).text, "two");
+      assert.deepEqual([a.requests.length, b.requests.length], [1, 1]);
     });
 
     it("is heard until the end if no other gateway lives", needsMosquitto, async () => {
@@ -234,4 +257,24 @@ describe("the status of a channel of several gateways", () => {
       },
     );
   }
+
+  it("is offline after the will's delay if nobody takes over from one that stops", async () => {
+    /** CONNECT packets with a will, and what ends their connections. */
+    const seen: Buffer[] = [];
+    const sockets = new Set<unknown>();
+    await using broker = await fakeBroker((packet, socket) => {
+      politeOn5(packet, socket);
+      if (packet.type === 1 && packet.bytes.includes("offline")) sockets.add(socket);
+      if (packet.type === 14) socket.end();
+      if (sockets.has(socket) && [1, 14].includes(packet.type)) seen.push(packet.bytes);
+    });
+    const settings = { qos: 1, protocol_version: 5 } as const;
+    await using a = openTestClusterChannel(broker.url, { settings });
+    await a.hear();
+    await a.channel.handOver?.();
+    await until("it ends", () => seen.length === 2);
+    // MQTT 5 sections 3.1.3.2.2 and 3.14.2.1.
+    assert.ok(seen[0]?.includes(Buffer.from([0x18, 0, 0, 0, 10])), "Will Delay Interval");
+    assert.equal(seen[1]?.[0], 0x04);
+  });
 });
