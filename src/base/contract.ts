@@ -1,4 +1,5 @@
 import type { Failure } from "./failure.ts";
+import type { Secret } from "./secret.ts";
 
 /** One piece of an answer. Only the last part is `done`. */
 export interface Part {
@@ -101,3 +102,33 @@ export interface Image {
 }
 
 export type ImageType = "image/jpeg" | "image/png" | "image/webp";
+
+/** Where a PostgreSQL database is, and how to reach it. */
+export interface PostgresAddress {
+  /** In the order in which they are tried. */
+  readonly hosts: readonly PostgresHost[];
+  readonly user: string;
+  readonly database: string;
+  readonly tls: PostgresTls;
+  /** Milliseconds for one host to be reached. */
+  readonly connectTimeoutMs: number;
+  /** As the server shows it among its connections. */
+  readonly applicationName: string;
+}
+
+export interface PostgresHost {
+  /** A name or an address; what begins with `/` is the folder of a socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly password?: Secret;
+}
+
+/** Paths are absolute. */
+export interface PostgresTls {
+  /** As libpq's `sslmode`. */
+  readonly mode: "disable" | "prefer" | "require" | "verify-ca" | "verify-full";
+  /** Certificates to verify the server with (PEM); those of the runtime if it is absent. */
+  readonly rootFile?: string;
+  readonly certificateFile?: string;
+  readonly keyFile?: string;
+}

@@ -20,11 +20,11 @@ type Row = Readonly<Record<string, unknown>>;
 type Run = <T>(work: () => T) => Promise<T>;
 
 /** What `conversation` reads at once: enough to summarize it, and no more than a small board can hold. */
-const SUMMARY_LIMITS = { messages: 2000, characters: 8 * 2 ** 20 };
+export const SUMMARY_LIMITS = { messages: 2000, characters: 8 * 2 ** 20 };
 /** Conversations that `conversations` lists. */
-const LISTED_CONVERSATIONS = 20_000;
+export const LISTED_CONVERSATIONS = 20_000;
 /** One reading of a transcript. */
-const PAGE = { messages: 200, characters: 2 ** 20 };
+export const PAGE = { messages: 200, characters: 2 ** 20 };
 /**
  * Conversations whose bytes are in memory; the bytes of others are added up with each turn. No fewer than a
  * database in memory has conversations.
@@ -216,7 +216,7 @@ export function asyncConversations<M>(
 }
 
 /** All turns of a conversation, page by page; a page is what follows the turn of that id. */
-async function* createTranscript<M>(
+export async function* createTranscript<M>(
   page: (after: number) => Promise<readonly StoredTurn<M>[]>,
 ): AsyncGenerator<StoredTurn<M>, void, undefined> {
   for (let after = 0; ;) {

@@ -7,11 +7,11 @@ import { addDay, daysIn } from "./day-counts.ts";
 import { fromJson, keyOf } from "./json.ts";
 
 /** A counter that counts for nothing stays so long: for reports on a day, and for clocks that are set back. */
-const GRACE_MS = 24 * 60 * 60_000;
+export const GRACE_MS = 24 * 60 * 60_000;
 /** Counters that one call of `purge` looks at: the event loop waits for it. */
 const AT_ONCE = 2000;
 /** The part of the bound that is free after it was reached. */
-const FREE = 1 / 16;
+export const FREE = 1 / 16;
 
 /** Counters in memory that need not be read before they are changed. */
 const KNOWN = 1024;
@@ -74,16 +74,13 @@ export class Counters {
     const { name, until } = change;
     const known = this.#known.get(name) ?? this.#read(name);
     apply(known, change);
-    const { fields, days } = known;
-    const state = isObject(fields) && days.length > 0 ? { ...fields, days } : fields;
-    const counter = until === undefined ? { name, state } : { name, state, until };
+    const counter = counterOf(known, change);
     this.#sql("put").run(keyOf(name), JSON.stringify(counter), until ?? null);
     return counter;
   }
 
   #read(name: string): Known {
-    const state = this.one(name)?.state;
-    const known = { fields: state, days: daysIn(state) };
+    const known = knownOf(this.one(name));
     if (this.#options.sole !== true) return known;
     const [oldest] = this.#known.keys();
     if (oldest !== undefined && this.#known.size >= KNOWN) this.#known.delete(oldest);
@@ -120,6 +117,23 @@ export class Counters {
     this.#most = this.#round.counted + this.#round.written;
     this.#round = { name: "", counted: 0, written: 0 };
   }
+}
+
+/** A counter, if it is there, after a change. */
+export function changedCounter(counter: Counter | undefined, change: CounterChange): Counter {
+  const known = knownOf(counter);
+  apply(known, change);
+  return counterOf(known, change);
+}
+
+function knownOf(counter: Counter | undefined): Known {
+  const state = counter?.state;
+  return { fields: state, days: daysIn(state) };
+}
+
+function counterOf({ fields, days }: Known, { name, until }: CounterChange): Counter {
+  const state = isObject(fields) && days.length > 0 ? { ...fields, days } : fields;
+  return until === undefined ? { name, state } : { name, state, until };
 }
 
 function apply(known: Known, { state, add }: CounterChange): void {

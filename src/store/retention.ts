@@ -3,7 +3,8 @@ import type { StoreOptions, StoreBounds } from "./contract.ts";
 import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
 
-const EVERY_MS = 60 * 60_000;
+/** Milliseconds between two looks at the turns. */
+export const PURGE_EVERY_MS = 60 * 60_000;
 /** Rows deleted in one transaction: the event loop waits for it. */
 const AT_ONCE = 500;
 
@@ -21,7 +22,7 @@ export class Retention {
   /** Deletes a part of it with each call, and looks for more once an hour; work inside a transaction. */
   apply(): void {
     const { now } = this.#options;
-    if (now() - this.#appliedAt < EVERY_MS) return;
+    if (now() - this.#appliedAt < PURGE_EVERY_MS) return;
     const isAll = [this.#dropTurns(), this.#dropUnused()].every(Boolean);
     // What is left after a full load goes with the next call.
     if (isAll) this.#appliedAt = now();

@@ -5,9 +5,11 @@ import type {
   Acceptance,
   Admission,
   Claim,
+  ConversationStore,
   StoredRequest,
   Counter,
   CounterChanges,
+  CounterStore,
   DayCount,
   Store,
   StoreOptions,
@@ -21,6 +23,16 @@ export interface StoreUnderTest extends AsyncDisposable {
   open(facts?: Partial<StoreOptions>): Promise<Store<string>>;
   pass(ms: number): void;
 }
+
+/** The part of a store that knows no requests. */
+type ConversationsAndCounters = ConversationStore<string> & CounterStore;
+
+type CreateUnderTest = () => Promise<
+  AsyncDisposable & {
+    open(facts?: Partial<StoreOptions>): Promise<ConversationsAndCounters>;
+    pass(ms: number): void;
+  }
+>;
 
 const WINDOW_MS = 600_000;
 export const LEASE_MS = 60_000;
@@ -517,25 +529,45 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
     });
   });
 
-  describe(`${name}: conversations`, () => {
-    it("give the latest whole turns within their bounds, and at least the last one", async () => {
+  describe(`${name}: what is written with a request`, () => {
+    it("counters are written before a request that was accepted after them", async () => {
       await using home = await create();
       const store = await home.open();
-      for (const turn of ["1", "2", "3", "4"]) await store.append("a", [`q${turn}`, `a${turn}`]);
-      assert.deepEqual(await store.history("a"), ["q2", "a2", "q3", "a3", "q4", "a4"]);
-      assert.deepEqual(await store.history("b"), []);
-      await store.append(
-        "b",
-        Array.from({ length: 9 }, (_, index) => `${index}`),
-      );
-      assert.equal((await store.history("b")).length, 9);
+      const written: string[] = [];
+      const keeping = store
+        .count(() => put({ name: "charge", state: 1 }))
+        .then(() => written.push("charge"));
+      const accepting = store.accept(newRequest("?")).then(() => written.push("request"));
+      await Promise.all([keeping, accepting]);
+      assert.deepEqual(written, ["charge", "request"]);
+    });
+
+    it("a conversation is forgotten together with the answer that says so", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await append(store, "lane", "1");
+      const claim = await store.begin(await accepted(store, newRequest("/clear")));
+      assert.ok(claim);
+      assert.ok(await store.answered(claim, { parts: ["done"] }, ["/clear", "done"], true));
+      assert.deepEqual(await store.history("lane"), []);
+      assert.deepEqual(await transcriptOf(store, "lane"), ["q1", "a1", "/clear", "done"]);
+    });
+
+    it("a conversation of several clients is stored under its own name", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const asked = newRequest("?", { conversation: "everyone" });
+      const claim = await store.begin(await accepted(store, asked));
+      assert.ok(claim && (await store.answered(claim, { parts: ["!"] }, ["?", "!"])));
+      assert.deepEqual(await store.history("lane"), []);
+      assert.deepEqual(await store.history("everyone"), ["?", "!"]);
     });
   });
   conversationContract(name, create);
   meterContract(name, create);
 }
 
-async function inOrder(store: Store<string>): Promise<readonly Counter[]> {
+async function inOrder(store: CounterStore): Promise<readonly Counter[]> {
   return (await store.counters()).toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
@@ -548,7 +580,7 @@ function adding(counts: Partial<DayCount>): CounterChanges {
 }
 
 /** What every store promises of what is counted. */
-function meterContract(name: string, create: () => Promise<StoreUnderTest>): void {
+export function meterContract(name: string, create: CreateUnderTest): void {
   describe(`${name}: meters`, () => {
     it("are stored as they were last, under any name, for the next process", async () => {
       await using home = await create();
@@ -579,18 +611,6 @@ function meterContract(name: string, create: () => Promise<StoreUnderTest>): voi
       await kept;
       assert.equal(takes, 1);
       assert.deepEqual(await store.counters(), [{ name: "count", state: 5 }]);
-    });
-
-    it("are written before what was asked for after them", async () => {
-      await using home = await create();
-      const store = await home.open();
-      const written: string[] = [];
-      const keeping = store
-        .count(() => put({ name: "charge", state: 1 }))
-        .then(() => written.push("charge"));
-      const accepting = store.accept(newRequest("?")).then(() => written.push("request"));
-      await Promise.all([keeping, accepting]);
-      assert.deepEqual(written, ["charge", "request"]);
     });
 
     it("are looked up one by one, as they are after what was asked for before", async () => {
@@ -706,19 +726,36 @@ const START = 1_800_000_000_000;
 /** Milliseconds between two looks at what is too old. */
 const HOUR_MS = 60 * 60_000;
 
-async function append(store: Store<string>, lane: string, ...turns: string[]): Promise<void> {
+async function append(
+  store: ConversationStore<string>,
+  lane: string,
+  ...turns: string[]
+): Promise<void> {
   for (const turn of turns) await store.append(lane, [`q${turn}`, `a${turn}`]);
 }
 
-async function transcriptOf(store: Store<string>, lane: string): Promise<string[]> {
+async function transcriptOf(store: ConversationStore<string>, lane: string): Promise<string[]> {
   const said: string[] = [];
   for await (const { messages } of store.transcript(lane)) said.push(...messages);
   return said;
 }
 
 /** What every store promises of conversations that are cut. */
-function conversationContract(name: string, create: () => Promise<StoreUnderTest>): void {
+export function conversationContract(name: string, create: CreateUnderTest): void {
   describe(`${name}: a conversation`, () => {
+    it("gives its latest whole turns within the bounds, and at least the last one", async () => {
+      await using home = await create();
+      const store = await home.open();
+      for (const turn of ["1", "2", "3", "4"]) await store.append("a", [`q${turn}`, `a${turn}`]);
+      assert.deepEqual(await store.history("a"), ["q2", "a2", "q3", "a3", "q4", "a4"]);
+      assert.deepEqual(await store.history("b"), []);
+      await store.append(
+        "b",
+        Array.from({ length: 9 }, (_, index) => `${index}`),
+      );
+      assert.equal((await store.history("b")).length, 9);
+    });
+
     it("is shown from behind its cut, the summary first, and read in full all the same", async () => {
       await using home = await create();
       const store = await home.open();
@@ -773,27 +810,6 @@ function conversationContract(name: string, create: () => Promise<StoreUnderTest
       await append(store, "a", "3");
       assert.deepEqual(await store.history("a"), ["q3", "a3"]);
       assert.equal((await transcriptOf(store, "a")).length, 8);
-    });
-
-    it("is forgotten together with the answer that says so", async () => {
-      await using home = await create();
-      const store = await home.open();
-      await append(store, "lane", "1");
-      const claim = await store.begin(await accepted(store, newRequest("/clear")));
-      assert.ok(claim);
-      assert.ok(await store.answered(claim, { parts: ["done"] }, ["/clear", "done"], true));
-      assert.deepEqual(await store.history("lane"), []);
-      assert.deepEqual(await transcriptOf(store, "lane"), ["q1", "a1", "/clear", "done"]);
-    });
-
-    it("of several clients is stored under its own name", async () => {
-      await using home = await create();
-      const store = await home.open();
-      const asked = newRequest("?", { conversation: "everyone" });
-      const claim = await store.begin(await accepted(store, asked));
-      assert.ok(claim && (await store.answered(claim, { parts: ["!"] }, ["?", "!"])));
-      assert.deepEqual(await store.history("lane"), []);
-      assert.deepEqual(await store.history("everyone"), ["?", "!"]);
     });
 
     it("begins with what was said elsewhere, once, and never where it was known", async () => {

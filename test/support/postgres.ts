@@ -114,9 +114,9 @@ interface UnrefPostgres extends Postgres {
 async function start(options: PostgresOptions): Promise<UnrefPostgres> {
   const { lines = [], access = ["local all all trust", "host all all 127.0.0.1/32 trust"] } =
     options;
-  const folder = await createFolder();
+  const { path: folder } = await createFolder();
   const data = join(folder, "data");
-  await as(folder, await commandOf("cp", ["-a", await template(), data]));
+  await as(folder, await asPostgres("cp", ["-a", await template(), data]));
   for (const [name, content] of Object.entries(options.files ?? {})) {
     await writeOwn(join(folder, name), content);
   }
@@ -155,7 +155,7 @@ async function startIn(folder: string, port: number): Promise<UnrefPostgres> {
     return stdout.trimEnd();
   };
   const startAgain = async (): Promise<void> => {
-    const [file, ...words] = await commandOf(program("postgres"), ["-D", data]);
+    const [file, ...words] = await asPostgres(program("postgres"), ["-D", data]);
     const from = log().length;
     const output = openSync(logFile, "a");
     child = spawn(file, words, { cwd: folder, stdio: ["ignore", "ignore", output] });
@@ -230,11 +230,11 @@ async function startIn(folder: string, port: number): Promise<UnrefPostgres> {
 
 /** A standby of the server in `folder`. */
 async function copyOf(primary: string, primaryPort: number): Promise<Postgres> {
-  const folder = await createFolder();
+  const { path: folder } = await createFolder();
   const data = join(folder, "data");
   const words = ["-h", primary, "-p", `${primaryPort}`, "-U", "postgres", "-D", data];
   const backup = [...words, "-R", "-X", "stream", "-c", "fast", "--no-sync"];
-  await as(folder, await commandOf(program("pg_basebackup"), backup));
+  await as(folder, await asPostgres(program("pg_basebackup"), backup));
   const port = await freePort();
   const settings = [`port = ${port}`, `unix_socket_directories = '${folder}'`, ""];
   await appendFile(join(data, "postgresql.conf"), `\n${settings.join("\n")}`);
@@ -244,12 +244,12 @@ async function copyOf(primary: string, primaryPort: number): Promise<Postgres> {
 /** An empty cluster, made once for this process, and copied for each server. */
 function template(): Promise<string> {
   made ??= (async () => {
-    const folder = await createFolder();
+    const { path: folder } = await createFolder();
     process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
     const data = join(folder, "data");
     const words = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"];
     const quick = ["--locale=C", "--no-sync", "--no-instructions"];
-    await as(folder, await commandOf(program("initdb"), [...words, ...quick]));
+    await as(folder, await asPostgres(program("initdb"), [...words, ...quick]));
     return data;
   })();
   return made;
@@ -262,7 +262,7 @@ function program(name: string): string {
 }
 
 /** PostgreSQL refuses to run as root: there it runs as the user that its package made. */
-async function commandOf(
+export async function asPostgres(
   file: string,
   words: readonly string[],
 ): Promise<readonly [string, ...string[]]> {
@@ -285,10 +285,15 @@ async function as(cwd: string, [file, ...words]: readonly [string, ...string[]])
 }
 
 /** The path of a socket is at most 107 bytes, so the name is short. */
-async function createFolder(): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "pg-"));
-  await own(folder);
-  return folder;
+export async function createFolder(): Promise<{ path: string } & AsyncDisposable> {
+  const path = mkdtempSync(join(tmpdir(), "pg-"));
+  await own(path);
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      rmSync(path, { recursive: true, force: true });
+    },
+  };
 }
 
 async function writeOwn(file: string, content: string): Promise<void> {

@@ -1,0 +1,203 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Failure } from "../../base/failure.ts";
+import type { OnCommit, Survives } from "../group-commit.ts";
+import { type Connections, type Transaction, TransactionError } from "./connections.ts";
+import type { Row, Value } from "./session.ts";
+
+export interface CommitOptions {
+  /** "power" if it is absent. */
+  readonly survives?: Survives;
+  /** What the caller was given. Asked for again with the same ones after `unsure`, it is not written twice. */
+  readonly args: readonly unknown[];
+}
+
+export interface PostgresCommitsOptions {
+  readonly onCommit?: OnCommit;
+  /** Milliseconds for which the outcome of a transaction is sought before its calls reject. */
+  readonly seekMs?: number;
+}
+
+interface Waiting {
+  readonly survives: Survives;
+  readonly args: readonly unknown[];
+  readonly work: (tx: Transaction) => Promise<unknown>;
+  resolve(result: unknown): void;
+  reject(failure: unknown): void;
+}
+
+/** A transaction whose outcome is not known, with what its calls return if it is written. */
+interface Doubt {
+  readonly batch: string;
+  readonly calls: readonly { readonly args: readonly unknown[]; readonly result: unknown }[];
+}
+
+/** Calls in one transaction. */
+const AT_ONCE = 512;
+const SEEK_MS = 3000;
+const SEEK_EVERY_MS = 100;
+/** Milliseconds for which a call that was written all the same is remembered for its caller. */
+const REMEMBERED_MS = 60_000;
+
+/**
+ * Work on a database that shares its commits: calls that are made in one go, or while an earlier transaction is
+ * under way, are one transaction. All takes effect in the order of the calls, whose first statements are sent
+ * together. A call whose values the database refuses rejects alone.
+ */
+export class PostgresCommits {
+  readonly #connections: Connections;
+  readonly #options: PostgresCommitsOptions;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  #doubt: Doubt | undefined;
+  /** Calls that were written although they rejected as `unsure`, until they are asked for again. */
+  #written: (Doubt["calls"][number] & { readonly until: number })[] = [];
+  #isClosed = false;
+
+  constructor(connections: Connections, options: PostgresCommitsOptions = {}) {
+    this.#connections = connections;
+    this.#options = options;
+  }
+
+  /**
+   * Resolves with the result of the work when it is written. The work may run again after a transaction that was
+   * rolled back, and must not keep anything from it. Rejects with a `Failure`: `busy`, `unsure`, or `internal` if
+   * the database refuses what it is given.
+   */
+  run<T>(work: (tx: Transaction) => Promise<T>, options: CommitOptions): Promise<T> {
+    if (this.#isClosed) return Promise.reject(new Failure("busy", "the store is closed"));
+    const { args, survives = "power" } = options;
+    return new Promise<T>((resolve, reject) => {
+      // Only this call gets what its own work returned.
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+      const take = (result: unknown): void => resolve(result as T);
+      this.#waiting.push({ survives, args, work, resolve: take, reject });
+      this.#running ??= this.#runAll();
+    });
+  }
+
+  /** Runs one statement that only reads, after the calls that were made before; it sees their effects. */
+  async read(text: string, values: readonly Value[] = []): Promise<readonly Row[]> {
+    if (this.#running !== undefined && !this.#isClosed) {
+      const nothing = { survives: "process", args: [] } as const;
+      await this.run(() => Promise.resolve(), nothing).catch(() => {});
+    }
+    return this.#connections.read(text, values);
+  }
+
+  /** Does what was asked for so far; later calls reject. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#running;
+    this.#connections.close();
+  }
+
+  async #runAll(): Promise<void> {
+    // What is asked for in this turn of the event loop belongs to it.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.slice(0, AT_ONCE);
+      this.#waiting = this.#waiting.slice(batch.length);
+      await this.#commit(batch);
+    }
+    this.#running = undefined;
+  }
+
+  async #commit(batch: readonly Waiting[]): Promise<void> {
+    try {
+      await this.#resolveDoubt();
+    } catch (error) {
+      for (const one of batch) one.reject(failureIn(error));
+      return;
+    }
+    const rest = batch.filter((one) => !this.#wasWritten(one));
+    const failed = await this.#transact(rest);
+    if (failed?.outcome !== "refused" || rest.length === 1) {
+      if (failed !== undefined) for (const one of rest) one.reject(failed.failure);
+      return;
+    }
+    // One of them is at fault, and only that one rejects.
+    for (const one of rest) {
+      const alone = await this.#transact([one]);
+      if (alone !== undefined) one.reject(alone.failure);
+    }
+  }
+
+  /** Runs the work as one transaction and resolves its calls. Returns why nothing of it is known to be written. */
+  async #transact(batch: readonly Waiting[]): Promise<TransactionError | undefined> {
+    if (batch.length === 0) return undefined;
+    const survives = batch.some((one) => one.survives === "power") ? "power" : "process";
+    const options = { batch: randomUUID(), isDurable: survives === "power" };
+    let results: readonly unknown[] = [];
+    try {
+      await this.#connections.write(async (tx) => {
+        results = await Promise.all(batch.map((one) => one.work(tx)));
+      }, options);
+    } catch (error) {
+      if (!(error instanceof TransactionError)) throw error;
+      if (error.outcome !== "unsure") return error;
+      const calls = batch.map(({ args }, index) => ({ args, result: results[index] }));
+      this.#doubt = { batch: options.batch, calls };
+      const isWritten = await this.#seekOutcome();
+      if (isWritten === undefined) return error;
+      // They are answered now: nobody asks again.
+      this.#written = [];
+      if (!isWritten) return new TransactionError("busy", notWritten(error.failure));
+    }
+    for (const [index, one] of batch.entries()) one.resolve(results[index]);
+    this.#options.onCommit?.(batch.length, survives);
+    return undefined;
+  }
+
+  /** Whether the transaction in doubt is written; undefined if that is not found out soon. */
+  async #seekOutcome(): Promise<boolean | undefined> {
+    const end = performance.now() + (this.#options.seekMs ?? SEEK_MS);
+    while (performance.now() < end) {
+      try {
+        return await this.#resolveDoubt();
+      } catch {
+        if (this.#isClosed) return undefined;
+        await sleep(SEEK_EVERY_MS);
+      }
+    }
+    return undefined;
+  }
+
+  /** Finds out what became of the transaction in doubt, before anything else is written; throws while it cannot. */
+  async #resolveDoubt(): Promise<boolean | undefined> {
+    if (this.#doubt === undefined) return undefined;
+    const { batch, calls } = this.#doubt;
+    const isWritten = await this.#connections.wasWritten(batch);
+    this.#doubt = undefined;
+    const until = performance.now() + REMEMBERED_MS;
+    this.#written = isWritten ? calls.map(({ args, result }) => ({ args, result, until })) : [];
+    return isWritten;
+  }
+
+  /** Resolves a call that is made again, although it was written the first time. */
+  #wasWritten(one: Waiting): boolean {
+    if (this.#written.length === 0 || one.args.length === 0) return false;
+    const now = performance.now();
+    const index = this.#written.findIndex(
+      (call) => call.until > now && isSame(call.args, one.args),
+    );
+    const [call] = index === -1 ? [] : this.#written.splice(index, 1);
+    if (call === undefined) return false;
+    one.resolve(call.result);
+    return true;
+  }
+}
+
+function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((value, index) => value === b[index]);
+}
+
+function failureIn(error: unknown): unknown {
+  return error instanceof TransactionError ? notWritten(error.failure) : error;
+}
+
+/** What is said of calls of which it is certain that nothing is written. */
+function notWritten({ why, remedy, retryAfter }: Failure): Failure {
+  const message = "requests cannot be stored at the moment, please ask again later";
+  return new Failure("busy", message, { why, remedy, retryAfter });
+}
