@@ -8,6 +8,8 @@ import type { Cluster } from "../store/cluster.ts";
 /** Opens the channels of a gateway that shares its store with others. */
 export interface ClusterChannels {
   readonly open: (options: ChannelOptions) => Channel;
+  /** How many gateways share the store, in words for `/status`. */
+  readonly status: () => string;
   /** Before this, every channel has to be closed. */
   readonly close: () => void;
 }
@@ -36,6 +38,11 @@ export function openClusterChannels(
       }
       const intake = intakes.open(`${name} ${settings.agent_id}`);
       return openClusterChannel({ ...options, intake, isAlone: () => intakes.isAlone() });
+    },
+    status() {
+      const others = intakes.gateways().length - 1;
+      if (others < 1) return "no other gateway shares the store";
+      return `${others + 1} gateways share the store and its requests`;
     },
     close: () => intakes.close(),
   };

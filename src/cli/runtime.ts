@@ -1,5 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import type { Agent } from "../agent/agent.ts";
 import type { Message } from "../agent/contract.ts";
 import type { LearnedStore } from "../agent/model/memory.ts";
 import { settlesWithin } from "../base/async.ts";
@@ -66,14 +67,18 @@ export interface RuntimeOptions {
 
 /** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { config, log, secretFiles = [] } = options;
+  const { config, log } = options;
   if (options.persistent) await initWorkspace(config, log);
   const state = options.persistent ? await openState(options) : openTemporaryState(config);
   const closing = [() => state.close()];
   let dialled: readonly MqttChannel[] = [];
   const topics = createTopics({ ...options, channels: () => dialled });
   let channels: readonly Channel[] = [];
-  const otherGateways = () => otherGatewaysOf(channels);
+  let cluster: ClusterChannels | undefined;
+  const otherGateways = (): readonly string[] => [
+    ...(cluster ? [cluster.status()] : []),
+    ...otherGatewaysOf(channels),
+  ];
   const answering = openReloadableAgent({ ...options, ...state.files, topics, otherGateways });
   const agent = await closingOnFailure(closing, answering);
   closing.unshift(() => agent.close());
@@ -98,18 +103,14 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = listening;
   await closingOnFailure(closing, gateway.resume());
-  const cluster = state.cluster && (await clusterChannelsOf(state, state.cluster, log));
-  if (cluster) closing.unshift(() => Promise.resolve(cluster.close()));
+  cluster = state.cluster && (await clusterChannelsOf(state, state.cluster, log));
+  closing.unshift(() => Promise.resolve(cluster?.close()));
   const open = cluster?.open ?? openChannel;
   channels = openChannels(dialled, options, { state, gateway, brokerOf, open });
   opened.resolve(channels);
   closing.unshift(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
   if (log !== SILENT) {
-    // What is not needed for that is loaded and checked after it.
-    await subscribed(channels);
-    await agent.load();
-    const { checkAndWatch } = await import("./checks.ts");
-    const checking = checkAndWatch({ ...options, channels: dialled, secretFiles });
+    const checking = checkOnceSubscribed(options, dialled, { channels, agent });
     const stopping = [async () => void (await gateway.drain(0)), ...closing];
     closing.unshift(await closingOnFailure(stopping, checking));
   }
@@ -166,6 +167,19 @@ async function leaseLost({ lost }: Gateway): Promise<Failure> {
 
 /** Milliseconds that the rest of a start waits for brokers which do not answer. */
 const SUBSCRIBED_MS = 250;
+
+/** What is not needed to subscribe is loaded and checked after it. Returns what ends the checks. */
+async function checkOnceSubscribed(
+  options: RuntimeOptions,
+  dialled: readonly MqttChannel[],
+  { channels, agent }: { channels: readonly Channel[]; agent: Pick<Agent, "load"> },
+): Promise<() => Promise<void>> {
+  await subscribed(channels);
+  await agent.load();
+  const { checkAndWatch } = await import("./checks.ts");
+  const { secretFiles = [] } = options;
+  return checkAndWatch({ ...options, channels: dialled, secretFiles });
+}
 
 /** Resolves when all channels are subscribed, or a moment later. */
 async function subscribed(channels: readonly Channel[]): Promise<void> {

@@ -15,7 +15,8 @@ export interface Cluster {
   /**
    * Claims what was accepted for the lanes of this owner, and up to `lanes` further lanes with open requests whose
    * owner is dead or that have none, the one that waited longest first, each with all of its open requests. Gives up
-   * lanes of this owner that have had no open request for 30 s. Takes effect, and resolves, in the order of the calls of
+   * lanes of this owner that have had no open request for 30 s, or, if `lanes` is 0, for one second: other gateways have
+   * room for their next requests. Takes effect, and resolves, in the order of the calls of
    * the store; what a call that rejected as `unsure` has claimed is in the result of the next one.
    */
   poll(lanes: number): Promise<Polled>;

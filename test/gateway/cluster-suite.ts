@@ -182,6 +182,21 @@ export function testCluster(name: string, openShared: () => Promise<SharedStore>
       assert.equal(one.began.length + two.began.length, 5);
     });
 
+    it("leave a client's next request to one that has room", async () => {
+      await using world = await openWorld();
+      const { first, one, two, near, far } = await withWorkElsewhere(world);
+      one.end();
+      await world.until(() => world.answers(`to ${near}`).length === 1, "an answer");
+      first.ask("c1", { client: "c" });
+      await world.until(() => one.running() + two.running() === 2, "two turns");
+      two.end();
+      await world.until(() => world.answers(`to ${far}`).length === 1, "an answer");
+      await world.shared.pass(3000);
+      first.ask(`${near}2`, { client: near });
+      await world.until(() => two.began.includes(`${near}2`), "its turn");
+      assert.deepEqual(one.began, [`${near}1`, "c1"]);
+    });
+
     it("stop what runs at another one", async () => {
       await using world = await openWorld();
       const { first, two, far } = await withWorkElsewhere(world);

@@ -15,6 +15,7 @@ import { storeFacts } from "../gateway/setup.ts";
 const OWNER_MS = 15_000;
 const INTAKE_MS = 4000;
 const WARM_MS = 30_000;
+const COOL_MS = 1000;
 /** The owner of all rows of the one store behind all owners. */
 const INNER = "shared";
 
@@ -305,7 +306,7 @@ export class MemoryCluster {
 
   #poll(owner: string, lanes: number): Polled {
     const claimed = this.#claim(owner, lanes);
-    this.#cool(owner);
+    this.#cool(owner, lanes === 0 ? COOL_MS : WARM_MS);
     const stopped = [...(this.#stopped.get(owner) ?? [])];
     this.#stopped.delete(owner);
     const joined = this.#rows.flatMap((row) => {
@@ -345,11 +346,11 @@ export class MemoryCluster {
   }
 
   /** Gives up lanes that had no work for long. */
-  #cool(owner: string): void {
+  #cool(owner: string, afterMs: number): void {
     const now = this.#clock.now();
     for (const [name, lane] of this.#lanes) {
       if (this.#openRows(name).length > 0) lane.usedAt = now;
-      else if (lane.owner === owner && now - lane.usedAt > WARM_MS) lane.owner = undefined;
+      else if (lane.owner === owner && now - lane.usedAt > afterMs) lane.owner = undefined;
     }
   }
 }
