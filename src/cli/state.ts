@@ -1,0 +1,120 @@
+import { join } from "node:path";
+import type { Message } from "../agent/contract.ts";
+import type { LearnedStore } from "../agent/model/memory.ts";
+import { Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import { parseBroker } from "../config/broker.ts";
+import type { Config, MqttChannel } from "../config/contract.ts";
+import { randomClientId } from "../mqtt/client/connection.ts";
+import type { SessionNotes } from "../mqtt/contract.ts";
+import { openBrokerSessions } from "../store/broker-sessions.ts";
+import type { Cluster } from "../store/cluster.ts";
+import type { Store } from "../store/contract.ts";
+import { newInstanceId } from "../store/identity.ts";
+import { openInstance } from "../store/instance-lock.ts";
+import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
+import { storeOptions, withGoSessions } from "./conversations.ts";
+import { learnedIn, stateFolderOf } from "./state-folder.ts";
+
+/** The stored state of a gateway, on disk or only in memory. */
+export interface State {
+  readonly store: Store<Message>;
+  /** Of a store that several gateways share. */
+  readonly cluster?: Cluster;
+  /** Names this gateway to others. */
+  readonly instanceId: string;
+  /** Further files of the state on disk. */
+  readonly files: { readonly historyFile?: string; readonly learned?: LearnedStore };
+  /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
+  clientId(channel: MqttChannel): string | undefined;
+  /** Where a channel notes that its broker keeps a session; undefined if that ends with this process. */
+  sessionNotes(channel: MqttChannel): SessionNotes | undefined;
+  close(): Promise<void>;
+}
+
+export interface StateOptions {
+  readonly config: Config;
+  readonly channels: readonly MqttChannel[];
+  readonly log: Log;
+}
+
+/** State in memory, which ends with the process. */
+export function openTemporaryState(config: Config): State {
+  const store = createMemoryStore<Message>(storeOptions(config));
+  return {
+    store,
+    instanceId: newInstanceId(),
+    files: {},
+    clientId: () => undefined,
+    sessionNotes: () => undefined,
+    close: () => store.close(),
+  };
+}
+
+/**
+ * State in `<workspace>/state`. If it cannot be opened, a gateway with a channel of QoS 1 or 2 does not start,
+ * because it promises to lose nothing. Any other uses memory and logs an error.
+ */
+export async function openState(options: StateOptions): Promise<State> {
+  try {
+    return await openPersistent(options);
+  } catch (thrown) {
+    const promised = options.channels.some(({ settings }) => settings.qos > 0);
+    if (promised || !(thrown instanceof Failure)) throw thrown;
+    const { message, why, remedy } = thrown;
+    options.log.error("conversations will be lost when this process ends", {
+      error: message,
+      why,
+      try: remedy,
+    });
+    const state = openTemporaryState(options.config);
+    return { ...state, store: withGoSessions(state.store, options.config, options.log) };
+  }
+}
+
+async function openPersistent({ config, log }: StateOptions): Promise<State> {
+  const folder = stateFolderOf(config);
+  const home = await openInstance(folder, { log });
+  if (home.instance > 1) {
+    log.warn(
+      "another gateway of this home is running: this one stores its own state, and each request that both get has two answers",
+      {
+        instance: home.instance,
+        try: "stop one of them, or give this one its own PICOCLAW_HOME and agent_id",
+      },
+    );
+  }
+  try {
+    const alone = { ...storeOptions(config), sole: true, log };
+    const store = await openSqliteStore<Message>(home.databaseFile, alone);
+    const sessions = openBrokerSessions(home.brokerSessionsFile, log);
+    return {
+      store: withGoSessions(store, config, log),
+      instanceId: home.id,
+      // Only the first gateway of a home writes the history of the device.
+      files: {
+        learned: learnedIn(config),
+        ...(home.instance === 1 && { historyFile: join(folder, "device-history") }),
+      },
+      clientId({ name, settings: { qos, client_id, agent_id } }) {
+        if (qos === 0 || client_id !== "") return undefined;
+        const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);
+        return home.clientId(`${name} ${agent_id}`, make);
+      },
+      // The built-in broker ends with this process, and its sessions with it.
+      sessionNotes: ({ name, settings }) => (isBuiltIn(settings) ? undefined : sessions(name)),
+      async close() {
+        await store.close();
+        home.close();
+      },
+    };
+  } catch (thrown) {
+    home.close();
+    throw thrown;
+  }
+}
+
+/** The built-in broker is never one of several. */
+export function isBuiltIn({ broker }: MqttChannel["settings"]): boolean {
+  return parseBroker(broker.join()).kind === "embedded";
+}
