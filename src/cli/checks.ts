@@ -10,6 +10,7 @@ import { userId } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { identityCheck, trustCheck, watchCertificates } from "../mqtt/checks/tls.ts";
+import type { Cluster } from "../store/cluster.ts";
 import { isShared } from "./conversations.ts";
 import { learnedIn, stateFolderOf } from "./state-folder.ts";
 
@@ -22,6 +23,8 @@ export interface ChecksOptions {
   /** The home folder of the program. */
   readonly home?: string | undefined;
   readonly configFile?: string | undefined;
+  /** Of a store that several gateways share. */
+  readonly cluster?: Pick<Cluster, "owner" | "gateways"> | undefined;
 }
 
 /** All checks of a configuration, except for the connections of its channels. */
@@ -43,8 +46,15 @@ export async function runChecks(options: ChecksOptions): Promise<readonly Check[
     await commandCheck(config),
     ...(await modeChecks(secretFiles)),
     ...(await placeChecks(placesOf(options))),
+    ...(await sharedChecks(options)),
   ];
   return found.filter((check) => check !== undefined);
+}
+
+async function sharedChecks({ cluster, ...options }: ChecksOptions): Promise<readonly Check[]> {
+  if (cluster === undefined) return [];
+  const { clusterChecks } = await import("./cluster-checks.ts");
+  return clusterChecks({ ...options, cluster });
 }
 
 function placesOf({ config, secretFiles, home, configFile }: ChecksOptions): Places {

@@ -1,6 +1,7 @@
 import { readdirSync } from "node:fs";
 import type { Agent } from "../agent/agent.ts";
 import type { Message } from "../agent/contract.ts";
+import type { AgentCluster } from "../agent/workspace/contract.ts";
 import { settlesWithin } from "../base/async.ts";
 import type { Part } from "../base/contract.ts";
 import { Failure, codeOf, asFailure } from "../base/failure.ts";
@@ -60,9 +61,8 @@ export interface RuntimeOptions {
 
 /** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { config, log } = options;
-  if (options.persistent) await initWorkspace(config, log);
-  const state = options.persistent ? await openState(options) : openTemporaryState(config);
+  const { log } = options;
+  const state = await stateOf(options);
   const closing = [() => state.close()];
   let dialled: readonly MqttChannel[] = [];
   const topics = createTopics({ ...options, channels: () => dialled });
@@ -72,8 +72,9 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     ...(cluster ? [cluster.status()] : []),
     ...otherGatewaysOf(channels),
   ];
-  const answering = openReloadableAgent({ ...options, ...state.files, topics, otherGateways });
-  const agent = await closingOnFailure(closing, answering);
+  const shared = await closingOnFailure(closing, agentClusterOf(state, options));
+  const parts = { ...options, ...state.files, ...shared, topics, otherGateways };
+  const agent = await closingOnFailure(closing, openReloadableAgent(parts));
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
   const canDeliver = (): boolean => channels.some((channel) => channel.problem() === undefined);
@@ -96,14 +97,14 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = listening;
   await closingOnFailure(closing, gateway.resume());
-  cluster = state.cluster && (await clusterChannelsOf(state, state.cluster, log));
+  cluster = await clusterChannelsOf(state, options, gateway.distrustUsage);
   closing.unshift(() => Promise.resolve(cluster?.close()));
   const open = cluster?.open ?? openChannel;
   channels = openChannels(dialled, options, { state, gateway, brokerOf, open });
   opened.resolve(channels);
   closing.unshift(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
   if (log !== SILENT) {
-    const checking = checkOnceSubscribed(options, dialled, { channels, agent });
+    const checking = checkOnceSubscribed({ ...options, ...state }, dialled, { channels, agent });
     const stopping = [async () => void (await gateway.drain(0)), ...closing];
     closing.unshift(await closingOnFailure(stopping, checking));
   }
@@ -118,6 +119,13 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       return drained;
     },
   };
+}
+
+async function stateOf(options: RuntimeOptions): Promise<State> {
+  const { config, log, persistent } = options;
+  if (!persistent) return openTemporaryState(config);
+  await initWorkspace(config, log);
+  return openState(options);
 }
 
 function gatewayOptionsOf({ config, channels, log, logContent }: RuntimeOptions) {
@@ -142,12 +150,23 @@ async function memberOf(
 }
 
 async function clusterChannelsOf(
-  { instanceId: instance }: State,
-  cluster: Cluster,
-  log: Log,
-): Promise<ClusterChannels> {
+  { instanceId: instance, cluster }: State,
+  { config, home, log }: RuntimeOptions,
+  taken: () => void,
+): Promise<ClusterChannels | undefined> {
+  if (cluster === undefined) return undefined;
   const { openClusterChannels } = await import("./cluster-channels.ts");
-  return openClusterChannels(cluster, { instance, log });
+  return openClusterChannels(cluster, { config, home, instance, taken, log });
+}
+
+/** What the agents of a cluster share. */
+async function agentClusterOf(
+  { instanceId, notes }: State,
+  { config, log }: RuntimeOptions,
+): Promise<{ readonly cluster?: AgentCluster }> {
+  if (notes === undefined) return {};
+  const { openAgentCluster } = await import("./agent-cluster.ts");
+  return { cluster: await openAgentCluster({ config, notes, instanceId, log }) };
 }
 
 /** Resolves when others may have all that this gateway holds in a shared store; it has to start anew. */
@@ -163,7 +182,7 @@ const SUBSCRIBED_MS = 250;
 
 /** What is not needed to subscribe is loaded and checked after it. Returns what ends the checks. */
 async function checkOnceSubscribed(
-  options: RuntimeOptions,
+  options: RuntimeOptions & Pick<State, "cluster">,
   dialled: readonly MqttChannel[],
   { channels, agent }: { channels: readonly Channel[]; agent: Pick<Agent, "load"> },
 ): Promise<() => Promise<void>> {

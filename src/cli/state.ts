@@ -9,7 +9,7 @@ import { randomClientId } from "../mqtt/client/connection.ts";
 import type { SessionNotes } from "../mqtt/contract.ts";
 import { openBrokerSessions } from "../store/broker-sessions.ts";
 import type { Cluster } from "../store/cluster.ts";
-import type { Store } from "../store/contract.ts";
+import type { NoteStore, Store } from "../store/contract.ts";
 import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
@@ -21,6 +21,8 @@ export interface State {
   readonly store: Store<Message>;
   /** Of a store that several gateways share. */
   readonly cluster?: Cluster;
+  /** Of the same store. */
+  readonly notes?: NoteStore;
   /** Names this gateway to others. */
   readonly instanceId: string;
   /** Further files of the state on disk. */

@@ -65,6 +65,11 @@ export interface Gateway {
   resume(): Promise<number>;
   /** Requests that run or wait. */
   readonly load: () => number;
+  /**
+   * Call it when this gateway begins to hear a channel that others of its store heard before: what it has of
+   * their rate limits in memory is old.
+   */
+  readonly distrustUsage: () => void;
   /** Why requests cannot be stored now; undefined when they can. */
   readonly problem: () => string | undefined;
   /**
@@ -85,6 +90,8 @@ const WINDOW_MS = 10 * 60_000;
 /** Finished answers of QoS 0, which the store does not have. */
 const REMEMBERED = { rows: 4096, bytes: 8 * 2 ** 20 };
 const ACCOUNTS = 4096;
+/** Of a shared store, whose reads cost more. */
+const SHARED_ACCOUNTS = 16_384;
 
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const { clock = SYSTEM_CLOCK, log, member } = options;
@@ -96,6 +103,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   return {
     load: () => parts.inFlight.count,
     problem: durableRequests.problem,
+    distrustUsage: accounting.distrust,
     lost: member?.lost.then(() => endLost(parts)),
     accept: (request) =>
       acceptor.accept(member?.guarded(request) ?? request).catch((thrown: unknown) => {
@@ -128,7 +136,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
     limits,
     store,
     clock,
-    rows: ACCOUNTS,
+    rows: store.clock === undefined ? ACCOUNTS : SHARED_ACCOUNTS,
     onError: durableRequests.reportError,
   });
   const inFlight = new InFlight(clock);

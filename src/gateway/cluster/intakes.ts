@@ -9,6 +9,8 @@ export interface IntakesOptions {
   readonly cluster: Pick<Cluster, "owner" | "intake" | "identity" | "gateways" | "announce">;
   /** What this gateway tells the others of itself. */
   readonly about: () => object;
+  /** Called when this gateway begins to hear a channel. */
+  readonly taken?: () => void;
   readonly log: Log;
   readonly clock?: Clock;
   readonly random?: () => number;
@@ -214,6 +216,7 @@ export class Intakes {
     this.#changedAt = now;
     if (!isHeld) return;
     this.#takenAt = now;
+    this.#options.taken?.();
     const { givenAt } = entry;
     const cameBack = givenAt !== undefined && now - givenAt < CAME_BACK_MS;
     if (cameBack) this.#settledMs = Math.min(2 * this.#settledMs, MOST_SETTLED_MS);
