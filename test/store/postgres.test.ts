@@ -1,9 +1,22 @@
 import { describe } from "node:test";
 import { needsPostgres } from "../support/postgres.ts";
 import { conversationContract, meterContract } from "./contract.ts";
+import { noteContract } from "./note-contract.ts";
 import { postgresHome } from "./postgres-home.ts";
 
 describe("PostgreSQL", needsPostgres, () => {
   conversationContract("PostgreSQL", postgresHome);
   meterContract("PostgreSQL", postgresHome);
+  noteContract("PostgreSQL", async () => {
+    const home = await postgresHome();
+    const { notes } = (await home.open()).database;
+    return {
+      notes: (prefix) => notes.notes(prefix),
+      note: (name) => notes.note(name),
+      writeNote: (name, text, version) => notes.writeNote(name, text, version),
+      useNote: (name) => notes.useNote(name),
+      eraseNote: (name) => notes.eraseNote(name),
+      [Symbol.asyncDispose]: () => home[Symbol.asyncDispose](),
+    };
+  });
 });

@@ -4,6 +4,7 @@ import { Connections, type ConnectionsOptions } from "./connections.ts";
 import { PostgresConversations } from "./conversations.ts";
 import { PostgresCounters } from "./counters.ts";
 import { PostgresCommits, type PostgresCommitsOptions } from "./group-commit.ts";
+import { PostgresNotes } from "./notes.ts";
 import { migrate } from "./schema.ts";
 
 export interface PostgresOptions
@@ -18,6 +19,7 @@ export interface PostgresDatabase<M> {
   readonly commits: PostgresCommits;
   readonly conversations: PostgresConversations<M>;
   readonly counters: PostgresCounters;
+  readonly notes: PostgresNotes;
 }
 
 /**
@@ -41,5 +43,6 @@ export async function openPostgres<M>(
     commits,
     conversations: new PostgresConversations<M>(commits, connections, options),
     counters: new PostgresCounters(commits, connections, options),
+    notes: new PostgresNotes(commits),
   };
 }

@@ -37,6 +37,15 @@ const MIGRATIONS: readonly string[] = [
     until bigint
   ) WITH (fillfactor = 50);
   `,
+  `
+  CREATE SEQUENCE picoclaw.note_versions;
+  CREATE TABLE picoclaw.notes (
+    name text COLLATE "C" PRIMARY KEY,
+    version bigint NOT NULL,
+    text text NOT NULL,
+    used_at timestamptz NOT NULL
+  );
+  `,
 ];
 
 /** Of the lock under which gateways that start at once migrate one after the other. */
