@@ -2,11 +2,11 @@ import { dirname } from "node:path";
 import type { Instructions } from "../agent/workspace/instructions.ts";
 import { readInstructions } from "../agent/workspace/instructions.ts";
 import type { Log } from "../base/log.ts";
-import { VERSION } from "../base/version.ts";
 import type { Config } from "../config/contract.ts";
 import { Intakes } from "../gateway/cluster/intakes.ts";
 import { openClusterChannel } from "../mqtt/agent-channel/cluster-channel.ts";
-import type { Channel, ChannelOptions } from "../mqtt/contract.ts";
+import type { Channel, ChannelOptions, GatewayOptions } from "../mqtt/contract.ts";
+import { listedGateway, type ListedGateway } from "../mqtt/protocol/info.ts";
 import type { Cluster } from "../store/cluster.ts";
 import { gatewayNameOf } from "./agent-cluster.ts";
 
@@ -20,10 +20,9 @@ export interface ClusterChannels {
 }
 
 export interface ClusterChannelsOptions {
-  readonly config: Config;
+  readonly config: Pick<Config, "gateway" | "agents">;
   /** The home folder of the program; the workspace's parent if left out. */
   readonly home?: string | undefined;
-  readonly instance: string;
   /** Called when this gateway begins to hear a channel. */
   readonly taken: () => void;
   readonly log: Log;
@@ -31,7 +30,7 @@ export interface ClusterChannelsOptions {
 
 export async function openClusterChannels(
   cluster: Cluster,
-  { config, home, instance, taken, log }: ClusterChannelsOptions,
+  { config, home, taken, log }: ClusterChannelsOptions,
 ): Promise<ClusterChannels> {
   const since = new Date().toISOString();
   const gateway = gatewayNameOf(config);
@@ -39,21 +38,23 @@ export async function openClusterChannels(
   const instructions = await createWatch(() =>
     readInstructions(workspace, home ?? dirname(workspace)),
   );
+  /** Of the first channel. */
+  let info: GatewayOptions | undefined;
+  const self = (): ListedGateway => listedSelf(info, since);
   const intakes = new Intakes({
     cluster,
-    about: () => ({
-      name: gateway,
-      instance,
-      version: VERSION,
-      since,
-      instructions: instructions(),
-    }),
+    about: () => ({ ...self(), name: gateway, instructions: instructions() }),
     taken,
     log,
   });
+  const gateways = (): readonly ListedGateway[] => [
+    self(),
+    ...intakes.others().flatMap((about) => listedGateway(about) ?? []),
+  ];
   return {
     open(options) {
       const { name, settings } = options.channel;
+      info ??= options.info;
       if (options.hasSubscriber !== undefined) {
         log.warn(
           "the built-in broker is this gateway's own: the other gateways hear nothing of it",
@@ -63,15 +64,37 @@ export async function openClusterChannels(
           },
         );
       }
-      const intake = intakes.open(`${name} ${settings.agent_id}`);
-      return openClusterChannel({ ...options, intake, isAlone: () => intakes.isAlone() });
+      const channel = openClusterChannel({
+        ...options,
+        info: { ...options.info, since, gateways },
+        intake: intakes.open(`${name} ${settings.agent_id}`),
+        isAlone: () => intakes.isAlone(),
+        onGateways: (listener) => intakes.onChange(listener),
+      });
+      const handOver = async (): Promise<void> => {
+        await intakes.leave();
+        await channel.handOver?.();
+      };
+      return { ...channel, handOver };
     },
     status() {
-      const others = intakes.gateways().length - 1;
+      const others = intakes.others().length;
       if (others < 1) return "no other gateway shares the store";
       return `${others + 1} gateways share the store and its requests`;
     },
     close: () => intakes.close(),
+  };
+}
+
+function listedSelf(info: GatewayOptions | undefined, since: string): ListedGateway {
+  const { version = "", instance = "", host, load } = info ?? {};
+  const name = host?.();
+  return {
+    instance,
+    version,
+    since,
+    ...(name !== undefined && { host: name }),
+    ...(load && { load: load() }),
   };
 }
 

@@ -150,13 +150,13 @@ async function memberOf(
 }
 
 async function clusterChannelsOf(
-  { instanceId: instance, cluster }: State,
+  { cluster }: State,
   { config, home, log }: RuntimeOptions,
   taken: () => void,
 ): Promise<ClusterChannels | undefined> {
   if (cluster === undefined) return undefined;
   const { openClusterChannels } = await import("./cluster-channels.ts");
-  return openClusterChannels(cluster, { config, home, instance, taken, log });
+  return openClusterChannels(cluster, { config, home, taken, log });
 }
 
 /** What the agents of a cluster share. */

@@ -169,6 +169,8 @@ export interface ClusterChannelOptions extends ChannelOptions {
   readonly intake: IntakeLease;
   /** Whether no other gateway of the cluster lives. May reject. */
   readonly isAlone: () => Promise<boolean>;
+  /** Calls `listener` when other gateways live or hear than before. */
+  readonly onGateways?: (listener: () => void) => void;
 }
 
 /** The right of one gateway to hear the channel. It is asked for and renewed while this is open. */
@@ -191,8 +193,11 @@ export interface IntakeLease {
 export interface IntakeListener {
   /** Whether the channel could hear now: without a path to the broker the lease is left to others. */
   readonly canHear: () => boolean;
-  /** The lease was taken: the channel hears from now on. `identity` names the cluster. */
-  readonly taken: (identity: string) => void;
+  /**
+   * The lease was taken: the channel hears from now on. `identity` names the cluster. With `wasOthers` another
+   * gateway had it before, so that the broker should keep a session.
+   */
+  readonly taken: (identity: string, wasOthers: boolean) => void;
   /** The channel stops to hear and acknowledges nothing more, at once. */
   readonly lost: (why: string) => void;
 }
@@ -201,6 +206,8 @@ export interface IntakeListener {
 export interface GatewayOptions {
   readonly version: string;
   readonly instance: string;
+  /** When its process began, in ISO 8601; when the channel was opened if left out. */
+  readonly since?: string;
   /** The name of its machine, if others may know it. */
   readonly host?: () => string | undefined;
   /** Requests that run or wait. */

@@ -215,6 +215,26 @@ for (const protocol of [5, 4] as const) {
       assert.equal(a.channel.problem(), undefined);
     });
 
+    it(
+      "notices a session that another gateway left and the broker lost",
+      needsMosquitto,
+      async () => {
+        await using broker = await startMosquitto();
+        await using a = openTestClusterChannel(broker.url, { settings, reconnectMs: 100 });
+        await using b = openTestClusterChannel(broker.url, { settings, reconnectMs: 100 });
+        await a.hear();
+        a.lease.revoke();
+        await b.hear(undefined, true);
+        b.lease.revoke();
+        assert.equal(b.channel.sessionsLost(), 0);
+        await broker.kill();
+        await broker.start();
+        await until("both know", () => !!a.channel.problem() && !!b.channel.problem());
+        await a.hear(undefined, true);
+        assert.equal(a.channel.sessionsLost(), 1);
+      },
+    );
+
     it("looks at the lease before it dials again", needsMosquitto, async () => {
       await using broker = await startMosquitto();
       await using a = openTestClusterChannel(broker.url, { settings });

@@ -27,10 +27,10 @@ class ManualLease implements IntakeLease {
   }
 
   /** Resolves as soon as the channel could hear. */
-  async grant(identity = "0a1b2c3d"): Promise<void> {
+  async grant(identity = "0a1b2c3d", wasOthers = false): Promise<void> {
     await until("the channel could hear", () => this.#listener?.canHear() === true);
     this.held = true;
-    this.#listener?.taken(identity);
+    this.#listener?.taken(identity, wasOthers);
   }
 
   /** Takes it away, and tells the channel. */
@@ -97,9 +97,9 @@ export function openTestClusterChannel(broker: string, options: ClusterChannelTe
     requests,
     log,
     /** Grants the lease and resolves when it hears. */
-    async hear(identity?: string) {
+    async hear(identity?: string, wasOthers?: boolean) {
       const before = times(log.text());
-      await lease.grant(identity);
+      await lease.grant(identity, wasOthers);
       await until(`it hears; ${log.text()}`, () => times(log.text()) > before);
     },
     async request(index = 0) {

@@ -9,12 +9,18 @@ const RENEW_MS = 1_000;
 /** The part by which the time between attempts of a gateway that does not have the lease differs, at random. */
 const JITTER = 0.25;
 
+/** Another gateway had the lease if it did so for so long: it has connected. */
+const CONNECTED_MS = 5_000;
+
 /** What a channel does with its intake. None of it may throw. */
 export interface IntakeListener {
   /** Whether the channel could hear now: without a path to the broker the lease is left to others. */
   readonly canHear: () => boolean;
-  /** The lease was taken: the channel hears from now on. `identity` names the shared store. */
-  readonly taken: (identity: string) => void;
+  /**
+   * The lease was taken: the channel hears from now on. `identity` names the shared store. With `wasOthers` another
+   * gateway had it for a while before.
+   */
+  readonly taken: (identity: string, wasOthers: boolean) => void;
   /** The channel stops to hear and acknowledges nothing more, at once. */
   readonly lost: (why: string) => void;
 }
@@ -48,6 +54,8 @@ export class IntakeLease {
   #notBefore = Number.NEGATIVE_INFINITY;
   /** Grows when the lease is lost or released, so that what a call brings that was on its way counts no more. */
   #term = 0;
+  /** Since when another gateway was seen to have it, without this one in between. */
+  #othersSince: number | undefined;
   #problem: Failure | undefined;
   #isClosed = false;
   /** A renewal is asked for that begins from now on. */
@@ -155,8 +163,10 @@ export class IntakeLease {
     if (term !== this.#term) {
       // It was released, or ran out, while the call was on its way.
       if (promised !== undefined) await this.#release();
-    } else if (promised === undefined) this.#lose("another gateway has it");
-    else this.#renewed(asked + promised, identity);
+    } else if (promised === undefined) {
+      this.#lose("another gateway has it");
+      this.#othersSince ??= this.#options.clock.now();
+    } else this.#renewed(asked + promised, identity);
   }
 
   #loseIfLate(): void {
@@ -184,9 +194,11 @@ export class IntakeLease {
       if (shouldGive()) void this.giveBack(GIVEN_MS, "another gateway hears less");
       return;
     }
+    const othersMs = clock.now() - (this.#othersSince ?? clock.now());
+    this.#othersSince = undefined;
     this.#isTaken = true;
     changed(true);
-    this.#listener?.taken(identity);
+    this.#listener?.taken(identity, othersMs > CONNECTED_MS);
   }
 
   #lose(why: string): void {

@@ -1,6 +1,7 @@
+import { settlesWithin } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { listAt } from "../../base/unknown.ts";
+import { at, listAt } from "../../base/unknown.ts";
 import type { Cluster, ClusterGateway } from "../../store/cluster.ts";
 import { SYSTEM_CLOCK, type Clock } from "../clock.ts";
 import { IntakeLease } from "./intake-lease.ts";
@@ -63,6 +64,7 @@ export class Intakes {
   #settledMs = SETTLED_MS;
   #seconds = 0;
   #announced = "";
+  #isLeaving = false;
   #isClosed = false;
   #cancelTick = (): void => {};
 
@@ -101,18 +103,25 @@ export class Intakes {
     return lease;
   }
 
-  /** The living gateways as of the last look, this one among them. */
-  gateways(): readonly ClusterGateway[] {
-    return this.#gateways;
+  /** What the other living gateways told of themselves, as of the last look. */
+  others(): readonly unknown[] {
+    const { owner } = this.#options.cluster;
+    return this.#gateways.flatMap((other) => (other.owner === owner ? [] : [other.about]));
   }
 
-  /** Whether no other gateway lives. Rejects as the store does. */
+  /** Whether no other gateway lives and stays. Rejects as the store does. */
   async isAlone(): Promise<boolean> {
-    return (await this.#others()).length === 0;
+    return (await this.#others()).every(({ about }) => at(about, "leaves") === true);
   }
 
-  /** Calls `listener` after each look at the other gateways. */
-  onLook(listener: () => void): void {
+  /** Tells the other gateways that this one ends. Does not reject, and waits a second at most. */
+  async leave(): Promise<void> {
+    this.#isLeaving = true;
+    await settlesWithin(this.#announce(true), SECOND_MS);
+  }
+
+  /** Calls `listener` when other gateways live, or hear, than at the look before. */
+  onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
 
@@ -124,33 +133,37 @@ export class Intakes {
 
   #tick(): void {
     if (this.#isClosed) return;
-    this.#announce(this.#seconds % ANNOUNCE_SECONDS === 0);
+    void this.#announce(this.#seconds % ANNOUNCE_SECONDS === 0);
     if (this.#seconds % LOOK_SECONDS === 0) void this.#look();
     this.#seconds += 1;
     this.#cancelTick = this.#clock.after(SECOND_MS, () => this.#tick());
   }
 
-  #announce(isDue: boolean): void {
-    const names = [...this.#entries].filter(([, { lease }]) => lease.canHear());
+  async #announce(isDue: boolean): Promise<void> {
+    const leaves = this.#isLeaving;
+    const names = [...this.#entries].filter(([, { lease }]) => !leaves && lease.canHear());
     const able = names.map(([name]) => name);
     if (!isDue && able.join("\n") === this.#announced) return;
     this.#announced = able.join("\n");
     const { cluster, about } = this.#options;
-    cluster.announce({ ...about(), able }).catch((thrown: unknown) => {
+    try {
+      await cluster.announce({ ...about(), able, ...(leaves && { leaves }) });
+    } catch (thrown) {
       this.#announced = "?";
       this.#debug("this gateway could not be announced to the others", thrown);
-    });
+    }
   }
 
   async #look(): Promise<void> {
     try {
       const gateways = await this.#options.cluster.gateways();
+      const isChanged = namesOf(gateways) !== namesOf(this.#gateways);
       this.#gateways = gateways;
       for (const [name, entry] of this.#entries) {
         const other = gateways.find((gateway) => this.#isOther(gateway, name));
         entry.lastOwner = other?.owner ?? entry.lastOwner;
       }
-      for (const listener of this.#listeners) listener();
+      if (isChanged) for (const listener of this.#listeners) listener();
     } catch (thrown) {
       this.#gateways = [];
       this.#debug("the other gateways could not be read", thrown);
@@ -236,6 +249,12 @@ export class Intakes {
     const { message: error, why } = asFailure(thrown);
     this.#options.log.debug(message, { error, why });
   }
+}
+
+/** Who lives and hears what. */
+function namesOf(gateways: readonly ClusterGateway[]): string {
+  const names = gateways.map(({ owner, intakes }) => JSON.stringify([owner, ...intakes]));
+  return names.toSorted().join("\n");
 }
 
 function isAble({ about }: ClusterGateway, name: string): boolean {

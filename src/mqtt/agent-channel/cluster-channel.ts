@@ -43,11 +43,12 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
     createProbe,
     receive: (message) => receive(message, voice.connection),
   });
+  options.onGateways?.(() => presence.refresh());
   const failed = Promise.withResolvers<Failure>();
   intake.start({
     canHear: () => voice.connection.problem() === undefined,
-    taken: (identity) =>
-      void hearing.open(identity).then((failure) => failure && failed.resolve(failure)),
+    taken: (...cluster) =>
+      void hearing.open(...cluster).then((failure) => failure && failed.resolve(failure)),
     lost: (why) => hearing.cut(why),
   });
   return {

@@ -54,7 +54,7 @@ export class IntakeConnection {
   #isStopping = false;
   /** Sessions that the broker has lost, on former connections. */
   #sessionsLost = 0;
-  /** The session of the former connection of this process. */
+  /** The session of the former connection. */
   #kept: KeptSession | undefined;
   /** Requests that are being stored. */
   readonly #storing = new Set<Promise<void>>();
@@ -66,14 +66,19 @@ export class IntakeConnection {
     this.#warnOfQos = createQosWarning(options.log, options.channel.settings.qos);
   }
 
-  /** Hears until it is cut or closed. Resolves then, or with the failure that no retry can mend. */
-  async open(identity: string): Promise<Failure | undefined> {
+  /**
+   * Hears until it is cut or closed. Resolves then, or with the failure that no retry can mend. With `wasOthers`
+   * another gateway heard before.
+   */
+  async open(identity: string, wasOthers: boolean): Promise<Failure | undefined> {
     const { channel, intake, address, log } = this.#options;
     this.#failedDials = 0;
     this.#connectedAt = undefined;
+    const clientId = sharedClientId(this.#options, identity);
+    if (wasOthers) this.#kept = othersSession(this.#options, clientId);
     const connection = new Connection({
       ...connectionOptionsOf(this.#options, address, true),
-      clientId: sharedClientId(this.#options, identity),
+      clientId,
       sharesClientId: true,
       sessionExpiry: sessionExpiryOf(this.#options),
       will: {
@@ -227,6 +232,16 @@ function sharedClientId({ channel }: ClusterChannelOptions, identity: string): s
   const names = JSON.stringify([identity, channel.name, agent_id]);
   const hash = createHash("sha256").update(names).digest("hex").slice(0, 8);
   return `picoclaw-mqtt-${agent_id}-${hash}`;
+}
+
+/** What another gateway that heard until now has left with the broker. */
+function othersSession(
+  { channel }: ClusterChannelOptions,
+  clientId: string,
+): KeptSession | undefined {
+  const { broker, qos, session_expiry_secs: expirySecs } = channel.settings;
+  const [node = ""] = broker;
+  return qos === 0 ? undefined : { clientId, broker: node, seenAt: Date.now(), expirySecs };
 }
 
 function sessionExpiryOf({ channel }: ClusterChannelOptions) {

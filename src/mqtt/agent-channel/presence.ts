@@ -68,13 +68,13 @@ export class Presence {
   readonly #sessionsLost: () => number;
 
   constructor(options: ChannelOptions, address: AgentAddress, { log, sessionsLost }: PresenceDeps) {
-    const { version, instance, gateways } = options.info;
+    const { version, instance, since = new Date().toISOString(), gateways } = options.info;
     this.#options = options;
     this.#log = log;
     this.#sessionsLost = sessionsLost;
     this.#status = statusTopic(address);
     this.#info = infoTopic(address);
-    this.#self = { instance, version, since: new Date().toISOString() };
+    this.#self = { instance, version, since };
     this.#others = new OtherGateways(
       this.#self,
       (name) => gateways?.().some((one) => processOf(one) === name) ?? false,
@@ -97,6 +97,11 @@ export class Presence {
     await this.#publishInfo(session);
     this.#startTimers();
     await watching;
+  }
+
+  /** Publishes `info` anew soon: the gateways of the cluster are other ones. */
+  refresh(): void {
+    this.#announceSoon();
   }
 
   /** Publishes `offline`, but not over the `online` of another gateway. Never rejects. */

@@ -59,6 +59,13 @@ export function decodeInfo(payload: Uint8Array): GatewayInfo | undefined {
   }
 }
 
+/** What another gateway of the cluster told of itself; undefined if that is not understood. */
+export function listedGateway(about: unknown): ListedGateway | undefined {
+  const facts = factsIn(about);
+  const load = at(about, "load");
+  return facts && { ...facts, ...(typeof load === "number" && { load }) };
+}
+
 function gatewaysIn(found: unknown, key: "gateways" | "others"): readonly GatewayFacts[] {
   const listed = listAt(found, key).slice(0, MAX_LISTED);
   return listed.flatMap((one) => factsIn(one) ?? []);
