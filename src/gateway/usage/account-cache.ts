@@ -324,7 +324,8 @@ export class AccountCache {
 
   /** Takes the names to write: all, or those that must be written at once and a few others. */
   #takeDirty(which: "all" | "limited"): ReadonlySet<string> {
-    const isAll = which === "all" || this.#deferrable.size <= FEW;
+    // In a shared store others wait for the rows of channels and of the gateway.
+    const isAll = which === "all" || (!this.#isShared && this.#deferrable.size <= FEW);
     const names = new Set([...this.#urgent, ...(isAll ? this.#deferrable : [])]);
     this.#urgent.clear();
     for (const name of names) this.#deferrable.delete(name);
