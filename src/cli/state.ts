@@ -58,6 +58,11 @@ export function openTemporaryState(config: Config): State {
  * because it promises to lose nothing. Any other uses memory and logs an error.
  */
 export async function openState(options: StateOptions): Promise<State> {
+  if (options.config.gateway.store !== undefined) {
+    throw new Failure("config", "gateway.store: this version stores in SQLite alone", {
+      remedy: "remove gateway.store",
+    });
+  }
   try {
     return await openPersistent(options);
   } catch (thrown) {

@@ -1,3 +1,4 @@
+import type { PostgresAddress } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Warning } from "./findings.ts";
 import type { ConfigFlag } from "./flags.ts";
@@ -26,8 +27,13 @@ export interface Config {
   };
   /** Absent if no hook is to be asked. */
   readonly hooks?: HookSettings;
-  readonly gateway: Values<typeof KEYS>["gateway"];
+  readonly gateway: GatewaySettings;
 }
+
+/** `store` is where a PostgreSQL database is, or absent for files of this machine. */
+export type GatewaySettings = Omit<Values<typeof KEYS>["gateway"], "store" | "store_password"> & {
+  readonly store?: PostgresAddress;
+};
 
 /** `workspace` is an absolute path. An empty `model_name` is the first enabled entry, or the offline agent. */
 export type AgentDefaults = Values<typeof AGENTS.rows.defaults> & {

@@ -9,6 +9,7 @@ import { textsOfJson } from "./json.ts";
 import { isSecretName } from "./secrets.ts";
 import { isReference, resolveReference } from "./secrets.ts";
 import type { SecretSurroundings } from "./secrets.ts";
+import { storeCredentials } from "./store-url.ts";
 import { pathText, PLACEHOLDER } from "./tree.ts";
 import type { Path, PlacedText } from "./tree.ts";
 import { textsOfYaml } from "./yaml.ts";
@@ -112,6 +113,7 @@ function isReferable(path: Path): boolean {
   if (name === "api_key" || name === "api_keys") {
     return ["model_list", "providers", "web", "tools"].includes(String(root));
   }
+  if (root === "gateway") return name === "store_password";
   return name === "password" && (root === "channel_list" || root === "channels");
 }
 
@@ -120,7 +122,7 @@ function reasonToStay(path: Path, text: string): string | undefined {
   if (path.at(-2) === "custom_headers" && isSecretName(name)) {
     return "Go PicoClaw would send a reference as it is; write file:// or cred:// yourself";
   }
-  if (URL.parse(text)?.password) {
+  if (URL.parse(text)?.password || storeCredentials(text).password) {
     return "it is a password in a URL, which no reference can replace";
   }
   return isSecretName(name) && isSecretPlace(path) ? "this program does not use it" : undefined;

@@ -1,4 +1,5 @@
 import { dirname, join, resolve } from "node:path";
+import type { PostgresAddress } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { mqttChannels, mqttNames, withoutUrlCredentials, withSettings } from "./channels.ts";
@@ -17,6 +18,7 @@ import { KEYS, keysWithVariables } from "./keys/keys.ts";
 import type { Variable } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { withSecrets } from "./secrets.ts";
+import type { PostgresStore } from "./store.ts";
 import { hookSettings, toolProfiles, toolSettings, turnProfile } from "./tools.ts";
 import {
   isComment,
@@ -24,6 +26,7 @@ import {
   pathText,
   branch,
   leaf,
+  textAt,
   untypedLeaf,
   withDeepChild,
 } from "./tree.ts";
@@ -53,13 +56,15 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   if (settings instanceof Failure) return settings;
   const layers = await layered(files, settings, place);
   const findings = new Findings(layers.tree);
-  const config = assembled(layers.tree, findings, place);
+  const store = await postgresIn(layers.tree, findings, place);
+  const config = assembled(layers.tree, findings, place, store?.address);
   const problems = [...layers.problems, ...findings.problems];
   if (config === undefined || problems.length > 0) return problemsFailure(problems, paths.file);
   const secretFiles = [
     ...layers.secretFiles,
     join(dirname(paths.file), SECURITY),
     ...keyFiles(config),
+    ...(store?.secretFiles ?? []),
   ];
   const { refusal, ignored } = refusalOf(findings, config.gateway.ignore_unsupported, paths.file);
   return {
@@ -71,6 +76,22 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
     secretFiles,
     origins: originsOf(layers.tree),
   };
+}
+
+/** Whether a store is named that is not in files of this machine. */
+function hasStoreUrl(tree: Branch): boolean {
+  return textAt(tree, "gateway", "store").includes("://");
+}
+
+/** Where the store is, if that is not in files of this machine. */
+async function postgresIn(
+  tree: Branch,
+  findings: Findings,
+  place: Surroundings & ConfigPaths,
+): Promise<PostgresStore | undefined> {
+  if (!hasStoreUrl(tree)) return undefined;
+  const { postgresStore } = await import("./store.ts");
+  return postgresStore(tree, findings, place);
 }
 
 function keyFiles({ channels }: Config): string[] {
@@ -143,7 +164,11 @@ async function layered(
   const environment = withEnvironment(files.tree, valuesIn(env, variables), target);
   const all = flags === undefined ? environment.tree : withSettings(environment.tree, flags);
   const folder = dirname(file);
-  const secrets = await withSecrets(withoutUrlCredentials(all), { env, userHome, folder });
+  const channels = withoutUrlCredentials(all);
+  const bare = hasStoreUrl(channels)
+    ? (await import("./store.ts")).withoutStorePassword(channels)
+    : channels;
+  const secrets = await withSecrets(bare, { env, userHome, folder });
   return {
     tree: secrets.tree,
     problems: [...environment.problems, ...secrets.problems],
@@ -236,6 +261,7 @@ function assembled(
   tree: Branch,
   findings: Findings,
   place: Surroundings & ConfigPaths,
+  store: PostgresAddress | undefined,
 ): Config | undefined {
   checkKeys(tree, KEYS, [], findings);
   unsupportedKeys(tree, findings);
@@ -254,6 +280,7 @@ function assembled(
   // A named entry is used even if it is switched off.
   if (model_name === "") warnOfNoModel(model_list, findings);
   const { dimensions, dm_scope } = output.session;
+  const { store: _url, store_password: _password, ...gateway } = output.gateway;
   const defaults = {
     ...rest,
     workspace,
@@ -262,7 +289,7 @@ function assembled(
   };
   return {
     agents: { defaults },
-    gateway: output.gateway,
+    gateway: { ...gateway, ...(store && { store }) },
     model_list,
     channels,
     tools: toolSettings(output.tools, profiles),

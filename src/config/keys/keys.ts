@@ -1,5 +1,5 @@
 import { DM_SCOPES, GO_KEYS, GO_LOG_LEVELS } from "../compat/go/keys.ts";
-import { choice, integer, list, text, texts } from "../values.ts";
+import { address, choice, integer, list, text, texts, secret } from "../values.ts";
 import { AGENTS, MODEL_LIST } from "./agents.ts";
 import { CHANNEL_LIST, TOTAL_LIMITS } from "./channel.ts";
 import { group, items, key, keysIn, optional } from "./key.ts";
@@ -51,6 +51,17 @@ export const KEYS = group(
           "The name of this gateway among those that share its store.",
           { variable: true, shown: "the host name" },
         ),
+        store: key(
+          address('"sqlite" or a URL that begins with postgres://', isStore),
+          "sqlite",
+          "Where requests and conversations are stored: `sqlite`, or a [PostgreSQL](#postgresql) URL for several gateways.",
+          { variable: true },
+        ),
+        store_password: optional(
+          secret(),
+          "The password of `store`; better in `.security.yml`, encrypted: [secrets](secrets.md).",
+          { variable: true, reference: true },
+        ),
         limits: TOTAL_LIMITS,
         ignore_unsupported: items(
           texts(),
@@ -82,6 +93,11 @@ export const KEYS = group(
 
 function isName(name: string): boolean {
   return name.length <= 128 && !/\p{Cc}/u.test(name);
+}
+
+/** The rest of a URL is checked where it is used: it is rare. */
+function isStore(store: string): boolean {
+  return /^(?:sqlite$|postgres(?:ql)?:\/\/)/i.test(store);
 }
 
 function isHost(host: string): boolean {
