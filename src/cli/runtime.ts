@@ -270,7 +270,7 @@ function openChannels(
         return gateway.accept({ ...request, ...shared });
       },
       ...(clientId !== undefined && { clientId }),
-      sessionNotes: state.sessionNotes(channel),
+      brokerNotes: state.brokerNotes(channel),
       ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
     });
   });

@@ -6,7 +6,7 @@ import type { Log } from "../base/log.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
-import type { SessionNotes } from "../mqtt/contract.ts";
+import type { BrokerNotes } from "../mqtt/contract.ts";
 import { openBrokerSessions } from "../store/broker-sessions.ts";
 import type { Cluster } from "../store/cluster.ts";
 import type { NoteStore, Store } from "../store/contract.ts";
@@ -29,8 +29,8 @@ export interface State {
   readonly files: { readonly historyFile?: string; readonly learned?: LearnedStore };
   /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
   clientId(channel: MqttChannel): string | undefined;
-  /** Where a channel notes that its broker keeps a session; undefined if that ends with this process. */
-  sessionNotes(channel: MqttChannel): SessionNotes | undefined;
+  /** Where a channel notes what its broker keeps and drops; undefined if that ends with this process. */
+  brokerNotes(channel: MqttChannel): BrokerNotes | undefined;
   close(): Promise<void>;
 }
 
@@ -48,7 +48,7 @@ export function openTemporaryState(config: Config): State {
     instanceId: newInstanceId(),
     files: {},
     clientId: () => undefined,
-    sessionNotes: () => undefined,
+    brokerNotes: () => undefined,
     close: () => store.close(),
   };
 }
@@ -109,7 +109,7 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
         return home.clientId(`${name} ${agent_id}`, make);
       },
       // The built-in broker ends with this process, and its sessions with it.
-      sessionNotes: ({ name, settings }) => (isBuiltIn(settings) ? undefined : sessions(name)),
+      brokerNotes: ({ name, settings }) => (isBuiltIn(settings) ? undefined : sessions(name)),
       async close() {
         await store.close();
         home.close();

@@ -164,6 +164,13 @@ export interface SessionNotes {
   write(kept: KeptSession | undefined): void;
 }
 
+/** And what the broker dropped. */
+export interface BrokerNotes extends SessionNotes {
+  /** How many messages this node had dropped, for all its clients, when that was noted last. */
+  dropped(broker: string): number | undefined;
+  noteDropped(broker: string, total: number): void;
+}
+
 /** A channel that several gateways serve: one of them hears, all answer. */
 export interface ClusterChannelOptions extends ChannelOptions {
   readonly intake: IntakeLease;
@@ -221,6 +228,8 @@ export interface ChannelOptions {
   readonly connectTimeoutMs: number;
   /** Milliseconds from a loss to the next attempt; 5,000 as documented. */
   readonly reconnectMs?: number;
+  /** Milliseconds from a connection to the look at what the broker dropped; 5,000 if undefined. */
+  readonly lookMs?: number;
   /** Waits between attempts and between probes; tests put a clock of their own here. */
   readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
   /** Published in the retained `info` topic. */
@@ -233,8 +242,8 @@ export interface ChannelOptions {
    * requests from one start to the next.
    */
   readonly clientId?: string;
-  /** Without it, only this process knows that the broker must have kept a session. */
-  readonly sessionNotes?: SessionNotes | undefined;
+  /** Without them, only this process knows what the broker must have kept, and what it had dropped. */
+  readonly brokerNotes?: BrokerNotes | undefined;
   /**
    * Resolves when the request may be acknowledged, if it came with QoS 1 or 2; must not reject. Until then
    * the broker keeps the request; later requests are handed over meanwhile.

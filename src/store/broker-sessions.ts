@@ -12,37 +12,52 @@ interface BrokerSession {
   readonly expirySecs: number;
 }
 
-/** The session of one channel in the file. */
+/** What the file holds of one channel. */
 export interface BrokerSessionNotes {
   /** Undefined if there is none, or if it cannot be read. */
   read(): BrokerSession | undefined;
   /** Replaces it; undefined removes it. Never throws: a note that is missing costs a warning at most. */
   write(session: BrokerSession | undefined): void;
+  /** How many messages this broker had dropped when that was noted last. */
+  dropped(broker: string): number | undefined;
+  noteDropped(broker: string, total: number): void;
 }
 
 /**
- * The sessions of brokers that this gateway was connected with, by channel, in a small file of JSON. A loss of
+ * What is known of the brokers that this gateway was connected with, by channel, in a small file of JSON. A loss of
  * power may undo the last note.
  */
 export function openBrokerSessions(
   file: string,
   log: Log,
 ): (channel: string) => BrokerSessionNotes {
-  return (channel) => ({
-    read: () => sessionIn(at(documentIn(file), channel)),
-    write(session) {
-      const sessions = documentIn(file);
-      if (session === undefined && !Object.hasOwn(sessions, channel)) return;
-      const { [channel]: _former, ...others } = sessions;
-      const all = session === undefined ? others : { ...others, [channel]: rowOf(session) };
-      try {
-        writeFileSync(`${file}.new`, `${JSON.stringify(all, null, 2)}\n`, { mode: 0o600 });
-        renameSync(`${file}.new`, file);
-      } catch (thrown) {
-        log.debug("the broker's session could not be noted", { why: asFailure(thrown).why });
-      }
-    },
-  });
+  const change = (channel: string, fields: object | undefined): void => {
+    const { [channel]: former, ...others } = documentIn(file);
+    if (former === undefined && fields === undefined) return;
+    const row = fields && { ...(isObject(former) && former), ...fields };
+    const all = row === undefined ? others : { ...others, [channel]: row };
+    try {
+      writeFileSync(`${file}.new`, `${JSON.stringify(all, null, 2)}\n`, { mode: 0o600 });
+      renameSync(`${file}.new`, file);
+    } catch (thrown) {
+      log.debug("the broker's session could not be noted", { why: asFailure(thrown).why });
+    }
+  };
+  return (channel) => {
+    const row = (): unknown => at(documentIn(file), channel);
+    return {
+      read: () => sessionIn(row()),
+      write: (session) => change(channel, session && rowOf(session)),
+      dropped(broker) {
+        const total = at(at(row(), "dropped"), broker);
+        return typeof total === "number" ? total : undefined;
+      },
+      noteDropped(broker, total) {
+        const totals = at(row(), "dropped");
+        change(channel, { dropped: { ...(isObject(totals) && totals), [broker]: total } });
+      },
+    };
+  };
 }
 
 function documentIn(file: string): Readonly<Record<string, unknown>> {

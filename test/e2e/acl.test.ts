@@ -9,7 +9,7 @@ import { findCommand } from "../../src/cli/args/commands.ts";
 import { ACL_BROKERS } from "../../src/mqtt/checks/acl.ts";
 import { openTestDevice, run } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { picoclaw, startGateway } from "../support/picoclaw.ts";
+import { picoclaw, quickConfig, startGateway, temporaryHome } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
@@ -128,6 +128,39 @@ describe("the access list for mosquitto, in a real one", needsMosquitto, () => {
       assert.equal((await gateway.ended).code, 0);
     });
   }
+});
+
+describe("the lines of mosquitto.conf in its list", needsMosquitto, () => {
+  it("keep 2,000 requests at once for a stopped gateway, and a restart of the broker", async () => {
+    const list = await aclOf("mosquitto");
+    const [, keeping = ""] = list.split("so that it keeps every request");
+    const lines = [...keeping.matchAll(/^# {3}(\w+ .+)$/gm)].map(([, line = ""]) => line);
+    assert.ok(lines.length >= 6, list);
+    await using broker = await startMosquitto({
+      lines: [
+        "listener {port} 127.0.0.1",
+        "allow_anonymous true",
+        ...lines.map((line) => line.replace("/var/lib/mosquitto/", "{folder}/")),
+      ],
+    });
+    await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
+    const first = await startGateway({ home: home.path });
+    first.kill("SIGTERM");
+    assert.equal((await first.ended).code, 0);
+    await using device = await openTestDevice(broker.url, "/picoclaw/assistant/status");
+    const asking = Array.from({ length: 2_000 }, (_, index) => {
+      const topic = `/picoclaw/assistant/c${index % 100}/request`;
+      return device.client.publishAsync(topic, `{"text":"/help","id":"r${index}"}`, { qos: 1 });
+    });
+    await Promise.all(asking);
+    await broker.kill("SIGTERM");
+    await broker.start();
+    await using second = await startGateway({ home: home.path });
+    const taken = (): number =>
+      broker.log().split(/Received PUBACK from picoclaw-mqtt-/).length - 1;
+    await until("all are taken", () => taken() >= 2_000, 60_000);
+    assert.ok(!second.stderr().includes("did not keep our session"));
+  });
 });
 
 describe("picoclaw acl", () => {

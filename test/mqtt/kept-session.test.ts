@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { MqttSettings } from "../../src/config/contract.ts";
-import type { KeptSession, SessionNotes } from "../../src/mqtt/contract.ts";
+import type { KeptSession, BrokerNotes } from "../../src/mqtt/contract.ts";
 import { openTestChannel, openTestDevice, type TestChannel } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import { startProxy } from "../support/proxy.ts";
@@ -19,7 +19,7 @@ const PERSISTENT = [
 ];
 
 /** Notes as a file would keep them. */
-function openNotes(first?: Partial<KeptSession> & { broker: string }): SessionNotes & {
+function openNotes(first?: Partial<KeptSession> & { broker: string }): BrokerNotes & {
   last: () => KeptSession | undefined;
 } {
   const made = { clientId: "fixed", seenAt: Date.now() - 1_000, expirySecs: 3600 };
@@ -29,6 +29,8 @@ function openNotes(first?: Partial<KeptSession> & { broker: string }): SessionNo
     write(session) {
       kept = session;
     },
+    dropped: () => undefined,
+    noteDropped: () => {},
     last: () => kept,
   };
 }
@@ -77,19 +79,19 @@ describe("a session that the broker has lost", () => {
 
   it("is found by the next process, from what the last one noted", slow, async () => {
     await using broker = await startMosquitto();
-    const sessionNotes = openNotes();
+    const brokerNotes = openNotes();
     for (const lost of [0, 0, 1]) {
       if (lost === 1) {
         await broker.kill();
         await broker.start();
       }
       const before = Date.now();
-      const asked = openTestChannel(broker.url, { settings: KEPT, sessionNotes });
+      const asked = openTestChannel(broker.url, { settings: KEPT, brokerNotes });
       await asked.ready();
       assert.equal(asked.channel.sessionsLost(), lost);
-      await until("noted", () => (sessionNotes.last()?.seenAt ?? 0) >= before);
+      await until("noted", () => (brokerNotes.last()?.seenAt ?? 0) >= before);
       await asked.channel.close();
-      assert.equal(sessionNotes.last()?.expirySecs, 3600);
+      assert.equal(brokerNotes.last()?.expirySecs, 3600);
     }
   });
 });
@@ -120,7 +122,7 @@ describe("no session is taken for lost", () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url, {
       settings: KEPT,
-      sessionNotes: openNotes(),
+      brokerNotes: openNotes(),
     });
     await quiet(asked);
   });
@@ -135,10 +137,10 @@ describe("no session is taken for lost", () => {
   for (const [name, note] of cases) {
     it(name, slow, async () => {
       await using broker = await startMosquitto();
-      const sessionNotes = openNotes({ broker: broker.url, ...note });
-      await using asked = openTestChannel(broker.url, { settings: KEPT, sessionNotes });
+      const brokerNotes = openNotes({ broker: broker.url, ...note });
+      await using asked = openTestChannel(broker.url, { settings: KEPT, brokerNotes });
       await quiet(asked);
-      await until("noted", () => sessionNotes.last()?.broker === broker.url);
+      await until("noted", () => brokerNotes.last()?.broker === broker.url);
     });
   }
 
@@ -147,7 +149,7 @@ describe("no session is taken for lost", () => {
     const note = { broker: broker.url, seenAt: 1, expirySecs: 4_294_967_295 };
     await using asked = openTestChannel(broker.url, {
       settings: KEPT,
-      sessionNotes: openNotes(note),
+      brokerNotes: openNotes(note),
     });
     await asked.ready();
     assert.equal(asked.channel.sessionsLost(), 1);
@@ -155,11 +157,11 @@ describe("no session is taken for lost", () => {
 
   it("after a start at QoS 0, which ended it", slow, async () => {
     await using broker = await startMosquitto();
-    const sessionNotes = openNotes({ broker: broker.url });
+    const brokerNotes = openNotes({ broker: broker.url });
     const settings = { ...KEPT, qos: 0 } as const;
-    await using asked = openTestChannel(broker.url, { settings, sessionNotes });
+    await using asked = openTestChannel(broker.url, { settings, brokerNotes });
     await quiet(asked);
-    assert.equal(sessionNotes.last(), undefined);
+    assert.equal(brokerNotes.last(), undefined);
   });
 
   it("where the time without a connection was longer than its expiry", slow, async () => {

@@ -279,6 +279,7 @@ function fakeSession() {
     protocol: 5,
     resumed: false,
     expirySecs: undefined,
+    topicAliasMaximum: 0,
     maximumPacketBytes: 0,
     maximumQos: 2,
     lost: lost.promise,

@@ -12,15 +12,22 @@ const SESSION = { clientId: "c", broker: "tcp://b", seenAt: 1000, expirySecs: 36
 it("notes of the brokers' sessions are kept by channel, and removed alone", async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, "broker-sessions.json");
-  const [one, two] = ["one", "two"].map((name) => openBrokerSessions(file, SILENT)(name));
-  assert.equal(one?.read(), undefined);
-  one?.write(SESSION);
-  two?.write({ ...SESSION, seenAt: 2000 });
+  const notes = openBrokerSessions(file, SILENT);
+  const [one, two] = [notes("one"), notes("two")];
+  assert.equal(one.read(), undefined);
+  one.write(SESSION);
+  two.write({ ...SESSION, seenAt: 2000 });
   assert.deepEqual(openBrokerSessions(file, SILENT)("one").read(), SESSION);
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  one?.write(undefined);
-  assert.equal(one?.read(), undefined);
-  assert.equal(two?.read()?.seenAt, 2000);
+  assert.equal(one.dropped("tcp://b"), undefined);
+  one.noteDropped("tcp://b", 7);
+  one.noteDropped("tcp://c", 8);
+  one.write({ ...SESSION, seenAt: 3000 });
+  assert.deepEqual([one.dropped("tcp://b"), one.dropped("tcp://c")], [7, 8]);
+  assert.equal(one.read()?.seenAt, 3000);
+  one.write(undefined);
+  assert.equal(one.read(), undefined);
+  assert.equal(two.read()?.seenAt, 2000);
 });
 
 it("notes that cannot be read are none, and those that cannot be written are left out", async () => {

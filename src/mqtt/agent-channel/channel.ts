@@ -8,11 +8,13 @@ import { packetLimit } from "../limiter/framing.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { agentAddressOf, requestFilter, statusTopic } from "../protocol/topics.ts";
 import type { AgentAddress, PublishTopic } from "../protocol/topics.ts";
+import { BrokerQueue } from "./broker-queue.ts";
 import { Presence } from "./presence.ts";
 import { createReceiver, parseReplyAddress } from "./receive.ts";
 import { createReply, replyOptionsOf } from "./reply.ts";
 
 const RECONNECT_MS = 5_000;
+const LOOK_MS = 5_000;
 
 /** Connects, subscribes and publishes `online`, and does so again after each loss. */
 export function openChannel(options: ChannelOptions): Channel {
@@ -27,14 +29,8 @@ export function openChannel(options: ChannelOptions): Channel {
     sessionsLost: () => connection.sessionsLost(),
   });
   const { qos } = settings;
-  const seconds = quiet ? 0 : settings.probe_secs;
-  const probe = new Probe({
-    topic: statusTopic(address),
-    qos,
-    seconds,
-    pause: options.pause ?? pause,
-    log: tagged,
-  });
+  const probe = probeFor(options, address, tagged);
+  const queue = brokerQueueFor(options, tagged);
   const logConnected = createConnectedLog(tagged);
   const warnOfQos = createQosWarning(tagged, qos);
   const connection: Connection = new Connection({
@@ -43,12 +39,14 @@ export function openChannel(options: ChannelOptions): Channel {
     onMessage(message) {
       probe.received(message);
       presence.received(message);
+      queue?.received(message);
       return receive(message, connection);
     },
     async onSession(session) {
       await session.subscribe([requestFilter(address)], qos);
       logConnected(session);
       warnOfQos(session.maximumQos);
+      queue?.watch(session);
       // Answers do not wait until the broker has acknowledged that.
       void announce(session, quiet ? undefined : presence).then(() => probe.watch(session));
     },
@@ -75,6 +73,27 @@ export function openChannel(options: ChannelOptions): Channel {
   };
 }
 
+/** A check makes no probes. */
+export function probeFor(options: ChannelOptions, address: AgentAddress, log: Log): Probe {
+  const { qos, probe_secs } = options.channel.settings;
+  return new Probe({
+    topic: statusTopic(address),
+    qos,
+    seconds: options.quiet === true ? 0 : probe_secs,
+    pause: options.pause ?? pause,
+    log,
+  });
+}
+
+/** Undefined at QoS 0, at which nothing waits for us, and for a check. */
+export function brokerQueueFor(
+  { channel, lookMs = LOOK_MS, brokerNotes: notes, quiet }: ChannelOptions,
+  log: Log,
+): BrokerQueue | undefined {
+  if (quiet === true || channel.settings.qos === 0) return undefined;
+  return new BrokerQueue({ lookMs, notes, log });
+}
+
 /** Publishes `online` and `info`. Never rejects: after a loss the next session announces itself. */
 export async function announce(session: Session, presence: Presence | undefined): Promise<void> {
   try {
@@ -99,7 +118,7 @@ export function connectionOptionsOf(
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
     truncateOversizedPublish: true,
     sessionExpiry: settings.qos > 0 && !quiet ? sessionExpiryFor(options) : undefined,
-    sessionNotes: quiet ? undefined : options.sessionNotes,
+    sessionNotes: quiet ? undefined : options.brokerNotes,
     will: quiet ? undefined : { topic: statusTopic(address), payload: "offline" },
   };
 }

@@ -1,9 +1,14 @@
-import { pause } from "../../base/async.ts";
 import type { Failure } from "../../base/failure.ts";
 import { Connection } from "../client/connection.ts";
 import type { Channel, ClusterChannelOptions } from "../contract.ts";
-import { agentAddressOf, statusTopic, type AgentAddress } from "../protocol/topics.ts";
-import { connectionOptionsOf, createConnectedLog, Probe, taggedLog } from "./channel.ts";
+import { agentAddressOf, type AgentAddress } from "../protocol/topics.ts";
+import {
+  connectionOptionsOf,
+  createConnectedLog,
+  probeFor,
+  type Probe,
+  taggedLog,
+} from "./channel.ts";
 import { IntakeConnection } from "./intake-connection.ts";
 import { Presence } from "./presence.ts";
 import { createReceiver, parseReplyAddress } from "./receive.ts";
@@ -23,16 +28,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
     log,
     sessionsLost: () => hearing.sessionsLost(),
   });
-  const createProbe = (): Probe => {
-    const { qos, probe_secs: seconds } = channel.settings;
-    return new Probe({
-      topic: statusTopic(address),
-      qos,
-      seconds,
-      pause: options.pause ?? pause,
-      log,
-    });
-  };
+  const createProbe = (): Probe => probeFor(options, address, log);
   const voice = openVoice({ ...options, log }, address, createProbe());
   const receive = createReceiver(options, address, replyOptions);
   const hearing: IntakeConnection = new IntakeConnection({

@@ -6,7 +6,8 @@ import type { Session } from "../client/session.ts";
 import type { ClusterChannelOptions, KeptSession } from "../contract.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { requestFilter, statusTopic, type AgentAddress } from "../protocol/topics.ts";
-import { announce, connectionOptionsOf, type Probe } from "./channel.ts";
+import type { BrokerQueue } from "./broker-queue.ts";
+import { announce, brokerQueueFor, connectionOptionsOf, type Probe } from "./channel.ts";
 import { createConnectedLog, createQosWarning } from "./channel.ts";
 import type { Presence } from "./presence.ts";
 
@@ -43,6 +44,7 @@ export interface IntakeConnectionOptions extends ClusterChannelOptions {
 export class IntakeConnection {
   readonly #options: IntakeConnectionOptions;
   readonly #probe: Probe;
+  readonly #queue: BrokerQueue | undefined;
   readonly #logConnected: ReturnType<typeof createConnectedLog>;
   readonly #warnOfQos: ReturnType<typeof createQosWarning>;
   #connection: Connection | undefined;
@@ -62,6 +64,7 @@ export class IntakeConnection {
   constructor(options: IntakeConnectionOptions) {
     this.#options = options;
     this.#probe = options.createProbe();
+    this.#queue = brokerQueueFor(options, options.log);
     this.#logConnected = createConnectedLog(options.log, "connected as the intake");
     this.#warnOfQos = createQosWarning(options.log, options.channel.settings.qos);
   }
@@ -149,12 +152,14 @@ export class IntakeConnection {
     this.#givenBack = 0;
     this.#logConnected(session);
     this.#warnOfQos(session.maximumQos);
+    this.#queue?.watch(session);
     void announce(session, presence).then(() => this.#probe.watch(session));
   }
 
   #receive(message: Incoming): Promise<void> | undefined {
     const { intake, presence, receive } = this.#options;
     this.#probe.received(message);
+    this.#queue?.received(message);
     // What is not acknowledged comes to the next holder.
     if (!intake.isHeld()) return undefined;
     presence.received(message);

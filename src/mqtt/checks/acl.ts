@@ -76,9 +76,24 @@ function mosquitto(facts: AclFacts, root: string): string {
   ];
   const checked =
     "use_username_as_clientid (or certificates with use_identity_as_username as well)";
-  const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...OTHERS];
-  return `${lines("#", head)}${patterns(facts, root)}`;
+  const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...KEEPING, ...OTHERS];
+  return `${lines("#", head)}${patterns(facts, root)}topic read ${DROPPED}\n`;
 }
+
+/** mosquitto's count of the messages that it dropped, which the gateway watches. */
+const DROPPED = "$SYS/broker/publish/messages/dropped";
+
+/** Lines of mosquitto.conf. With `max_queued_messages 0` mosquitto 2.0.11 disconnects who publishes what is forbidden. */
+const KEEPING = [
+  "In mosquitto.conf, so that it keeps every request that it has acknowledged (docs/delivery.md):",
+  "  max_queued_messages 100000",
+  "  max_queued_bytes 0",
+  "  max_inflight_messages 100",
+  "  persistence true",
+  "  persistence_location /var/lib/mosquitto/",
+  "  autosave_interval 10",
+  "and persistent_client_expiration, if at all, longer than session_expiry_secs of the channel.",
+];
 
 /** Has no blank lines and ends with a newline: VerneMQ's parser loses lines otherwise. */
 function vernemq(facts: AclFacts, root: string): string {

@@ -25,6 +25,8 @@ export interface Session {
   readonly resumed: boolean;
   /** Seconds for which the broker keeps the session after this connection; undefined if it does not keep it. */
   readonly expirySecs: number | undefined;
+  /** MQTT 5 section 3.2.2.3.8; 0 if the broker takes none. */
+  readonly topicAliasMaximum: number;
   /** Bytes of the largest packet that the broker accepts (MQTT 5 section 3.2.2.3.6); 0 is unknown. */
   readonly maximumPacketBytes: number;
   /** The highest QoS that the broker accepts (MQTT 5 section 3.2.2.3.4). */
@@ -328,7 +330,7 @@ function sessionOf(
     // MQTT 5 section 3.2.2.3.2: the broker may keep it for another time than asked for.
     expirySecs:
       options.sessionExpiry && (properties?.sessionExpiryInterval ?? options.sessionExpiry.seconds),
-    maximumPacketBytes: properties?.maximumPacketSize ?? 0,
+    ...announcedIn(properties),
     maximumQos,
     lost,
     publish: (message) => publisher.publish(message, gone.signal, true),
@@ -344,6 +346,13 @@ function sessionOf(
     end: (milliseconds, keepsWill = false) =>
       endClient(client, publisher.idle(), { hasWill: will !== undefined, keepsWill }, milliseconds),
     abort,
+  };
+}
+
+function announcedIn(properties: MqttClient["serverProperties"]) {
+  return {
+    topicAliasMaximum: properties?.topicAliasMaximum ?? 0,
+    maximumPacketBytes: properties?.maximumPacketSize ?? 0,
   };
 }
 
