@@ -14,7 +14,7 @@ import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
 import { fromJson, keyOf } from "./json.ts";
 import { RowNumbers } from "./row-numbers.ts";
-import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./schema.ts";
+import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./states.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 type RequestFacts = StoredRequest<unknown>["request"];

@@ -102,16 +102,6 @@ export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   ["meters", "name, meter, until"],
 ];
 
-/** The column `state`: how far the request is. */
-export const ACCEPTED = 0;
-export const ANSWERED = 1;
-export const DELIVERED = 2;
-
-/** The column `failed`: how the request ended; 0 is without a failure. */
-export const FAILED = 1;
-/** It never ran: admission rejected it. */
-export const REJECTED = 2;
-
 /** Applies the migrations that a file lacks, in one transaction. Throws a `Failure` (`config`) if its version is newer. */
 export function migrate(
   db: DatabaseSync,

@@ -580,7 +580,7 @@ function adding(counts: Partial<DayCount>): CounterChanges {
 }
 
 /** What every store promises of what is counted. */
-export function meterContract(name: string, create: CreateUnderTest): void {
+function meterContract(name: string, create: CreateUnderTest): void {
   describe(`${name}: meters`, () => {
     it("are stored as they were last, under any name, for the next process", async () => {
       await using home = await create();
@@ -741,7 +741,7 @@ async function transcriptOf(store: ConversationStore<string>, lane: string): Pro
 }
 
 /** What every store promises of conversations that are cut. */
-export function conversationContract(name: string, create: CreateUnderTest): void {
+function conversationContract(name: string, create: CreateUnderTest): void {
   describe(`${name}: a conversation`, () => {
     it("gives its latest whole turns within the bounds, and at least the last one", async () => {
       await using home = await create();

@@ -1,18 +1,16 @@
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { PostgresAddress } from "../../src/base/contract.ts";
-import type { ConversationStore, CounterStore, StoreOptions } from "../../src/store/contract.ts";
-import { openPostgres, type PostgresDatabase } from "../../src/store/postgres/database.ts";
-import type { PostgresOptions } from "../../src/store/postgres/database.ts";
+import { openPostgresStore } from "../../src/store/postgres/store.ts";
+import type { PostgresStore, PostgresStoreOptions } from "../../src/store/postgres/store.ts";
 import { sharedPostgres, type Postgres } from "../support/postgres.ts";
 import { BOUNDS } from "./contract.ts";
-
-type Opened = ConversationStore<string> &
-  CounterStore & { readonly database: PostgresDatabase<string> };
 
 export interface PostgresHome extends AsyncDisposable {
   readonly server: Postgres;
   readonly address: PostgresAddress;
   /** The next gateway; those before it go on. */
-  open(facts?: Partial<StoreOptions>): Promise<Opened>;
+  open(facts?: Partial<PostgresStoreOptions>): Promise<PostgresStore<string>>;
   pass(ms: number): void;
 }
 
@@ -33,56 +31,46 @@ export function addressOf(
   };
 }
 
-/** One database that several gateways use. */
+/** One database that several gateways use, in which `now()` is the time of the store under test. */
 export async function postgresHome(
-  facts: Partial<PostgresOptions> = {},
+  facts: Partial<PostgresStoreOptions> = {},
   given?: PostgresAddress,
 ): Promise<PostgresHome> {
   const server = await sharedPostgres();
   const address = given ?? addressOf(server, await server.createDatabase());
+  const { database } = address;
   let now = 1_800_000_000_000;
-  const opened: PostgresDatabase<string>[] = [];
+  const file = join(server.folder, `${database}.clock`);
+  const setClock = (): void => writeFileSync(file, `${now / 1000}`);
+  setClock();
+  if (given === undefined) await server.sql(clockFrom(file, database), database);
+  const opened: PostgresStore<string>[] = [];
   return {
     server,
     address,
     async open(more = {}) {
       const owner = `owner ${opened.length}`;
       const options = { owner, now: () => now, bounds: BOUNDS, ...facts, ...more };
-      const database = await openPostgres<string>(address, options);
-      opened.push(database);
-      return storeOf(database);
+      const store = await openPostgresStore<string>(address, options);
+      opened.push(store);
+      return store;
     },
     pass(ms) {
       now += ms;
+      setClock();
     },
     async [Symbol.asyncDispose]() {
-      for (const { commits } of opened) await commits.close();
-      if (given === undefined) await server.sql(`DROP DATABASE ${address.database} WITH (FORCE)`);
+      await Promise.all(opened.map((store) => store.close()));
+      if (given === undefined) await server.sql(`DROP DATABASE ${database} WITH (FORCE)`);
+      rmSync(file, { force: true });
     },
   };
 }
 
-function storeOf(database: PostgresDatabase<string>): Opened {
-  const { conversations: of, counters, commits } = database;
-  return {
-    database,
-    history: (name: string) => of.history(name),
-    conversation: (name: string) => of.conversation(name),
-    size: (name: string) => of.size(name),
-    append: (...args: Parameters<typeof of.append>) => of.append(...args),
-    compact: (...args: Parameters<typeof of.compact>) => of.compact(...args),
-    importConversation: (...args: Parameters<typeof of.importConversation>) =>
-      of.importConversation(...args),
-    conversations: () => of.conversations(),
-    transcript: (name: string) => of.transcript(name),
-    erase: (name: string) => of.erase(name),
-    counters: (most?: number) => counters.counters(most),
-    counter: (name: string) => counters.counter(name),
-    count: (...args: Parameters<typeof counters.count>) => counters.count(...args),
-    async purge() {
-      await of.purge();
-      await counters.purge();
-    },
-    close: () => commits.close(),
-  };
+/** Puts a function before `now()` that reads the time from a file. */
+function clockFrom(file: string, database: string): string {
+  return `CREATE SCHEMA clock;
+    CREATE FUNCTION clock.now() RETURNS timestamptz LANGUAGE sql STABLE
+      AS $$ SELECT to_timestamp(pg_read_file('${file}')::float8) $$;
+    ALTER DATABASE ${database} SET search_path = clock, pg_catalog, public;`;
 }

@@ -1,12 +1,12 @@
 import { describe } from "node:test";
 import { needsPostgres } from "../support/postgres.ts";
-import { conversationContract, meterContract } from "./contract.ts";
+import { restartContract, storeContract } from "./contract.ts";
 import { noteContract } from "./note-contract.ts";
 import { postgresHome } from "./postgres-home.ts";
 
 describe("PostgreSQL", needsPostgres, () => {
-  conversationContract("PostgreSQL", postgresHome);
-  meterContract("PostgreSQL", postgresHome);
+  storeContract("PostgreSQL", postgresHome);
+  restartContract("PostgreSQL", postgresHome);
   noteContract("PostgreSQL", async () => {
     const home = await postgresHome();
     const { notes } = (await home.open()).database;

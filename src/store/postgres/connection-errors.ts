@@ -16,3 +16,8 @@ export class DeadlineError extends ConnectionError {
     super(`no answer came within ${milliseconds / 1000} s`);
   }
 }
+
+/** Another transaction changed what this one had read. */
+export class ConflictError extends Error {
+  override readonly name = "ConflictError";
+}

@@ -4,10 +4,12 @@ import { ConnectionError, DeadlineError } from "./connection-errors.ts";
 import { failureOf, isRefusal, outcomeOf, type Outcome } from "./failures.ts";
 import { type Row, Session, type Value } from "./session.ts";
 
+/** Runs one statement; those of one turn of the event loop are sent together. */
+export type Query = (text: string, values?: readonly Value[]) => Promise<readonly Row[]>;
+
 /** A transaction that is under way. */
 export interface Transaction {
-  /** Runs one statement; those of one turn of the event loop are sent together. */
-  query(text: string, values?: readonly Value[]): Promise<readonly Row[]>;
+  readonly query: Query;
   /** Runs work that needs several statements, after all such work of this transaction that was asked for before. */
   inOrder<T>(work: () => Promise<T>): Promise<T>;
 }
@@ -48,6 +50,8 @@ const PAUSE_MS = 1000;
 /** Times that a transaction is tried whose conflict with another one ended it. */
 const TRIES = 4;
 const READERS = 2;
+/** Milliseconds after which the server ends a transaction whose process stands still: others wait for it. */
+const FROZEN_MS = 3000;
 
 /** The connections of one process to its database: one that writes, and few that read. They come back by themselves. */
 export class Connections {
@@ -113,10 +117,9 @@ export class Connections {
   /** Whether a transaction of that batch is written, once its connection is gone; throws a `TransactionError` if that cannot be found out now. */
   wasWritten(batch: string): Promise<boolean> {
     // The row is locked until the transaction that was cut off has ended.
-    const text = "SELECT batch FROM picoclaw.writers WHERE name = $1 FOR UPDATE";
     const options = { batch: "", isDurable: false };
     return this.write(async (tx) => {
-      const [row] = await tx.query(text, [this.#options.writer]);
+      const [row] = await tx.query(LAST, [this.#options.writer]);
       return row?.["batch"] === batch;
     }, options);
   }
@@ -140,7 +143,8 @@ export class Connections {
   async open(prepare: (session: Session) => Promise<void>): Promise<void> {
     try {
       const session = await this.#writing();
-      await this.#inTime(session, prepare(session));
+      // Others may prepare the same database.
+      await this.#inTime(session, prepare(session), DEADLINE_MS);
     } catch (error) {
       const { message, why, remedy } = failureOf(error, "busy", this.#options);
       if (error instanceof Failure && error.code === "config") throw error;
@@ -169,7 +173,7 @@ export class Connections {
     const transaction = async (): Promise<T> => {
       const begun = session.script(`begin; set local statement_timeout = ${this.#deadlineMs};
         set local lock_timeout = ${Math.ceil(this.#deadlineMs / 2)};
-        set local idle_in_transaction_session_timeout = ${this.#deadlineMs};
+        set local idle_in_transaction_session_timeout = ${Math.min(FROZEN_MS, this.#deadlineMs)};
         ${isDurable ? "" : "set local synchronous_commit = off"}`);
       const marked = batch === "" ? undefined : session.query(MARK, [this.#options.writer, batch]);
       const done = work(transactionOn(session));
@@ -188,10 +192,10 @@ export class Connections {
   }
 
   /** What a connection does not answer in time is over, and so is the connection. */
-  async #inTime<T>(session: Session, work: Promise<T>): Promise<T> {
+  async #inTime<T>(session: Session, work: Promise<T>, ms = this.#deadlineMs): Promise<T> {
     const timer = setTimeout(() => {
-      session.close(new DeadlineError(this.#deadlineMs));
-    }, this.#deadlineMs);
+      session.close(new DeadlineError(ms));
+    }, ms);
     try {
       return await work;
     } finally {
@@ -256,6 +260,9 @@ export class Connections {
   }
 }
 
+/** Waits for the first transaction, too, of which the row cannot be seen yet. */
+const LAST = `INSERT INTO picoclaw.writers AS w (name, batch, at) VALUES ($1, '', now())
+  ON CONFLICT (name) DO UPDATE SET at = w.at RETURNING batch`;
 const MARK = `INSERT INTO picoclaw.writers (name, batch, at) VALUES ($1, $2, now())
   ON CONFLICT (name) DO UPDATE SET batch = excluded.batch, at = excluded.at`;
 

@@ -46,7 +46,7 @@ export class PostgresCounters implements CounterStore {
       const taken = (changes ??= take());
       return tx.inOrder(() => this.change(tx, taken));
     };
-    return this.#commits.run(work, { args: ["count", take], survives: "process" });
+    return this.#commits.run(work, { args: ["count", take], survives: "process", mixes: true });
   }
 
   async clock(): Promise<StoreClock> {

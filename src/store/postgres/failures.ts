@@ -2,7 +2,7 @@ import { TimeoutError } from "../../base/async.ts";
 import type { PostgresAddress } from "../../base/contract.ts";
 import { asFailure, codeOf, Failure, messageOf } from "../../base/failure.ts";
 import { networkMessage } from "../../base/network-error.ts";
-import { ConnectionError, ReadOnlyError } from "./connection-errors.ts";
+import { ConflictError, ConnectionError, ReadOnlyError } from "./connection-errors.ts";
 
 /**
  * What became of a transaction that failed: `busy` has written nothing and may succeed later, `refused` has written
@@ -19,6 +19,7 @@ const MISSING = /^42(?:501|P01|P06|703)|^3F000/;
 
 export function outcomeOf(error: unknown, isCommitSent: boolean): Outcome {
   const code = stateOf(error);
+  if (error instanceof ConflictError) return "repeat";
   if (isCommitSent && (code === undefined || isFatal(error))) return "unsure";
   if (code === undefined) return error instanceof Failure || isLoss(error) ? "busy" : "refused";
   if (UNPREPARED.test(code)) return "unprepared";

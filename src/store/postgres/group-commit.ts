@@ -10,6 +10,10 @@ export interface CommitOptions {
   readonly survives?: Survives;
   /** What the caller was given. Asked for again with the same ones after `unsure`, it is not written twice. */
   readonly args: readonly unknown[];
+  /** It may be done before or after any other call of its transaction. */
+  readonly mixes?: boolean;
+  /** It may wait for other calls, 50 ms at the most. */
+  readonly isLazy?: boolean;
 }
 
 export interface PostgresCommitsOptions {
@@ -18,10 +22,18 @@ export interface PostgresCommitsOptions {
   readonly seekMs?: number;
 }
 
-interface Waiting {
+/** Calls of one kind that a transaction does together. */
+export interface JointWork<In, Out> {
+  /** Returns a result for each input, in their order; a `Failure` among them rejects its call alone. */
+  readonly apply: (tx: Transaction, inputs: readonly In[]) => Promise<readonly (Out | Failure)[]>;
+}
+
+interface Waiting extends CommitOptions {
   readonly survives: Survives;
-  readonly args: readonly unknown[];
   readonly work: (tx: Transaction) => Promise<unknown>;
+  /** It is done instead of the work, together with the others of its kind. */
+  readonly joint?: JointWork<unknown, unknown>;
+  readonly input?: unknown;
   resolve(result: unknown): void;
   reject(failure: unknown): void;
 }
@@ -34,6 +46,8 @@ interface Doubt {
 
 /** Calls in one transaction. */
 const AT_ONCE = 512;
+/** Milliseconds for which lazy calls wait for others. */
+const LAZY_MS = 50;
 const SEEK_MS = 3000;
 const SEEK_EVERY_MS = 100;
 /** Milliseconds for which a call that was written all the same is remembered for its caller. */
@@ -49,6 +63,9 @@ export class PostgresCommits {
   readonly #options: PostgresCommitsOptions;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
+  #later: ReturnType<typeof setTimeout> | undefined;
+  /** Lazy calls have waited long enough. */
+  #isDue = false;
   #doubt: Doubt | undefined;
   /** Calls that were written although they rejected as `unsure`, until they are asked for again. */
   #written: (Doubt["calls"][number] & { readonly until: number })[] = [];
@@ -65,22 +82,28 @@ export class PostgresCommits {
    * the database refuses what it is given.
    */
   run<T>(work: (tx: Transaction) => Promise<T>, options: CommitOptions): Promise<T> {
-    if (this.#isClosed) return Promise.reject(new Failure("busy", "the store is closed"));
-    const { args, survives = "power" } = options;
-    return new Promise<T>((resolve, reject) => {
-      // Only this call gets what its own work returned.
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-      const take = (result: unknown): void => resolve(result as T);
-      this.#waiting.push({ survives, args, work, resolve: take, reject });
-      this.#running ??= this.#runAll();
-    });
+    return this.#wait({ survives: "power", ...options, work });
+  }
+
+  /** The same for work that is done together with that of other such calls. */
+  runJointly<In, Out>(joint: JointWork<In, Out>, input: In, options: CommitOptions): Promise<Out> {
+    // Only calls of this kind give it their inputs.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+    const untyped = joint as JointWork<unknown, unknown>;
+    return this.#wait({ survives: "power", ...options, work: noWork, joint: untyped, input });
+  }
+
+  /** What calls would have returned that rejected as `unsure`, and were not made again. */
+  unreported(args: readonly unknown[]): readonly unknown[] {
+    const calls = [...this.#written, ...(this.#doubt?.calls ?? [])];
+    return calls.filter((call) => isSame(call.args, args)).map(({ result }) => result);
   }
 
   /** Runs one statement that only reads, after the calls that were made before; it sees their effects. */
   async read(text: string, values: readonly Value[] = []): Promise<readonly Row[]> {
-    if (this.#running !== undefined && !this.#isClosed) {
-      const nothing = { survives: "process", args: [] } as const;
-      await this.run(() => Promise.resolve(), nothing).catch(() => {});
+    if ((this.#running !== undefined || this.#waiting.length > 0) && !this.#isClosed) {
+      const nothing = { survives: "process", args: [], mixes: true } as const;
+      await this.run(noWork, nothing).catch(() => {});
     }
     return this.#connections.read(text, values);
   }
@@ -88,24 +111,60 @@ export class PostgresCommits {
   /** Does what was asked for so far; later calls reject. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#isDue = true;
+    this.#start();
     await this.#running;
     this.#connections.close();
   }
 
+  #wait<T>(call: Omit<Waiting, "resolve" | "reject">): Promise<T> {
+    if (this.#isClosed) return Promise.reject(new Failure("busy", "the store is closed"));
+    return new Promise<T>((resolve, reject) => {
+      // Only this call gets what its own work returned.
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+      const take = (result: unknown): void => resolve(result as T);
+      this.#waiting.push({ ...call, resolve: take, reject });
+      if (call.isLazy === true) this.#later ??= setTimeout(this.#startLazy, LAZY_MS);
+      else this.#start();
+    });
+  }
+
+  readonly #startLazy = (): void => {
+    this.#isDue = true;
+    this.#start();
+  };
+
+  #start(): void {
+    this.#running ??= this.#runAll();
+  }
+
   async #runAll(): Promise<void> {
     // What is asked for in this turn of the event loop belongs to it.
-    await new Promise((resolve) => setImmediate(resolve));
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting.slice(0, AT_ONCE);
+    await new Promise((resolve) => void setImmediate(resolve));
+    while (this.#isDue ? this.#waiting.length > 0 : this.#waiting.some(isUrgent)) {
+      const batch = this.#next();
       this.#waiting = this.#waiting.slice(batch.length);
       await this.#commit(batch);
     }
     this.#running = undefined;
+    if (this.#waiting.length > 0 && !this.#isDue) return;
+    clearTimeout(this.#later);
+    this.#later = undefined;
+    this.#isDue = false;
+  }
+
+  /** The calls of the next transaction: joint work of one kind at the most, and then only what mixes with it. */
+  #next(): readonly Waiting[] {
+    const waiting = this.#waiting.slice(0, AT_ONCE).filter(({ mixes }) => mixes !== true);
+    const [first] = waiting;
+    const other = waiting.find(({ joint }) => joint !== first?.joint);
+    return this.#waiting.slice(0, other === undefined ? AT_ONCE : this.#waiting.indexOf(other));
   }
 
   async #commit(batch: readonly Waiting[]): Promise<void> {
     try {
-      await this.#resolveDoubt();
+      const resolved = await this.#resolveDoubt();
+      if (resolved?.isWritten === true) this.#remember(resolved.doubt);
     } catch (error) {
       for (const one of batch) one.reject(failureIn(error));
       return;
@@ -131,7 +190,7 @@ export class PostgresCommits {
     let results: readonly unknown[] = [];
     try {
       await this.#connections.write(async (tx) => {
-        results = await Promise.all(batch.map((one) => one.work(tx)));
+        results = await resultsOf(batch, tx);
       }, options);
     } catch (error) {
       if (!(error instanceof TransactionError)) throw error;
@@ -140,11 +199,9 @@ export class PostgresCommits {
       this.#doubt = { batch: options.batch, calls };
       const isWritten = await this.#seekOutcome();
       if (isWritten === undefined) return error;
-      // They are answered now: nobody asks again.
-      this.#written = [];
       if (!isWritten) return new TransactionError("busy", notWritten(error.failure));
     }
-    for (const [index, one] of batch.entries()) one.resolve(results[index]);
+    for (const [index, one] of batch.entries()) settle(one, results[index]);
     this.#options.onCommit?.(batch.length, survives);
     return undefined;
   }
@@ -154,7 +211,7 @@ export class PostgresCommits {
     const end = performance.now() + (this.#options.seekMs ?? SEEK_MS);
     while (performance.now() < end) {
       try {
-        return await this.#resolveDoubt();
+        return (await this.#resolveDoubt())?.isWritten;
       } catch {
         if (this.#isClosed) return undefined;
         await sleep(SEEK_EVERY_MS);
@@ -164,14 +221,21 @@ export class PostgresCommits {
   }
 
   /** Finds out what became of the transaction in doubt, before anything else is written; throws while it cannot. */
-  async #resolveDoubt(): Promise<boolean | undefined> {
-    if (this.#doubt === undefined) return undefined;
-    const { batch, calls } = this.#doubt;
-    const isWritten = await this.#connections.wasWritten(batch);
+  async #resolveDoubt(): Promise<
+    { readonly doubt: Doubt; readonly isWritten: boolean } | undefined
+  > {
+    const doubt = this.#doubt;
+    if (doubt === undefined) return undefined;
+    const isWritten = await this.#connections.wasWritten(doubt.batch);
     this.#doubt = undefined;
-    const until = performance.now() + REMEMBERED_MS;
-    this.#written = isWritten ? calls.map(({ args, result }) => ({ args, result, until })) : [];
-    return isWritten;
+    return { doubt, isWritten };
+  }
+
+  #remember({ calls }: Doubt): void {
+    const now = performance.now();
+    this.#written = this.#written.filter(({ until }) => until > now);
+    const until = now + REMEMBERED_MS;
+    for (const { args, result } of calls) this.#written.push({ args, result, until });
   }
 
   /** Resolves a call that is made again, although it was written the first time. */
@@ -183,9 +247,34 @@ export class PostgresCommits {
     );
     const [call] = index === -1 ? [] : this.#written.splice(index, 1);
     if (call === undefined) return false;
-    one.resolve(call.result);
+    settle(one, call.result);
     return true;
   }
+}
+
+function noWork(): Promise<void> {
+  return Promise.resolve();
+}
+
+function isUrgent({ isLazy }: Waiting): boolean {
+  return isLazy !== true;
+}
+
+function settle(one: Waiting, result: unknown): void {
+  if (result instanceof Failure) one.reject(result);
+  else one.resolve(result);
+}
+
+/** Does the joint work and that of each other call. */
+async function resultsOf(batch: readonly Waiting[], tx: Transaction): Promise<readonly unknown[]> {
+  const together = batch.filter(({ joint }) => joint !== undefined);
+  const inputs = together.map(({ input }) => input);
+  const done = together[0]?.joint?.apply(tx, inputs);
+  return Promise.all(
+    batch.map(async (one) => {
+      return one.joint === undefined ? one.work(tx) : (await done)?.[together.indexOf(one)];
+    }),
+  );
 }
 
 function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {

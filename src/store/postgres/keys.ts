@@ -3,8 +3,9 @@ export function keyOf(text: string): string {
   return text.isWellFormed() && !text.includes("\0") ? text : JSON.stringify(text);
 }
 
-/** The text of a key. */
-export function textOf(key: string): string {
+/** The text of a key that was read. */
+export function textOf(column: unknown): string {
+  const key = String(column);
   if (!key.startsWith('"')) return key;
   try {
     const text: unknown = JSON.parse(key);

@@ -46,6 +46,70 @@ const MIGRATIONS: readonly string[] = [
     used_at timestamptz NOT NULL
   );
   `,
+  `
+  CREATE TABLE picoclaw.owners (
+    owner text COLLATE "C" PRIMARY KEY,
+    until timestamptz NOT NULL,
+    alive boolean NOT NULL DEFAULT true,
+    about text COLLATE "C"
+  );
+  CREATE TABLE picoclaw.intakes (
+    name text COLLATE "C" PRIMARY KEY,
+    owner text COLLATE "C" NOT NULL,
+    epoch bigint NOT NULL,
+    until timestamptz NOT NULL
+  );
+  CREATE TABLE picoclaw.lanes (
+    lane text COLLATE "C" PRIMARY KEY,
+    owner text COLLATE "C" NOT NULL
+  );
+  CREATE INDEX lanes_by_owner ON picoclaw.lanes (owner);
+  CREATE SEQUENCE picoclaw.requests_seq;
+  CREATE TABLE picoclaw.requests (
+    seq bigint PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    lane text COLLATE "C" NOT NULL,
+    conversation text COLLATE "C",
+    -- Empty: nobody holds it.
+    owner text COLLATE "C" NOT NULL,
+    attempt integer NOT NULL,
+    state smallint NOT NULL,
+    failed smallint NOT NULL,
+    facts text COLLATE "C" NOT NULL,
+    content text COLLATE "C",
+    address text COLLATE "C" NOT NULL,
+    answer text COLLATE "C",
+    bytes integer NOT NULL,
+    delivered_at timestamptz
+  );
+  CREATE INDEX requests_by_name ON picoclaw.requests (lane, name, seq);
+  CREATE INDEX requests_undelivered ON picoclaw.requests (owner, seq) WHERE state < 2;
+  CREATE INDEX requests_open ON picoclaw.requests (lane) WHERE state = 0;
+  CREATE INDEX requests_delivered ON picoclaw.requests (delivered_at) WHERE state = 2;
+  CREATE INDEX requests_rejected ON picoclaw.requests (seq) WHERE failed = 2 AND state = 2;
+  CREATE TABLE picoclaw.steps (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq bigint NOT NULL REFERENCES picoclaw.requests (seq) ON DELETE CASCADE,
+    message text COLLATE "C" NOT NULL
+  );
+  CREATE INDEX steps_by_request ON picoclaw.steps (seq, id);
+  CREATE TABLE picoclaw.joined (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    seq bigint NOT NULL REFERENCES picoclaw.requests (seq) ON DELETE CASCADE,
+    address text COLLATE "C" NOT NULL,
+    -- The owner that knows it.
+    reported text COLLATE "C" NOT NULL DEFAULT ''
+  );
+  CREATE INDEX joined_by_request ON picoclaw.joined (seq);
+  CREATE TABLE picoclaw.stops (
+    owner text COLLATE "C" NOT NULL,
+    lane text COLLATE "C" NOT NULL
+  );
+  CREATE TABLE picoclaw.identity (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    id text COLLATE "C" NOT NULL
+  );
+  `,
 ];
 
 /** Of the lock under which gateways that start at once migrate one after the other. */
