@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import type { ConversationStore, StoredTurn } from "../../src/store/contract.ts";
+import type {
+  ConversationStore,
+  StoreBounds,
+  StoredTurn,
+  StoreOptions,
+} from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { needsPostgres } from "../support/postgres.ts";
 import { BOUNDS } from "./contract.ts";
 import { PlainConversations } from "./plain-conversations.ts";
+import { postgresHome } from "./postgres-home.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
 /** One thing that is done to conversations; its result must not depend on how they are stored. */
@@ -58,32 +65,62 @@ async function stateOf(of: ConversationStore<string> | PlainConversations): Prom
   return state;
 }
 
+const START = 1_800_000_000_000;
+const size = fc.integer({ min: 60, max: 400 });
+const sizes = fc.record({ turnBytes: size, turnBytesPerDay: size });
+const anyActs = fc.array(act, { maxLength: 22 });
+
+type Open = (
+  options: Pick<StoreOptions, "now" | "bounds">,
+) => Promise<readonly ConversationStore<string>[]>;
+
+/** Does the same to plain lists and to stores, and compares all results. */
+async function agree(acts: readonly Act[], bytes: Partial<StoreBounds>, open: Open): Promise<void> {
+  let time = START;
+  const now = (): number => time;
+  const bounds = { ...BOUNDS, hiddenTurns: 3, ...bytes };
+  const plain = new PlainConversations({ now, bounds });
+  const stores = await open({ now, bounds });
+  for (const [number, each] of acts.entries()) {
+    // More than an hour, so that purge looks at the turns again; in all less than a day, after
+    // which memory forgets.
+    time += 3_700_000;
+    const expected = each(plain, number);
+    for (const store of stores) assert.deepEqual(await each(store, number), expected);
+  }
+  const expected = await stateOf(plain);
+  for (const store of stores) {
+    assert.deepEqual(await stateOf(store), expected);
+    await store.close();
+  }
+}
+
 describe("conversations in memory and in a file", () => {
   it("are those of plain lists after any sequence of turns, compactions, deletions and imports", async () => {
-    const size = fc.integer({ min: 60, max: 400 });
-    const sizes = fc.record({ turnBytes: size, turnBytesPerDay: size });
-    const anyActs = fc.array(act, { maxLength: 22 });
     const property = fc.asyncProperty(anyActs, sizes, async (acts, bytes) => {
       await using home = await sqliteHome();
-      let time = 1_800_000_000_000;
-      const now = (): number => time;
-      const bounds = { ...BOUNDS, hiddenTurns: 3, ...bytes };
-      const plain = new PlainConversations({ now, bounds });
-      const memory = createMemoryStore<string>({ owner: "one", now, bounds });
-      const file = await home.open({ now, bounds });
-      for (const [number, each] of acts.entries()) {
-        // More than an hour, so that purge looks at the turns again; in all less than a day, after
-        // which memory forgets.
-        time += 3_700_000;
-        const expected = each(plain, number);
-        assert.deepEqual(await each(memory, number), expected);
-        assert.deepEqual(await each(file, number), expected);
-      }
-      const expected = await stateOf(plain);
-      assert.deepEqual(await stateOf(memory), expected);
-      assert.deepEqual(await stateOf(file), expected);
-      await memory.close();
+      await agree(acts, bytes, async (options) => [
+        createMemoryStore<string>({ owner: "one", ...options }),
+        await home.open(options),
+      ]);
     });
     await fc.assert(property, { numRuns: 60 });
+  });
+});
+
+describe("conversations in PostgreSQL", needsPostgres, () => {
+  it("are those of plain lists, too", async () => {
+    await using home = await postgresHome();
+    const property = fc.asyncProperty(anyActs, sizes, async (acts, bytes) => {
+      await agree(acts, bytes, async (options) => {
+        const store = await home.open(options);
+        await home.server.sql(
+          "TRUNCATE picoclaw.turns, picoclaw.cuts RESTART IDENTITY",
+          home.address.database,
+        );
+        return [store];
+      });
+    });
+    await fc.assert(property, { numRuns: 15 });
   });
 });
