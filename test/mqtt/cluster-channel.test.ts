@@ -190,6 +190,16 @@ for (const protocol of [5, 4] as const) {
       assert.equal(a.lease.isClosed, true);
     });
 
+    it("says offline also if it is closed while it connects", needsMosquitto, async () => {
+      await using broker = await startMosquitto();
+      await using device = await openTestDevice(broker.url, "/picoclaw/edge/status");
+      await device.client.publishAsync("/picoclaw/edge/status", "online", { retain: true });
+      const a = openTestClusterChannel(broker.url, { settings, isAlone: () => true });
+      await a.lease.grant();
+      await a.channel.close();
+      await until("offline", () => device.texts().at(-1) === "offline");
+    });
+
     it("hears again after a stranger used its client id", needsMosquitto, async () => {
       await using broker = await startMosquitto();
       await using a = openTestClusterChannel(broker.url, { settings });

@@ -137,10 +137,11 @@ export class IntakeConnection {
   async close(voice: Connection): Promise<void> {
     const { presence, intake } = this.#options;
     const isAlone = await this.#isAlone();
+    const isSaid = this.#connection?.session() !== undefined;
+    if (isAlone) await this.#end({ saysOffline: true });
+    else await this.#stop();
     const session = voice.session();
-    if (!isAlone) await this.#stop();
-    else if (this.#connection === undefined && session) await presence.offline(session);
-    else await this.#end({ saysOffline: true });
+    if (isAlone && !isSaid && session) await presence.offline(session);
     await settlesWithin(intake.close(), ASKED_MS);
   }
 
