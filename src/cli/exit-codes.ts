@@ -7,7 +7,10 @@ export const EXIT_CODES: ReadonlyMap<number, string> = new Map([
   [2, "wrong usage: unknown command or flag, missing argument, wrong value"],
   [3, "no answer in time; for listen: fewer messages than --count"],
   [4, "the broker cannot be reached: DNS, port, TLS or connect timeout"],
-  [5, "the broker refused the credentials, the access or the subscription"],
+  [
+    5,
+    "the broker refused the credentials, the access or the subscription; or another gateway serves (gateway.exclusive)",
+  ],
   [6, "no gateway serves this agent id"],
   [7, "the answer was cut off after its first part"],
   [78, "the configuration is invalid"],

@@ -264,6 +264,7 @@ function openChannels(
       channel,
       connectTimeoutMs,
       info: infoOf(channel, state, gateway),
+      exclusive: config.gateway.exclusive,
       log,
       onRequest(request) {
         keepMemorySmall();

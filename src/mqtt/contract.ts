@@ -234,6 +234,8 @@ export interface ChannelOptions {
   readonly pause?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
   /** Published in the retained `info` topic. */
   readonly info: GatewayOptions;
+  /** Ends with a `Failure` (`refused`) if another gateway serves the agent id when this one connects. */
+  readonly exclusive?: boolean;
   /** Connects and subscribes, but publishes neither `online` nor `info` and has no will: for `--check`. */
   readonly quiet?: boolean;
   readonly log: Log;

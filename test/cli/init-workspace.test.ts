@@ -14,6 +14,7 @@ function configFor(workspace: string, models = [modelEntry()]): Config {
     port: 0,
     log_level: "info",
     dedupe_window_secs: 600,
+    exclusive: false,
     ignore_unsupported: [],
     limits: NO_LIMITS,
   } as const;

@@ -240,6 +240,7 @@ describe("other environment variables", () => {
       port: 8080,
       log_level: "debug",
       dedupe_window_secs: 600,
+      exclusive: false,
       ignore_unsupported: [],
       limits: NO_LIMITS,
     });

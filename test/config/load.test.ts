@@ -61,6 +61,7 @@ describe("a configuration that is not there", () => {
           port: 18_790,
           log_level: "info",
           dedupe_window_secs: 600,
+          exclusive: false,
           ignore_unsupported: [],
           limits: NO_LIMITS,
         },

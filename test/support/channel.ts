@@ -25,6 +25,7 @@ export const QUIET_GATEWAY: Config["gateway"] = {
   port: 0,
   log_level: "warn",
   dedupe_window_secs: 1,
+  exclusive: false,
   ignore_unsupported: [],
   limits: NO_LIMITS,
 };

@@ -1,5 +1,5 @@
 import { DM_SCOPES, GO_KEYS, GO_LOG_LEVELS } from "../compat/go/keys.ts";
-import { address, choice, integer, list, text, texts, secret } from "../values.ts";
+import { address, bool, choice, integer, list, text, texts, secret } from "../values.ts";
 import { AGENTS, MODEL_LIST } from "./agents.ts";
 import { CHANNEL_LIST, TOTAL_LIMITS } from "./channel.ts";
 import { group, items, key, keysIn, optional } from "./key.ts";
@@ -45,6 +45,11 @@ export const KEYS = group(
           integer(1, 86_400),
           600,
           "Seconds in which a repeated request gets the answer that was given.",
+        ),
+        exclusive: key(
+          bool(),
+          false,
+          "Whether a [second gateway](delivery.md#two-gateways-of-one-agent-id) of an agent id is refused.",
         ),
         name: optional(
           text("at most 128 characters without control characters", isName),

@@ -23,11 +23,12 @@ export function openChannel(options: ChannelOptions): Channel {
   const address = agentAddressOf(settings);
   const tagged = taggedLog(log, channel.name);
   const replyOptions = replyOptionsOf(options, tagged);
-  const receive = createReceiver(options, address, replyOptions);
   const presence = new Presence(options, address, {
     log: tagged,
     sessionsLost: () => connection.sessionsLost(),
+    refuse: (failure) => void connection.refuse(failure, (session) => presence.offline(session)),
   });
+  const receive = whenJoined(presence, createReceiver(options, address, replyOptions));
   const { qos } = settings;
   const probe = probeFor(options, address, tagged);
   const queue = brokerQueueFor(options, tagged);
@@ -38,11 +39,11 @@ export function openChannel(options: ChannelOptions): Channel {
     log: tagged,
     onMessage(message) {
       probe.received(message);
-      presence.received(message);
       queue?.received(message);
       return receive(message, connection);
     },
     async onSession(session) {
+      if (!quiet) await presence.join(session);
       await session.subscribe([requestFilter(address)], qos);
       logConnected(session);
       warnOfQos(session.maximumQos);
@@ -92,6 +93,18 @@ export function brokerQueueFor(
 ): BrokerQueue | undefined {
   if (quiet === true || channel.settings.qos === 0) return undefined;
   return new BrokerQueue({ lookMs, notes, log });
+}
+
+type Receive = ReturnType<typeof createReceiver>;
+
+/** Hands requests over when it is known that this gateway may serve. */
+function whenJoined(presence: Presence, receive: Receive): Receive {
+  return (message, connection) => {
+    presence.received(message);
+    const joined = presence.joined();
+    if (joined === undefined) return receive(message, connection);
+    return joined.then(() => receive(message, connection));
+  };
 }
 
 /** Publishes `online` and `info`. Never rejects: after a loss the next session announces itself. */

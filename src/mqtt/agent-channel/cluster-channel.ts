@@ -27,6 +27,8 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
   const presence = new Presence(options, address, {
     log,
     sessionsLost: () => hearing.sessionsLost(),
+    // One of several gateways of a cluster goes on.
+    refuse: () => {},
   });
   const createProbe = (): Probe => probeFor(options, address, log);
   const voice = openVoice({ ...options, log }, address, createProbe());

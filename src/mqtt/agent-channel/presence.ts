@@ -12,6 +12,7 @@ import {
   type PublishTopic,
 } from "../protocol/topics.ts";
 import { utf8Of } from "../protocol/wire.ts";
+import type { ExclusiveStart } from "./exclusive-start.ts";
 import { OtherGateways } from "./other-gateways.ts";
 
 /** An answer to another gateway waits so long, so that several do not answer at once. */
@@ -30,7 +31,12 @@ interface PresenceDeps {
   /** Names the channel. */
   readonly log: Log;
   readonly sessionsLost: () => number;
+  /** Ends the channel with this failure. */
+  readonly refuse: (failure: Failure) => void;
 }
+
+/** A gateway that has served for less ends before one that wants to be the only one. */
+const NEW_MS = 5_000;
 
 /**
  * The retained topics by which others see whether the gateway runs. Publishes `online` and `info` at every
@@ -65,13 +71,22 @@ export class Presence {
   /** Resolves when another gateway is heard after we said that we end. */
   readonly #handover = Promise.withResolvers<void>();
 
-  readonly #sessionsLost: () => number;
+  readonly #deps: PresenceDeps;
+  readonly #agent: string;
+  /** While this gateway finds out whether it may serve. */
+  #start: ExclusiveStart | undefined;
+  /** Resolves when it may serve; undefined if it may. */
+  #joined: PromiseWithResolvers<void> | undefined;
+  /** When this process has served first. */
+  #servedAt: number | undefined;
 
-  constructor(options: ChannelOptions, address: AgentAddress, { log, sessionsLost }: PresenceDeps) {
+  constructor(options: ChannelOptions, address: AgentAddress, deps: PresenceDeps) {
     const { version, instance, since = new Date().toISOString(), gateways } = options.info;
     this.#options = options;
-    this.#log = log;
-    this.#sessionsLost = sessionsLost;
+    this.#log = deps.log;
+    this.#deps = deps;
+    this.#agent = address.agent;
+    this.#joined = this.#gate();
     this.#status = statusTopic(address);
     this.#info = infoTopic(address);
     this.#self = { instance, version, since };
@@ -86,6 +101,44 @@ export class Presence {
     return this.#others.serving();
   }
 
+  /**
+   * With `exclusive`: resolves when it is known, or cannot be known, that no other gateway serves. Rejects with
+   * `ConnectionLost`. If another one serves, the channel is refused, and this never resolves.
+   */
+  async join(session: Session): Promise<void> {
+    if (this.#options.exclusive !== true) return;
+    const { ExclusiveStart } = await import("./exclusive-start.ts");
+    const start = new ExclusiveStart(this.#self, this.#log);
+    this.#session = session;
+    this.#start = start;
+    this.#others.expectAll();
+    const gone = new AbortController();
+    void session.lost.then(() => gone.abort(new ConnectionLost("the connection was lost")));
+    const ask = async (): Promise<void> => {
+      const filters = [this.#status, this.#info];
+      await session.subscribe(filters, this.#options.channel.settings.qos, { retained: true });
+      await this.#publishInfo(session);
+    };
+    const rival = await start.findRival(ask, gone.signal);
+    if (rival !== undefined) {
+      await this.#publishInfo(session, "ended");
+      await this.#refuse(rival);
+      await new Promise(() => {});
+    }
+    this.#start = undefined;
+    this.#joined?.resolve();
+    this.#joined = undefined;
+  }
+
+  /** Resolves when requests may be taken; undefined if they may be taken now. */
+  joined(): Promise<void> | undefined {
+    return this.#joined?.promise;
+  }
+
+  #gate(): PromiseWithResolvers<void> | undefined {
+    return this.#options.exclusive === true ? Promise.withResolvers<void>() : undefined;
+  }
+
   /** Publishes `online` and `info`, and reads what others say. Rejects with `ConnectionLost`. */
   async online(session: Session): Promise<void> {
     this.#session = session;
@@ -94,6 +147,7 @@ export class Presence {
     watching.catch(() => {});
     await this.#publishStatus(session, "online");
     this.#isOnline = true;
+    this.#servedAt ??= performance.now();
     await this.#publishInfo(session);
     this.#startTimers();
     await watching;
@@ -122,6 +176,8 @@ export class Presence {
   /** Ends all timers; the next session starts them again. */
   stop(): void {
     this.#session = undefined;
+    this.#start = undefined;
+    this.#joined = this.#gate();
     this.#isOnline = false;
     clearTimeout(this.#next?.timer);
     this.#next = undefined;
@@ -139,6 +195,7 @@ export class Presence {
 
   /** Another gateway ended, or a will of ours came late. */
   #readStatus(status: string | undefined, retain: boolean): void {
+    if (retain) this.#start?.readStatus(status);
     if (status === "online" || (retain && !this.#isOnline)) return;
     // The other gateways read it, too, and tell that they are there.
     this.#expectAll();
@@ -146,15 +203,22 @@ export class Presence {
   }
 
   #readInfo(info: GatewayInfo | undefined, retain: boolean): void {
-    if (retain || (info !== undefined && this.#others.isOurs(info))) return;
-    if (info === undefined) return this.#announceSoon();
+    if (info !== undefined && this.#others.isOurs(info)) {
+      if (processOf(info) === processOf(this.#self)) this.#start?.readOwn();
+    } else if (retain) {
+      if (info !== undefined) this.#start?.readKept(info);
+    } else if (info === undefined) this.#announceSoon();
+    else this.#readOther(info);
+  }
+
+  #readOther(info: GatewayInfo): void {
     if (this.#isEnding && info.state === undefined) this.#handover.resolve();
-    const { mustAnswer, isFound, isGone } = this.#others.take(info);
-    if (isFound) this.#logFound(info);
+    const { isProof, mustAnswer, isFound, isGone } = this.#others.take(info);
+    if (isProof) this.#start?.readAnswer(info);
+    if (isFound) this.#foundOther(info);
     if (isGone) this.#logGone(info);
-    const isChanged = this.#named() !== this.#announced.others;
-    if (mustAnswer || isChanged) {
-      const hurries = info.state !== undefined;
+    if (mustAnswer || this.#named() !== this.#announced.others) {
+      const hurries = info.state !== undefined || this.#start !== undefined;
       this.#announceSoon({ hurries, status: info.state === "ended" });
     }
     this.#settle();
@@ -186,7 +250,7 @@ export class Presence {
     const session = this.#session;
     if (session === undefined) return;
     try {
-      if (this.#owesStatus) await this.#publishStatus(session, "online");
+      if (this.#owesStatus && !this.#start) await this.#publishStatus(session, "online");
       await this.#publishInfo(session);
     } catch {
       // The connection is lost: the next session says it.
@@ -252,7 +316,10 @@ export class Presence {
     await this.#unlessRefused("status", () => session.publish(message));
   }
 
-  async #publishInfo(session: Session, state?: "ended"): Promise<void> {
+  async #publishInfo(
+    session: Session,
+    state: GatewayInfo["state"] = this.#start && "starting",
+  ): Promise<void> {
     const { settings } = this.#options.channel;
     const { gateways, load } = this.#options.info;
     const others = this.#others.named();
@@ -270,11 +337,12 @@ export class Presence {
         max_message_bytes: settings.max_message_bytes,
       },
       // At QoS 0 the broker keeps no session.
-      ...(settings.qos > 0 && { sessions_lost: this.#sessionsLost() }),
+      ...(settings.qos > 0 && { sessions_lost: this.#deps.sessionsLost() }),
       gateways: gateways?.() ?? [
         { ...this.#self, host, ...(load && { load: this.#announced.load }) },
       ],
       ...(others.length > 0 && { others }),
+      ...(this.#options.exclusive === true && { exclusive: true }),
       state,
     });
     const message = { topic: this.#info, payload, qos: 1, retain: state === undefined } as const;
@@ -303,10 +371,24 @@ export class Presence {
     return this.#options.info.load?.() ?? 0;
   }
 
+  #foundOther(info: GatewayInfo): void {
+    if (this.#start !== undefined) return;
+    this.#logFound(info);
+    const isNew = performance.now() - (this.#servedAt ?? 0) < NEW_MS;
+    if (!info.exclusive || this.#options.exclusive === true || !isNew) return;
+    void this.#refuse(info);
+  }
+
+  async #refuse(info: GatewayFacts): Promise<void> {
+    const { anotherServes } = await import("./exclusive-start.ts");
+    this.#deps.refuse(anotherServes(this.#agent, info));
+  }
+
   #logFound({ instance, host, version, since }: GatewayFacts): void {
+    const level = this.#options.exclusive === true ? "error" : "warn";
     const count = this.#others.serving().length + 1;
     const times = count === 2 ? "twice" : `${count} times`;
-    this.#log.warn(`another gateway serves this agent id: every request is answered ${times}`, {
+    this.#log[level](`another gateway serves this agent id: every request is answered ${times}`, {
       instance,
       host,
       version,

@@ -46,6 +46,8 @@ export class Connection {
   readonly #stop = new AbortController();
   #session: Session | undefined;
   #problem: Failure | undefined = new Failure("unreachable", "not connected yet");
+  /** Why we ended the connection ourselves. */
+  #refusal: Failure | undefined;
   /** Settles with the next session, or rejects with what ended the connection. */
   #next = nextSession();
 
@@ -108,6 +110,15 @@ export class Connection {
     await this.ended;
   }
 
+  /** Disconnects as `close` does, and ends with this failure. */
+  async refuse(
+    failure: Failure,
+    beforeDisconnect?: (session: Session) => Promise<void>,
+  ): Promise<void> {
+    this.#refusal = failure;
+    await this.close(beforeDisconnect);
+  }
+
   /** Cuts the connection at once, as a fault would, and for good. */
   abort(reason: string): void {
     this.#stop.abort(closed());
@@ -138,8 +149,8 @@ export class Connection {
       // When it is stopped meanwhile, the loop's condition ends it.
       await wait(waitMs, signal).catch(() => {});
     }
-    this.#end(closed());
-    return undefined;
+    this.#end(this.#refusal ?? closed());
+    return this.#refusal;
   }
 
   #end(failure: Failure): Failure {
