@@ -84,6 +84,11 @@ function withPurge(store: ConversationStore<Message>): CompactionOptions<Message
 async function openStore(config: Config, log: Log): Promise<ConversationStore<Message>> {
   const options = storeOptions(config);
   try {
+    const { store } = config.gateway;
+    if (store !== undefined) {
+      const { openSharedConversations } = await import("./shared-state.ts");
+      return await openSharedConversations(store, config);
+    }
     const file = join(stateFolderOf(config), "picoclaw.db");
     return await openConversations<Message>(file, { ...options, readOnly: false });
   } catch (thrown) {

@@ -1,14 +1,15 @@
 import { basename } from "node:path";
 import { openAgent } from "../agent/agent.ts";
-import type { Check, Limits } from "../base/contract.ts";
+import type { Check, Limits, PostgresAddress } from "../base/contract.ts";
 import { escapeControl } from "../base/escape-control.ts";
-import { Failure } from "../base/failure.ts";
+import { asFailure, Failure } from "../base/failure.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import type { Counted, Usage } from "../gateway/usage/report.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import { certificateChecks } from "../mqtt/checks/tls.ts";
 import { agentAddressOf, requestFilter } from "../mqtt/protocol/topics.ts";
+import type { Counter } from "../store/contract.ts";
 import { checkLine, runChecks } from "./checks.ts";
 import type { Context } from "./context.ts";
 import { type RuntimeOptions, withBrokers } from "./runtime.ts";
@@ -110,7 +111,8 @@ const HEAVIEST = 5;
 
 /**
  * The limits and today's usage: of the gateway, of each channel, and of the clients that used or were refused
- * most. Reads the databases of the home while gateways may be running; each gateway counts for itself.
+ * most. Reads the databases of the home while gateways may be running; each gateway counts for itself, unless they
+ * share a store.
  */
 async function usageChecks(config: Config): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
@@ -118,10 +120,19 @@ async function usageChecks(config: Config): Promise<readonly Check[]> {
     import("../store/shared-access.ts"),
     import("../gateway/usage/report.ts"),
   ]);
+  const at = { epoch: Date.now(), heaviest: HEAVIEST };
+  const { store } = config.gateway;
+  if (store !== undefined) {
+    const counters = await sharedCounters(config, store);
+    if ("result" in counters) return [counters];
+    const hosts = store.hosts.map(({ host, port }) => `${host}:${port}`).join(", ");
+    const message = `gateways share the database ${store.database} at ${hosts}`;
+    const reached = { name: "gateway.store", result: "ok", message } as const;
+    return [reached, ...usageChecksOf(config, usageIn(counters, at))];
+  }
   const files = databaseFilesIn(stateFolderOf(config));
   const checks: Check[] = [];
   for (const file of files) {
-    const at = { epoch: Date.now(), heaviest: HEAVIEST };
     const usage = await readCounters(file, (meters) => usageIn(meters, at));
     const where = files.length > 1 ? ` (${basename(file)})` : "";
     for (const check of usageChecksOf(config, usage)) {
@@ -129,6 +140,21 @@ async function usageChecks(config: Config): Promise<readonly Check[]> {
     }
   }
   return checks;
+}
+
+/** The counters that gateways share, or what is wrong with their database. */
+async function sharedCounters(
+  config: Config,
+  store: PostgresAddress,
+): Promise<readonly Counter[] | Check> {
+  const { readSharedCounters } = await import("./shared-state.ts");
+  try {
+    return await readSharedCounters(store, config);
+  } catch (thrown) {
+    const { message, why = message, remedy } = asFailure(thrown);
+    const fixes = remedy === undefined ? {} : { remedy };
+    return { name: "gateway.store", result: "fail", message: why, ...fixes };
+  }
 }
 
 function usageChecksOf({ gateway, channels }: Config, usage: Usage): readonly Check[] {

@@ -54,14 +54,15 @@ export function openTemporaryState(config: Config): State {
 }
 
 /**
- * State in `<workspace>/state`. If it cannot be opened, a gateway with a channel of QoS 1 or 2 does not start,
- * because it promises to lose nothing. Any other uses memory and logs an error.
+ * State in the database that `gateway.store` names, or else in `<workspace>/state`. If the files there cannot be
+ * opened, a gateway with a channel of QoS 1 or 2 does not start, because it promises to lose nothing. Any other uses
+ * memory and logs an error.
  */
 export async function openState(options: StateOptions): Promise<State> {
-  if (options.config.gateway.store !== undefined) {
-    throw new Failure("config", "gateway.store: this version stores in SQLite alone", {
-      remedy: "remove gateway.store",
-    });
+  const { store } = options.config.gateway;
+  if (store !== undefined) {
+    const { openSharedState } = await import("./shared-state.ts");
+    return openSharedState(options.config, store, options.log);
   }
   try {
     return await openPersistent(options);

@@ -157,10 +157,14 @@ export async function hears({ cluster }: Member): Promise<void> {
 }
 
 /** What gateways of one shared store promise, whatever store that is. */
-export function testCluster(name: string, openShared: () => Promise<SharedStore>): void {
+export function testCluster(
+  name: string,
+  openShared: () => Promise<SharedStore>,
+  needs: { readonly skip?: boolean } = {},
+): void {
   const openWorld = async (): Promise<World> => new World(await openShared());
 
-  describe(`gateways that share ${name}`, () => {
+  describe(`gateways that share ${name}`, needs, () => {
     it("give work to the one that has room, and keep the order of each client", async () => {
       await using world = await openWorld();
       const [one, two] = [createManualAnswerer(), createManualAnswerer()];

@@ -1,6 +1,6 @@
 import { resolve as absolute } from "node:path";
-import { onAbort } from "../../base/async.ts";
-import { Failure } from "../../base/failure.ts";
+import { onAbort, pause } from "../../base/async.ts";
+import { asFailure, Failure } from "../../base/failure.ts";
 import { allowRequests, compileHotCode } from "../../base/host.ts";
 import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
@@ -8,7 +8,7 @@ import type { Health, HealthOptions } from "../../gateway/health.ts";
 import { isColoured } from "../colour.ts";
 import { configFlagsOf, load as loadWith } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { openRuntime, type Runtime } from "../runtime.ts";
+import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
 
 /** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
 export async function run(context: Context): Promise<number> {
@@ -48,9 +48,41 @@ export async function run(context: Context): Promise<number> {
     return checkGateway(serving, context);
   }
   for (;;) {
-    const exit = await serve(await openRuntime(serving), context, { loaded, log });
+    const runtime = await openWhenReachable(serving, context.signal);
+    if (runtime === undefined) return 0;
+    const exit = await serve(runtime, context, { loaded, log });
     if (exit !== undefined) return exit;
   }
+}
+
+/** Milliseconds between two attempts to reach a database. */
+const REACH_MS = { first: 1000, most: 30_000 };
+
+/**
+ * Opens everything. While the database that `gateway.store` names is away it waits for it, as for a broker; undefined
+ * when the signal is aborted first.
+ */
+async function openWhenReachable(
+  options: RuntimeOptions,
+  signal: AbortSignal,
+): Promise<Runtime | undefined> {
+  for (let waitMs = REACH_MS.first; !signal.aborted; waitMs = Math.min(2 * waitMs, REACH_MS.most)) {
+    try {
+      return await openRuntime(options);
+    } catch (thrown) {
+      const { code, message, why, remedy } = asFailure(thrown);
+      const isAway = code === "busy" || code === "unreachable";
+      if (options.config.gateway.store === undefined || !isAway) throw thrown;
+      options.log.error("waiting for the database of gateway.store", {
+        error: message,
+        why,
+        try: remedy,
+        again_in_s: waitMs / 1000,
+      });
+      await pause(waitMs * (0.75 + Math.random() / 2), signal).catch(() => {});
+    }
+  }
+  return undefined;
 }
 
 function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {

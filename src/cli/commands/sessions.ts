@@ -272,7 +272,7 @@ async function deleteConversation(
 /** A conversation in one of the databases of this home. */
 type StoredConversation = ConversationInfo & ConversationClient;
 
-/** Reads and deletes the conversations in all databases of a home. */
+/** Reads and deletes the conversations in all databases of a home, or in the one that gateways share. */
 interface ConversationReader {
   /** Last used first. */
   readonly conversations: () => Promise<readonly StoredConversation[]>;
@@ -283,17 +283,22 @@ interface ConversationReader {
   readonly close: () => Promise<void>;
 }
 
-/** Locks nothing; read-only, it also changes nothing. Throws a `Failure` of code `config`. */
+/** Locks nothing; read-only, it also changes nothing. Throws a `Failure`. */
 async function openConversationReader(
   config: Config,
   { readOnly }: { readonly readOnly: boolean },
 ): Promise<ConversationReader> {
   const stores: ConversationStore<Message>[] = [];
+  const { store: shared } = config.gateway;
   const close = async (): Promise<void> => {
     await Promise.all(stores.map((store) => store.close()));
   };
   try {
-    for (const file of databaseFilesIn(stateFolderOf(config))) {
+    if (shared !== undefined) {
+      const { openSharedConversations } = await import("../shared-state.ts");
+      stores.push(await openSharedConversations(shared, config));
+    }
+    for (const file of shared === undefined ? databaseFilesIn(stateFolderOf(config)) : []) {
       stores.push(await openConversations(file, { ...storeOptions(config), readOnly }));
     }
   } catch (thrown) {

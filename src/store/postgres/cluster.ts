@@ -57,7 +57,7 @@ export async function pollLanes(
   lanes: number,
   held: HeldLanes,
 ): Promise<PollResult> {
-  const idle = held.idle();
+  const idle = held.idle(lanes > 0);
   const [, claimed, signals, kept] = await Promise.all([
     buryOwners(query, owner),
     claimLanes(query, owner, lanes),
@@ -71,7 +71,7 @@ export function clusterOf(options: ClusterOptions): Cluster {
   const { owner, connections, commits, intakes, held, onHint } = options;
   const self = keyOf(owner);
   const poll = async (lanes: number): Promise<Polled> => {
-    const isExpected = commits.unreported(POLL_ARGS).length > 0 || held.idle().length > 0;
+    const isExpected = commits.unreported(POLL_ARGS).length > 0 || held.idle(lanes > 0).length > 0;
     if (!isExpected && !(await hasWork((...all) => commits.read(...all), owner, lanes)))
       return NOTHING;
     const result = await options.poll(lanes);

@@ -1,3 +1,5 @@
+const FULL_MS = 1000;
+
 /** The lanes that an owner may hold, with the time of their last use on its own clock. */
 export class HeldLanes {
   readonly #idleMs: number;
@@ -12,11 +14,12 @@ export class HeldLanes {
     this.#usedAt.set(lane, performance.now());
   }
 
-  /** The lanes that were not used for long. */
-  idle(): readonly string[] {
+  /** The lanes that were not used for long; for a moment if their owner has no room for further ones. */
+  idle(hasRoom: boolean): readonly string[] {
+    const idleMs = hasRoom ? this.#idleMs : Math.min(this.#idleMs, FULL_MS);
     const lanes: string[] = [];
     for (const [lane, at] of this.#usedAt) {
-      if (performance.now() - at < this.#idleMs) break;
+      if (performance.now() - at < idleMs) break;
       lanes.push(lane);
     }
     return lanes;

@@ -1,0 +1,83 @@
+import { join } from "node:path";
+import type { Message } from "../agent/contract.ts";
+import type { PostgresAddress } from "../base/contract.ts";
+import type { Log } from "../base/log.ts";
+import type { Config } from "../config/contract.ts";
+import type { ConversationStore, Counter } from "../store/contract.ts";
+import { openInstance } from "../store/instance-lock.ts";
+import { openPostgres } from "../store/postgres/database.ts";
+import { openPostgresStore } from "../store/postgres/store.ts";
+import { storeOptions, withGoSessions } from "./conversations.ts";
+import { learnedIn, stateFolderOf } from "./state-folder.ts";
+
+/** An owner that renews nothing for so long is dead for the others. */
+const LEASE_MS = 15_000;
+
+/**
+ * State in a database that gateways share; only what belongs to this machine is in `<workspace>/state`. Rejects with
+ * a `Failure`: `unreachable` or `busy` while the database is away.
+ */
+export async function openSharedState(config: Config, address: PostgresAddress, log: Log) {
+  const folder = stateFolderOf(config);
+  const home = await openInstance(folder, { log });
+  try {
+    const options = storeOptions(config);
+    const bounds = { ...options.bounds, leaseMs: LEASE_MS };
+    const store = await openPostgresStore<Message>(address, { ...options, bounds });
+    return {
+      store: withGoSessions(store, config, log),
+      cluster: store.cluster,
+      notes: store.database.notes,
+      instanceId: home.id,
+      // Only the first gateway of a home writes the history of the device.
+      files: {
+        learned: learnedIn(config),
+        ...(home.instance === 1 && { historyFile: join(folder, "device-history") }),
+      },
+      // All gateways of a cluster share one, one after the other.
+      clientId: () => undefined,
+      brokerNotes: () => undefined,
+      async close() {
+        await store.close();
+        home.close();
+      },
+    };
+  } catch (thrown) {
+    home.close();
+    throw thrown;
+  }
+}
+
+/** The counters that gateways share. */
+export async function readSharedCounters(
+  address: PostgresAddress,
+  config: Config,
+): Promise<readonly Counter[]> {
+  const { commits, counters } = await openPostgres<Message>(address, storeOptions(config));
+  try {
+    return await counters.counters();
+  } finally {
+    await commits.close();
+  }
+}
+
+/** The conversations that gateways share, for other commands. */
+export async function openSharedConversations(
+  address: PostgresAddress,
+  config: Config,
+): Promise<ConversationStore<Message>> {
+  const { commits, conversations } = await openPostgres<Message>(address, storeOptions(config));
+  return {
+    history: (name) => conversations.history(name),
+    conversation: (name) => conversations.conversation(name),
+    size: (name) => conversations.size(name),
+    append: (...turn) => conversations.append(...turn),
+    compact: (...compaction) => conversations.compact(...compaction),
+    importConversation: (...imported) => conversations.importConversation(...imported),
+    conversations: () => conversations.conversations(),
+    transcript: (name) => conversations.transcript(name),
+    erase: (name) => conversations.erase(name),
+    purge: () => conversations.purge(),
+    close: () => commits.close(),
+  };
+}
