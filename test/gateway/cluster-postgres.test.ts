@@ -1,34 +1,35 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
-import { openPostgresStore } from "../../src/store/postgres/store.ts";
 import type { PostgresStore } from "../../src/store/postgres/store.ts";
 import { BOUNDS } from "../store/contract.ts";
-import { addressOf } from "../store/postgres-home.ts";
-import { needsPostgres, sharedPostgres } from "../support/postgres.ts";
+import { postgresHome } from "../store/postgres-home.ts";
+import { needsPostgres } from "../support/postgres.ts";
 import { testCluster } from "./cluster-suite.ts";
 import type { SharedStore } from "./cluster-suite.ts";
+import { createManualClock } from "./manual-clock.ts";
 
-/** A gateway that is dead for so long is found out: shorter than in use, so that the test is, too. */
-const LEASE_MS = 8000;
+/** Time passes in steps; after each, all gateways have what they asked the database for. */
+const STEP_MS = 50;
 
 async function openShared(): Promise<SharedStore> {
-  const server = await sharedPostgres();
-  const address = addressOf(server, await server.createDatabase());
+  const clock = createManualClock();
+  const bounds = { ...BOUNDS, leaseMs: 15_000 };
+  const home = await postgresHome({ now: () => clock.epoch(), bounds });
   const stores: PostgresStore<string>[] = [];
   return {
-    clock: SYSTEM_CLOCK,
+    clock,
     async open(owner) {
-      const bounds = { ...BOUNDS, leaseMs: LEASE_MS };
-      const store = await openPostgresStore<string>(address, { owner, now: Date.now, bounds });
+      const store = await home.open({ owner, elapsed: () => clock.now() });
       stores.push(store);
       return { store, cluster: store.cluster };
     },
     async pass(ms) {
-      await sleep(ms);
+      for (let left = ms; left > 0; left -= STEP_MS) {
+        const step = Math.min(left, STEP_MS);
+        home.pass(step);
+        await clock.advance(step);
+        await Promise.all(stores.map((store) => store.counter("any").catch(() => undefined)));
+      }
     },
-    async [Symbol.asyncDispose]() {
-      await Promise.all(stores.map((store) => store.close()));
-    },
+    [Symbol.asyncDispose]: () => home[Symbol.asyncDispose](),
   };
 }
 

@@ -151,19 +151,33 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
 
   it("are given up when nothing of them was open for long, and at once where that is asked for", async () => {
     await using home = await postgresHome();
-    const [a, b] = [await home.open({ idleLaneMs: 0 }), await home.open()];
+    let elapsed = 0;
+    const [a, b] = [await home.open({ elapsed: () => elapsed }), await home.open()];
     const claim = await accepted(a, newRequest("1"));
+    const pollLater = async (ms: number, lanes: number): Promise<void> => {
+      elapsed += ms;
+      assert.deepEqual((await a.cluster.poll(lanes)).claimed, []);
+    };
     const seen: unknown[] = [];
     const where = () =>
       b.accept(newRequest("?", { mayRepeat: false }), deciding({ parts: [] }, seen));
-    await a.cluster.poll(0);
+    await pollLater(30_000, 1);
     await where();
     const begun = await a.begin(claim);
     assert.ok(begun && (await a.answered(begun, { parts: [] }, [])));
-    await a.cluster.poll(0);
+    await pollLater(30_000, 1);
     await where();
     assert.ok(await a.delivered(begun));
-    await a.cluster.poll(0);
+    await pollLater(29_999, 1);
+    await where();
+    await pollLater(1, 1);
+    await where();
+    const next = await accepted(a, newRequest("next"));
+    assert.ok(await a.expire(next, { parts: [] }));
+    assert.ok(await a.delivered(next));
+    await pollLater(999, 0);
+    await where();
+    await pollLater(1, 0);
     await where();
     await accepted(a, newRequest("2"));
     await accepted(a, newRequest("3", { lane: "kept" }));
@@ -173,6 +187,9 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
     assert.deepEqual(await polled(b, 9), ["3"]);
     assert.deepEqual(seen, [
       { isFree: false, open: 1 },
+      { isFree: false, open: 0 },
+      { isFree: false, open: 0 },
+      { isFree: true, open: 0 },
       { isFree: false, open: 0 },
       { isFree: true, open: 0 },
     ]);

@@ -36,6 +36,14 @@ export interface PollResult {
 
 const NOTHING: Polled = { claimed: [], stopped: [], joined: [] };
 
+/**
+ * Milliseconds for which a lane stays without an open request; shorter when this owner has no room: others may have
+ * some for the next request.
+ */
+function idleMsOf(lanes: number): number {
+  return lanes === 0 ? 1000 : 30_000;
+}
+
 /** The lanes of requests that a poll has claimed without its caller knowing it. */
 export function unreportedLanes(commits: PostgresCommits): ReadonlySet<string> {
   const lanes = new Set<string>();
@@ -57,7 +65,7 @@ export async function pollLanes(
   lanes: number,
   held: HeldLanes,
 ): Promise<PollResult> {
-  const idle = held.idle(lanes > 0);
+  const idle = held.idle(idleMsOf(lanes));
   const [, claimed, signals, kept] = await Promise.all([
     buryOwners(query, owner),
     claimLanes(query, owner, lanes),
@@ -71,7 +79,8 @@ export function clusterOf(options: ClusterOptions): Cluster {
   const { owner, connections, commits, intakes, held, onHint } = options;
   const self = keyOf(owner);
   const poll = async (lanes: number): Promise<Polled> => {
-    const isExpected = commits.unreported(POLL_ARGS).length > 0 || held.idle(lanes > 0).length > 0;
+    const isExpected =
+      commits.unreported(POLL_ARGS).length > 0 || held.idle(idleMsOf(lanes)).length > 0;
     if (!isExpected && !(await hasWork((...all) => commits.read(...all), owner, lanes)))
       return NOTHING;
     const result = await options.poll(lanes);
@@ -137,9 +146,10 @@ async function join(
 const SQL = {
   // The owner of the request waits with its delivery until this is written.
   join: `WITH request AS (
-      SELECT seq, owner FROM picoclaw.requests WHERE seq = $1 AND state < ${DELIVERED} FOR UPDATE)
-    INSERT INTO picoclaw.joined (seq, address) SELECT seq, $2 FROM request
-    RETURNING (SELECT owner FROM request) AS owner`,
+      SELECT seq, owner FROM picoclaw.requests WHERE seq = $1 AND state < ${DELIVERED} FOR UPDATE),
+    added AS (INSERT INTO picoclaw.joined (seq, address) SELECT seq, $2 FROM request
+      WHERE NOT EXISTS (SELECT FROM picoclaw.joined WHERE seq = $1 AND address = $2))
+    SELECT owner FROM request`,
   identify: "INSERT INTO picoclaw.identity (id) VALUES ($1) ON CONFLICT DO NOTHING",
   identity: "SELECT id FROM picoclaw.identity",
   announce: "UPDATE picoclaw.owners SET about = $2 WHERE owner = $1",

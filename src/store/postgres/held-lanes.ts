@@ -1,25 +1,22 @@
-const FULL_MS = 1000;
-
-/** The lanes that an owner may hold, with the time of their last use on its own clock. */
+/** The lanes that an owner may hold, with the time of their last use on a clock of its own. */
 export class HeldLanes {
-  readonly #idleMs: number;
+  readonly #elapsed: () => number;
   readonly #usedAt = new Map<string, number>();
 
-  constructor(idleMs: number) {
-    this.#idleMs = idleMs;
+  constructor(elapsed: () => number) {
+    this.#elapsed = elapsed;
   }
 
   use(lane: string): void {
     this.#usedAt.delete(lane);
-    this.#usedAt.set(lane, performance.now());
+    this.#usedAt.set(lane, this.#elapsed());
   }
 
-  /** The lanes that were not used for long; for a moment if their owner has no room for further ones. */
-  idle(hasRoom: boolean): readonly string[] {
-    const idleMs = hasRoom ? this.#idleMs : Math.min(this.#idleMs, FULL_MS);
+  /** The lanes that were not used for so many milliseconds. */
+  idle(ms: number): readonly string[] {
     const lanes: string[] = [];
     for (const [lane, at] of this.#usedAt) {
-      if (performance.now() - at < idleMs) break;
+      if (this.#elapsed() - at < ms) break;
       lanes.push(lane);
     }
     return lanes;

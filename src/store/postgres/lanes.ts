@@ -15,6 +15,8 @@ export interface LaneState {
   open: number;
   /** Those of them that have no owner. */
   unclaimed: number;
+  /** Its requests without a delivered answer, but for rejections. */
+  undelivered: number;
 }
 
 export interface LaneChanges {
@@ -42,6 +44,7 @@ export async function readLanes(
       owner: row["owner"] === null ? undefined : textOf(row["owner"]),
       open: Number(row["open"]),
       unclaimed: Number(row["unclaimed"]),
+      undelivered: Number(row["undelivered"]),
     },
   ]);
   return new Map(states);
@@ -151,11 +154,14 @@ const COLUMNS = UNDELIVERED_COLUMNS.split(", ")
   .join(", ");
 
 const SQL = {
-  states: `SELECT n.lane, l.owner, r.open, r.unclaimed
+  states: `SELECT n.lane, l.owner, r.open, r.unclaimed, r.undelivered
     FROM unnest($1::text[]) AS n (lane)
     LEFT JOIN picoclaw.lanes AS l USING (lane)
-    CROSS JOIN LATERAL (SELECT count(*) AS open, count(*) FILTER (WHERE owner = '') AS unclaimed
-      FROM picoclaw.requests WHERE lane = n.lane AND state = ${ACCEPTED}) AS r`,
+    CROSS JOIN LATERAL (SELECT
+        count(*) FILTER (WHERE state = ${ACCEPTED}) AS open,
+        count(*) FILTER (WHERE state = ${ACCEPTED} AND owner = '') AS unclaimed,
+        count(*) FILTER (WHERE failed < ${REJECTED}) AS undelivered
+      FROM picoclaw.requests WHERE lane = n.lane AND state < ${DELIVERED}) AS r`,
   claim: `INSERT INTO picoclaw.lanes (lane, owner) SELECT lane, $1 FROM unnest($2::text[]) AS n (lane) ORDER BY lane
     ON CONFLICT (lane) DO NOTHING RETURNING lane`,
   release: "DELETE FROM picoclaw.lanes WHERE owner = $1 AND lane = ANY ($2::text[])",

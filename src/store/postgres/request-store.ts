@@ -37,8 +37,8 @@ export interface RequestStoreOptions<M>
     StoreOptions,
     Pick<RequestsOptions<M>, "append">,
     Pick<ClusterOptions, "commits" | "connections" | "onHint"> {
-  /** A lane without open requests is given up after so many milliseconds. */
-  readonly idleLaneMs?: number | undefined;
+  /** Milliseconds on a clock that only goes forward; of the runtime if it is absent. */
+  readonly elapsed?: (() => number) | undefined;
 }
 
 /** The part of a store that is about requests, and what several gateways need. */
@@ -53,14 +53,13 @@ export interface RequestStore<M>
   readonly close: () => Promise<void>;
 }
 
-const IDLE_LANE_MS = 30_000;
 /** Old requests that one purge deletes. */
 const PURGED_AT_ONCE = 20_000;
 
 export function requestStoreOf<M>(options: RequestStoreOptions<M>): RequestStore<M> {
   const { owner, bounds, connections, commits, append, onHint } = options;
   const room = new Room(bounds);
-  const held = new HeldLanes(options.idleLaneMs ?? IDLE_LANE_MS);
+  const held = new HeldLanes(options.elapsed ?? (() => performance.now()));
   // Not in the order of the other calls, and as good twice as once.
   const now: Query = (text, values) => connections.read(text, values);
   const intakes = new Intakes(owner, now);

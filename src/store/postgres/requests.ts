@@ -217,10 +217,10 @@ class RequestBatch<M> {
   }
 
   #elsewhere(lane: string): LaneElsewhere | undefined {
-    const { owner, unclaimed, open } = this.#laneOf(lane);
+    const { owner, unclaimed, open, undelivered } = this.#laneOf(lane);
     const { owner: self, unreported } = this.#options;
     if (owner === self && unclaimed === 0 && !unreported().has(lane)) return undefined;
-    return { isFree: owner === undefined && open === 0, open };
+    return { isFree: owner === undefined && undelivered === 0, open };
   }
 
   #take(request: NewRequest, decision: "wait" | "begin" | "leave"): Acceptance<M> {
@@ -234,6 +234,7 @@ class RequestBatch<M> {
     });
     room.count(row.lane, 1, bytesOf(row));
     lane.open += 1;
+    lane.undelivered += 1;
     if (isLeft) {
       lane.unclaimed += 1;
       this.#hints.add(lane.owner ?? "");
@@ -380,7 +381,7 @@ class RequestBatch<M> {
   }
 
   #laneOf(lane: string): LaneState {
-    return this.#lanes.get(lane) ?? { owner: undefined, open: 0, unclaimed: 0 };
+    return this.#lanes.get(lane) ?? { owner: undefined, open: 0, unclaimed: 0, undelivered: 0 };
   }
 }
 

@@ -84,7 +84,7 @@ const MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX requests_by_name ON picoclaw.requests (lane, name, seq);
   CREATE INDEX requests_undelivered ON picoclaw.requests (owner, seq) WHERE state < 2;
-  CREATE INDEX requests_open ON picoclaw.requests (lane) WHERE state = 0;
+  CREATE INDEX requests_undelivered_by_lane ON picoclaw.requests (lane) WHERE state < 2;
   CREATE INDEX requests_delivered ON picoclaw.requests (delivered_at) WHERE state = 2;
   CREATE INDEX requests_rejected ON picoclaw.requests (seq) WHERE failed = 2 AND state = 2;
   CREATE TABLE picoclaw.steps (

@@ -9,7 +9,7 @@ import type { RequestStoreOptions } from "./request-store.ts";
 export interface PostgresStoreOptions
   extends
     Omit<PostgresOptions, "onNotify">,
-    Pick<RequestStoreOptions<unknown>, "sole" | "idleLaneMs"> {}
+    Pick<RequestStoreOptions<unknown>, "sole" | "elapsed"> {}
 
 export interface PostgresStore<M> extends Store<M> {
   readonly cluster: Cluster;
