@@ -25,31 +25,31 @@ export function countsOf(days: readonly DayCount[], day: number): DayCount {
   return days.find((one) => one.day === day) ?? dayCount(day);
 }
 
+/** Counts that only the holder of the list has, and that are changed in place. */
+type OwnCount = { -readonly [Key in keyof DayCount]: DayCount[Key] };
+
 /**
  * Adds to the counts of a day, which is the last of `days` then; the least recently used day is dropped when
  * there are too many. A number does not fall below `least`.
  */
-export function addDay(days: DayCount[], more: DayCount, least = 0): void {
-  const last = days.length - 1;
-  if (days[last]?.day === more.day) {
-    days[last] = sumOf(days[last], more, least);
-    return;
-  }
-  const index = last === -1 ? -1 : days.findIndex(({ day }) => day === more.day);
-  const [earlier] = index === -1 ? [] : days.splice(index, 1);
-  days.push(sumOf(earlier ?? dayCount(more.day), more, least));
-  if (days.length > DAYS) days.shift();
+export function addDay(days: OwnCount[], more: DayCount, least = 0): void {
+  const sum = lastDay(days, more.day);
+  sum.requests = Math.max(least, sum.requests + more.requests);
+  sum.inputTokens = Math.max(least, sum.inputTokens + more.inputTokens);
+  sum.outputTokens = Math.max(least, sum.outputTokens + more.outputTokens);
+  sum.cost = Math.max(least, sum.cost + more.cost);
+  sum.refused = sumOfCodes(sum.refused, more.refused);
 }
 
-function sumOf(a: DayCount, b: DayCount, least: number): DayCount {
-  return {
-    day: a.day,
-    requests: Math.max(least, a.requests + b.requests),
-    inputTokens: Math.max(least, a.inputTokens + b.inputTokens),
-    outputTokens: Math.max(least, a.outputTokens + b.outputTokens),
-    cost: Math.max(least, a.cost + b.cost),
-    refused: sumOfCodes(a.refused, b.refused),
-  };
+/** Gets or creates the counts of the day, and makes them the last. */
+function lastDay(days: OwnCount[], day: number): OwnCount {
+  const last = days.at(-1);
+  if (last?.day === day) return last;
+  const index = days.findIndex((one) => one.day === day);
+  const [counts = dayCount(day)] = index === -1 ? [] : days.splice(index, 1);
+  days.push(counts);
+  if (days.length > DAYS) days.shift();
+  return counts;
 }
 
 function sumOfCodes(a: DayCount["refused"], b: DayCount["refused"]): DayCount["refused"] {

@@ -233,7 +233,7 @@ export class AccountCache {
       const until = Math.ceil(countsUntil(account, limitsOf(account.holder), at));
       const change = takeChange(name, account, at);
       if (!isPermanent(account.holder)) change.until = until;
-      row.writes = [...row.writes, change];
+      row.writes = row.writes.length === 0 ? [change] : [...row.writes, change];
       put.push(change);
     }
     return { put, drop };
@@ -315,10 +315,9 @@ export class AccountCache {
 
   #written(change: CounterChange): Row | undefined {
     const row = this.#unsaved.get(change.name);
-    if (row !== undefined) {
-      const others = row.writes.filter((one) => one !== change);
-      row.writes = others.length === 0 ? NOTHING : others;
-    }
+    if (row === undefined) return undefined;
+    const isLast = row.writes.length === 1 && row.writes[0] === change;
+    row.writes = isLast ? NOTHING : row.writes.filter((one) => one !== change);
     return row;
   }
 

@@ -83,8 +83,8 @@ export function newAccount(holder: Holder): Account {
 /** Counts here. */
 export function countIn(account: Account, more: DayCount): void {
   addDay((account.days ??= []), more);
-  if (account.unwritten === undefined) account.unwritten = { hasBucket: false, days: [more] };
-  else addDay(account.unwritten.days, more, Number.NEGATIVE_INFINITY);
+  account.unwritten ??= { hasBucket: false, days: [] };
+  addDay(account.unwritten.days, more, Number.NEGATIVE_INFINITY);
 }
 
 export function setBucket(account: Account, bucket: Bucket): void {
