@@ -35,8 +35,8 @@ export interface AgentOptions {
   readonly secretFiles?: readonly string[];
   /** The topics on the brokers of the channels, if there are channels. */
   readonly topics?: Topics;
-  /** What `/status` says of other gateways of the same agent id; nothing if left out. */
-  readonly otherGateways?: () => readonly string[];
+  /** What `/status` says of the channels; nothing if left out. */
+  readonly channelStatus?: () => readonly string[];
   /** Past measurements of the device; the caller closes it. */
   readonly history?: DeviceHistory;
   /** Reads the configuration again, for `/reload`; returns a message about the result. */

@@ -20,8 +20,8 @@ export interface ReloadableAgentOptions {
   readonly redactor?: Redactor;
   /** Access to the topics of the brokers. */
   readonly topics?: Topics;
-  /** What `/status` says of other gateways of the same agent id. */
-  readonly otherGateways?: () => readonly string[];
+  /** What `/status` says of the channels. */
+  readonly channelStatus?: () => readonly string[];
   /** The home folder of the program. */
   readonly home?: string;
   readonly configFile?: string;

@@ -22,6 +22,7 @@ import type { Cluster } from "../store/cluster.ts";
 import type { Store } from "../store/contract.ts";
 import type { ClusterChannels } from "./cluster-channels.ts";
 import { isShared } from "./conversations.ts";
+import { lossTexts } from "./loss-texts.ts";
 import { announcedHost, othersText } from "./other-gateways.ts";
 import { openReloadableAgent, type Reloaded } from "./reloadable-agent.ts";
 import { isBuiltIn, openState, openTemporaryState } from "./state.ts";
@@ -68,12 +69,12 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const topics = createTopics({ ...options, channels: () => dialled });
   let channels: readonly Channel[] = [];
   let cluster: ClusterChannels | undefined;
-  const otherGateways = (): readonly string[] => [
+  const channelStatus = (): readonly string[] => [
     ...(cluster ? [cluster.status()] : []),
-    ...otherGatewaysOf(channels),
+    ...channels.flatMap((channel) => linesOf(channel)),
   ];
   const shared = await closingOnFailure(closing, agentClusterOf(state, options));
-  const parts = { ...options, ...state.files, ...shared, topics, otherGateways };
+  const parts = { ...options, ...state.files, ...shared, topics, channelStatus };
   const agent = await closingOnFailure(closing, openReloadableAgent(parts));
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
@@ -360,12 +361,13 @@ async function withBroker(
   return { ...channel, settings: { ...settings, broker: [`embedded://${host}:${broker.port}`] } };
 }
 
-/** A line for each channel on which other gateways serve as well. */
-function otherGatewaysOf(channels: readonly Channel[]): readonly string[] {
-  return channels.flatMap(({ name, otherGateways }) => {
-    const others = otherGateways();
-    return others.length === 0 ? [] : [othersText(name, others)];
-  });
+/** What `/status` says of a channel: other gateways that serve it as well, and what its broker has lost. */
+function linesOf(channel: Channel): readonly string[] {
+  const others = channel.otherGateways();
+  return [
+    ...(others.length === 0 ? [] : [othersText(channel.name, others)]),
+    ...lossTexts(channel),
+  ];
 }
 
 function problemOf(channels: readonly Channel[]): string | undefined {

@@ -140,6 +140,8 @@ export interface Channel {
    * where there is none.
    */
   handOver?(): Promise<void>;
+  /** Messages that the broker has dropped from full queues of all its clients, as far as it tells. */
+  readonly messagesDropped: () => number;
   /** The gateways of other clusters that serve the same agent id, as far as they can be noticed. */
   readonly otherGateways: () => readonly GatewayFacts[];
   /** Publishes `offline` and disconnects; takes two seconds at most, whatever the broker does. */

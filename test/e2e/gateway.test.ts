@@ -210,6 +210,8 @@ it("a start tells that the broker has forgotten its session", needsMosquitto, as
     }
     await using gateway = await startGateway({ home: home.path });
     await gateway.said('"msg":"gateway started"');
+    const { stdout } = await picoclaw(["send", "device1", "/status"], { home: home.path });
+    assert.equal(stdout.includes("mqtt: the broker lost our session"), isForgotten, stdout);
     gateway.kill("SIGTERM");
     const { code, stderr } = await gateway.ended;
     assert.equal(code, 0, stderr);

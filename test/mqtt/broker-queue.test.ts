@@ -56,6 +56,7 @@ describe("what a broker drops from a full queue", () => {
       [line.fields["dropped"], line.fields["waited"], line.fields["broker"]],
       [1_000, 1_000, broker.url],
     );
+    assert.equal(second.channel.messagesDropped(), 1_000);
     assert.match(String(line.fields["try"]), /delivery\.md/);
     assert.equal(notes.totals.get(broker.url), 1_000);
     assert.match(broker.log(), /being dropped for client fixed/);

@@ -42,7 +42,7 @@ interface CommandsOptions {
   readonly home?: string;
   readonly cluster?: AgentCluster | undefined;
   readonly reload?: () => Promise<string>;
-  readonly otherGateways?: () => readonly string[];
+  readonly channelStatus?: () => readonly string[];
   readonly deviceTool: Tool;
   readonly permissionsOf: PermissionsOf;
   readonly models: Models | undefined;
@@ -79,7 +79,7 @@ export function openCommands(options: CommandsOptions): Commands {
     window: () => models?.window().tokens ?? 0,
     prompt: () => models && promptText(models.window()),
     tokens: estimatedTokens,
-    otherGateways: () => options.otherGateways?.() ?? [],
+    channelStatus: () => options.channelStatus?.() ?? [],
     tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
     ...(reload && { reload }),
     ...(agent && { answer: agent.answer }),

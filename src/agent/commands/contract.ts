@@ -28,8 +28,8 @@ export interface CommandContext {
   readonly prompt: () => string | undefined;
   /** Estimates the tokens of messages. */
   readonly tokens: (messages: readonly Message[]) => number;
-  /** One line for each channel on which other gateways serve the same agent id. */
-  readonly otherGateways: () => readonly string[];
+  /** A line for each thing to know of a channel, such as other gateways that serve the same agent id. */
+  readonly channelStatus: () => readonly string[];
   /** Background tasks of the client. */
   readonly tasks: (turn: Turn) => readonly BackgroundTask[];
   /** Reads the configuration again and returns the outcome as text; absent if that is not possible. */

@@ -15,7 +15,7 @@ const status: Command = {
       currentModel(context),
       ...promptLines(context),
       ...allowanceLines(turn),
-      ...context.otherGateways().map((line) => shown(line, 512)),
+      ...context.channelStatus().map((line) => shown(line, 512)),
       `Conversation: ${countText(messages, "message")}, about ${countText(tokens, "token")} (${share})`,
       `Running for ${durationText(context.uptime())}`,
     ].join("\n");

@@ -43,11 +43,17 @@ export class BrokerQueue {
   #waiting: number | undefined = 0;
   /** Requests that waited when we connected last. */
   #waited = 0;
+  #dropped = 0;
   #warnings = 0;
   #unlogged = 0;
 
   constructor(options: BrokerQueueOptions) {
     this.#options = options;
+  }
+
+  /** Messages dropped since this process started, and since the former one looked last. */
+  get dropped(): number {
+    return this.#dropped;
   }
 
   /** Takes note of any message. */
@@ -117,8 +123,10 @@ export class BrokerQueue {
     notes?.noteDropped(broker, total);
     if (before === undefined) return;
     // A broker that was restarted counts from 0.
-    this.#unlogged += total < before ? total : total - before;
-    if (this.#unlogged === 0) return;
+    const grown = total < before ? total : total - before;
+    if (grown === 0) return;
+    this.#dropped += grown;
+    this.#unlogged += grown;
     this.#warnings += 1;
     if (shouldLog(this.#warnings)) this.#warnOfDropped();
   }

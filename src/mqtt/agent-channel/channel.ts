@@ -62,6 +62,7 @@ export function openChannel(options: ChannelOptions): Channel {
     ready: (signal) => connection.ready(signal),
     ended: connection.ended,
     sessionsLost: () => connection.sessionsLost(),
+    messagesDropped: () => queue?.dropped ?? 0,
     replyTo(recipient) {
       const to = parseReplyAddress(address, recipient);
       return to && createReply(connection, to, replyOptions);

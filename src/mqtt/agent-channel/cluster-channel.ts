@@ -59,6 +59,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
       return to && createReply(voice.connection, to, replyOptions);
     },
     sessionsLost: () => hearing.sessionsLost(),
+    messagesDropped: () => hearing.messagesDropped(),
     otherGateways: () => presence.others(),
     handOver: () => hearing.handOver(),
     async close() {

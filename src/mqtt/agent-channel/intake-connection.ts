@@ -119,6 +119,11 @@ export class IntakeConnection {
     return this.#sessionsLost + (this.#connection?.sessionsLost() ?? 0);
   }
 
+  /** Messages that the broker has dropped from full queues. */
+  messagesDropped(): number {
+    return this.#queue?.dropped ?? 0;
+  }
+
   /** The lease is lost: ends the connection at once. */
   cut(why: string): void {
     const connection = this.#connection;

@@ -63,7 +63,7 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
     window: () => 1_000,
     prompt: () => "short, with few tools (window of 1000 tokens, configured)",
     tokens: (messages) => messages.length * 10,
-    otherGateways: () => [],
+    channelStatus: () => [],
     tasks: ({ client }) =>
       client === "busy"
         ? [
@@ -228,7 +228,7 @@ describe("a command", () => {
 
   it("/status tells of other gateways on one line, whatever they call themselves", async () => {
     const line = "mqtt: every request is answered twice\n\u001b[2J";
-    const { text } = await said("/status", contextOf({ otherGateways: () => [line] }));
+    const { text } = await said("/status", contextOf({ channelStatus: () => [line] }));
     assert.ok(text.includes("\nmqtt: every request is answered twice\\n\\x1b[2J\n"), text);
   });
 
