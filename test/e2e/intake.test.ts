@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { openTestDevice, type TestDevice } from "../support/channel.ts";
+import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { quickConfig, startGateway, temporaryHome, type Running } from "../support/picoclaw.ts";
+import { needsPostgres, sharedPostgres } from "../support/postgres.ts";
+import { until } from "../support/until.ts";
+
+const needs = { skip: needsMosquitto.skip || needsPostgres.skip };
+const AGENT = "/picoclaw/assistant";
+const HEARS = '"msg":"connected as the intake"';
+
+/** Two gateways that share a database, the first one of which hears, and a device. */
+async function openCluster(settings: object = {}) {
+  const stack = new AsyncDisposableStack();
+  const broker = stack.use(await startMosquitto());
+  const postgres = await sharedPostgres();
+  const store = postgres.url(await postgres.createDatabase());
+  const config = quickConfig(broker.url, { qos: 1, ...settings }, { gateway: { store } });
+  const start = async (): Promise<Running> => {
+    const home = stack.use(await temporaryHome(config));
+    return stack.use(await startGateway({ home: home.path }));
+  };
+  const first = await start();
+  await first.said(HEARS);
+  const second = await start();
+  const status = stack.use(await openTestDevice(broker.url, `${AGENT}/status`));
+  const device = stack.use(await openTestDevice(broker.url, `${AGENT}/+/response`));
+  const answered = (id: string): number =>
+    device.texts().filter((text) => {
+      const part: { id?: string; done?: boolean } = JSON.parse(text);
+      return part.id === id && part.done === true;
+    }).length;
+  return {
+    broker,
+    first,
+    second,
+    status,
+    device,
+    answered,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Each from a client of its own: requests of one client wait for each other. */
+async function ask({ client }: TestDevice, id: string): Promise<void> {
+  const payload = JSON.stringify({ text: "What is the uptime?", id, stream: false });
+  await client.publishAsync(`${AGENT}/${id}/request`, payload, { qos: 1 });
+}
+
+/** How often the request of each client was acknowledged, by whoever heard. */
+function acknowledged(broker: Mosquitto): ReadonlyMap<string, number> {
+  const sent = new Map<string, string>();
+  const counts = new Map<string, number>();
+  const lines = broker.log().split("\n");
+  for (const line of lines) {
+    const [, to, id, client] =
+      /Sending PUBLISH to (\S+) \(.*, m(\d+), '\/picoclaw\/assistant\/(\w+)\/request'/.exec(line) ??
+      [];
+    if (client !== undefined) sent.set(`${to} ${id}`, client);
+    const [, from, mid] = /Received PUBACK from (\S+) \(Mid: (\d+)/.exec(line) ?? [];
+    const about = sent.get(`${from} ${mid}`);
+    if (from === undefined || about === undefined) continue;
+    sent.delete(`${from} ${mid}`);
+    counts.set(about, (counts.get(about) ?? 0) + 1);
+  }
+  return counts;
+}
+
+for (const protocol_version of [5, 4]) {
+  describe(`two gateways of one database, on MQTT ${protocol_version === 5 ? "5" : "3.1.1"}`, () => {
+    it("hand the channel over when one stops, which answers what it heard", needs, async () => {
+      await using cluster = await openCluster({ protocol_version });
+      const { first, second, status, device, answered } = cluster;
+      await ask(device, "one");
+      first.kill("SIGTERM");
+      await ask(device, "two");
+      await until("both are answered", () => answered("one") === 1 && answered("two") === 1);
+      assert.match(second.stderr(), new RegExp(HEARS));
+      assert.equal((await first.ended).code, 0);
+      assert.deepEqual(new Set(status.texts()), new Set(["online"]));
+      second.kill("SIGTERM");
+      await second.ended;
+      await until("offline", () => status.texts().at(-1) === "offline");
+    });
+
+    it("lose nothing when the one that hears is killed", needs, async () => {
+      await using cluster = await openCluster({ protocol_version });
+      const { first, second, device, answered } = cluster;
+      await ask(device, "one");
+      first.kill("SIGKILL");
+      await ask(device, "two");
+      await second.said(HEARS);
+      await until("two is answered", () => answered("two") === 1, 30_000);
+      await until("one is answered", () => answered("one") >= 1, 30_000);
+    });
+
+    it("hear nothing twice when the one that hears is stopped for a while", needs, async () => {
+      await using cluster = await openCluster({ protocol_version });
+      const { broker, first, second, status, device, answered } = cluster;
+      await ask(device, "one");
+      await until("one is answered", () => answered("one") === 1);
+      first.kill("SIGSTOP");
+      const ids = Array.from({ length: 20 }, (_, index) => `r${index}`);
+      for (const id of ids) await ask(device, id);
+      await until("all are answered", () => ids.every((id) => answered(id) === 1), 30_000);
+      first.kill("SIGCONT");
+      await first.said("the lease of the intake is lost");
+      // It is well, and may hear again.
+      second.kill("SIGTERM");
+      await ask(device, "last");
+      await until("the last is answered", () => answered("last") === 1, 30_000);
+      assert.deepEqual(new Set(ids.map((id) => answered(id))), new Set([1]));
+      const counts = acknowledged(broker);
+      assert.deepEqual([...counts.keys()].toSorted(), ["one", "last", ...ids].toSorted());
+      assert.deepEqual(new Set(counts.values()), new Set([1]));
+      assert.deepEqual(new Set(status.texts()), new Set(["online"]));
+    });
+  });
+}
