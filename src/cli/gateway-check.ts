@@ -9,10 +9,10 @@ import type { Counted, Usage } from "../gateway/usage/report.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import { certificateChecks } from "../mqtt/checks/tls.ts";
 import { agentAddressOf, requestFilter } from "../mqtt/protocol/topics.ts";
-import type { Counter } from "../store/contract.ts";
 import { checkLine, runChecks } from "./checks.ts";
 import type { Context } from "./context.ts";
 import { type RuntimeOptions, withBrokers } from "./runtime.ts";
+import type { SharedFacts } from "./shared-state.ts";
 import { stateFolderOf } from "./state-folder.ts";
 
 /**
@@ -44,7 +44,7 @@ export async function checkGateway(options: RuntimeOptions, context: Context): P
     const { secretFiles = [] } = options;
     const checks = await runChecks({ ...options, channels, secretFiles });
     const terms = await Promise.all(channels.map((channel) => certificateChecks(channel)));
-    for (const found of [...checks, ...terms.flat(), ...(await usageChecks(config))]) {
+    for (const found of [...checks, ...terms.flat(), ...(await usageChecks(options))]) {
       await context.host.stdout.write(checkLine(found));
       if (found.result === "fail") failures.push(new Failure("failed", found.message));
     }
@@ -114,7 +114,7 @@ const HEAVIEST = 5;
  * most. Reads the databases of the home while gateways may be running; each gateway counts for itself, unless they
  * share a store.
  */
-async function usageChecks(config: Config): Promise<readonly Check[]> {
+async function usageChecks({ config, home }: RuntimeOptions): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
     import("../store/instance-lock.ts"),
     import("../store/shared-access.ts"),
@@ -123,12 +123,19 @@ async function usageChecks(config: Config): Promise<readonly Check[]> {
   const at = { epoch: Date.now(), heaviest: HEAVIEST };
   const { store } = config.gateway;
   if (store !== undefined) {
-    const counters = await sharedCounters(config, store);
-    if ("result" in counters) return [counters];
+    const shared = await sharedFacts(config, store);
+    if ("result" in shared) return [shared];
+    const { counters, clock, gateways } = shared;
     const hosts = store.hosts.map(({ host, port }) => `${host}:${port}`).join(", ");
     const message = `gateways share the database ${store.database} at ${hosts}`;
     const reached = { name: "gateway.store", result: "ok", message } as const;
-    return [reached, ...usageChecksOf(config, usageIn(counters, at))];
+    const { clusterChecks } = await import("./cluster-checks.ts");
+    const cluster = { owner: "", gateways: () => Promise.resolve(gateways) };
+    return [
+      reached,
+      ...(await clusterChecks({ config, home, cluster })),
+      ...usageChecksOf(config, usageIn(counters, { ...at, ...clock })),
+    ];
   }
   const files = databaseFilesIn(stateFolderOf(config));
   const checks: Check[] = [];
@@ -142,14 +149,11 @@ async function usageChecks(config: Config): Promise<readonly Check[]> {
   return checks;
 }
 
-/** The counters that gateways share, or what is wrong with their database. */
-async function sharedCounters(
-  config: Config,
-  store: PostgresAddress,
-): Promise<readonly Counter[] | Check> {
-  const { readSharedCounters } = await import("./shared-state.ts");
+/** What gateways share, or what is wrong with their database. */
+async function sharedFacts(config: Config, store: PostgresAddress): Promise<SharedFacts | Check> {
+  const { readSharedFacts } = await import("./shared-state.ts");
   try {
-    return await readSharedCounters(store, config);
+    return await readSharedFacts(store, config);
   } catch (thrown) {
     const { message, why = message, remedy } = asFailure(thrown);
     const fixes = remedy === undefined ? {} : { remedy };

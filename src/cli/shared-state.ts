@@ -3,8 +3,10 @@ import type { Message } from "../agent/contract.ts";
 import type { PostgresAddress } from "../base/contract.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
-import type { ConversationStore, Counter } from "../store/contract.ts";
+import type { ClusterGateway } from "../store/cluster.ts";
+import type { ConversationStore, Counter, StoreClock } from "../store/contract.ts";
 import { openInstance } from "../store/instance-lock.ts";
+import { livingGateways } from "../store/postgres/cluster.ts";
 import { openPostgres } from "../store/postgres/database.ts";
 import { openPostgresStore } from "../store/postgres/store.ts";
 import { storeOptions, withGoSessions } from "./conversations.ts";
@@ -48,14 +50,27 @@ export async function openSharedState(config: Config, address: PostgresAddress, 
   }
 }
 
-/** The counters that gateways share. */
-export async function readSharedCounters(
+export interface SharedFacts {
+  readonly counters: readonly Counter[];
+  readonly clock: StoreClock;
+  readonly gateways: readonly ClusterGateway[];
+}
+
+/** What gateways share at this moment, for `--check`, which is none of them. */
+export async function readSharedFacts(
   address: PostgresAddress,
   config: Config,
-): Promise<readonly Counter[]> {
-  const { commits, counters } = await openPostgres<Message>(address, storeOptions(config));
+): Promise<SharedFacts> {
+  const { commits, connections, counters } = await openPostgres<Message>(
+    address,
+    storeOptions(config),
+  );
   try {
-    return await counters.counters();
+    return {
+      counters: await counters.counters(),
+      clock: await counters.clock(),
+      gateways: await livingGateways(connections),
+    };
   } finally {
     await commits.close();
   }

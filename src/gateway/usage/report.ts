@@ -1,7 +1,7 @@
 import { isObject, listAt, textAt } from "../../base/unknown.ts";
 import type { Counter } from "../../store/contract.ts";
 import { countsOf, numberAt } from "../../store/day-counts.ts";
-import { accountIn, todayAt, tokensOf } from "./account.ts";
+import { accountIn, todayAt, todayInZone, tokensOf } from "./account.ts";
 import type { DayName, Holder } from "./account.ts";
 
 /** The usage of today of a client, a channel or the gateway. */
@@ -28,12 +28,20 @@ const NOTHING: Counted = { requests: 0, tokens: 0, cost: 0, refused: {} };
 /** Clients in memory at a time. */
 const COMPARED = 1000;
 
-/** `epoch` is now, `heaviest` the number of clients to report. */
+interface ReportOptions {
+  /** Now. */
+  readonly epoch: number;
+  /** Of the time zone by which the days begin; that of this machine if it is absent. */
+  readonly utcOffsetMs?: number;
+  /** The number of clients to report. */
+  readonly heaviest: number;
+}
+
 export function usageIn(
   counters: Iterable<Counter>,
-  { epoch, heaviest }: { readonly epoch: number; readonly heaviest: number },
+  { epoch, utcOffsetMs, heaviest }: ReportOptions,
 ): Usage {
-  const { day } = todayAt(epoch);
+  const { day } = utcOffsetMs === undefined ? todayAt(epoch) : todayInZone(epoch, utcOffsetMs);
   let gateway = NOTHING;
   let refused: readonly RejectedClient[] = [];
   const channels = new Map<string, Counted>();

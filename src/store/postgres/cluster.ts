@@ -121,16 +121,21 @@ export function clusterOf(options: ClusterOptions): Cluster {
     async announce(about) {
       await connections.read(SQL.announce, [self, JSON.stringify(about)]);
     },
-    async gateways() {
-      const rows = await connections.read(SQL.gateways);
-      return rows.map((row): ClusterGateway => ({
-        owner: textOf(row["owner"]),
-        about: row["about"] === null ? undefined : fromJson(row["about"]),
-        intakes: fromJson<string[]>(row["intakes"]).map(textOf),
-        lanes: Number(row["lanes"]),
-      }));
-    },
+    gateways: () => livingGateways(connections),
   };
+}
+
+/** Also for who is none of them. */
+export async function livingGateways(
+  connections: Pick<Connections, "read">,
+): Promise<readonly ClusterGateway[]> {
+  const rows = await connections.read(SQL.gateways);
+  return rows.map((row) => ({
+    owner: textOf(row["owner"]),
+    about: row["about"] === null ? undefined : fromJson(row["about"]),
+    intakes: fromJson<string[]>(row["intakes"]).map(textOf),
+    lanes: Number(row["lanes"]),
+  }));
 }
 
 async function join(
