@@ -319,6 +319,7 @@ function fakeSession() {
     aborts,
     echo,
     subscriptions: () => subscriptions,
+    end: () => lost.resolve(unreachable("over", undefined)),
     /** Lets waits end until the condition holds, so many at the most; the connection is read meanwhile, or not. */
     async pass(holds: () => boolean, { isRead = true, most = 1_000 } = {}): Promise<void> {
       for (let count = 0; count < most && !holds(); count += 1) {
@@ -353,6 +354,19 @@ describe("a silence", () => {
     await fake.pass(() => fake.aborts.length > 0);
     assert.deepEqual(fake.aborts.length, 1);
     assert.match(fake.probe.problem()?.remedy ?? "", /probe_secs/);
+  });
+
+  it("does not count at another address, which has not answered yet", async () => {
+    using fake = await provenSession();
+    const lost = Promise.withResolvers<Refusal>();
+    const next: Session = { ...fake.session, broker: "tcp://there", lost: lost.promise };
+    fake.end();
+    fake.probe.watch(next);
+    const before = fake.subscriptions();
+    await fake.pass(() => fake.subscriptions() === before + 3);
+    assert.deepEqual(fake.aborts, []);
+    assert.equal(fake.probe.problem(), undefined);
+    lost.resolve(unreachable("over", undefined));
   });
 
   it("cuts ever less often where a new connection did not help", async () => {

@@ -88,7 +88,6 @@ const KEEPING = [
   "In mosquitto.conf, so that it keeps every request that it has acknowledged (docs/delivery.md):",
   "  max_queued_messages 100000",
   "  max_queued_bytes 0",
-  "  max_inflight_messages 100",
   "  persistence true",
   "  persistence_location /var/lib/mosquitto/",
   "  autosave_interval 10",
