@@ -73,7 +73,7 @@ export const SETTINGS = group({
   client_id: key(
     text("text of at most 65535 bytes without NUL", isMqttText),
     "",
-    "The MQTT client id. The generated one is the same at each start from `qos` 1 on.",
+    "The MQTT client id. The generated one is the same at each start from `qos` 1 on, and for all gateways that share a store.",
     { variable: true, shown: "`picoclaw-mqtt-{agent_id}-{8 hex}`" },
   ),
   keep_alive: key(
