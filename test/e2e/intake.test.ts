@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
-import { quickConfig, startGateway, temporaryHome, type Running } from "../support/picoclaw.ts";
+import {
+  quickConfig,
+  startGateway,
+  startPicoclaw,
+  temporaryHome,
+  type Running,
+} from "../support/picoclaw.ts";
 import { needsPostgres, sharedPostgres } from "../support/postgres.ts";
 import { until } from "../support/until.ts";
 
@@ -11,12 +17,16 @@ const AGENT = "/picoclaw/assistant";
 const HEARS = '"msg":"connected as the intake"';
 
 /** Two gateways that share a database, the first one of which hears, and a device. */
-async function openCluster(settings: object = {}) {
+async function openCluster(settings: object, gateway: object = {}) {
   const stack = new AsyncDisposableStack();
   const broker = stack.use(await startMosquitto());
   const postgres = await sharedPostgres();
   const store = postgres.url(await postgres.createDatabase());
-  const config = quickConfig(broker.url, { qos: 1, ...settings }, { gateway: { store } });
+  const config = quickConfig(
+    broker.url,
+    { qos: 1, ...settings },
+    { gateway: { store, ...gateway } },
+  );
   const start = async (): Promise<Running> => {
     const home = stack.use(await temporaryHome(config));
     return stack.use(await startGateway({ home: home.path }));
@@ -69,6 +79,25 @@ function acknowledged(broker: Mosquitto): ReadonlyMap<string, number> {
 
 for (const protocol_version of [5, 4]) {
   describe(`two gateways of one database, on MQTT ${protocol_version === 5 ? "5" : "3.1.1"}`, () => {
+    it("need not be alone, but for another store, with gateway.exclusive", needs, async () => {
+      await using cluster = await openCluster({ protocol_version }, { exclusive: true });
+      const { broker, first, second, status, device, answered } = cluster;
+      await ask(device, "one");
+      await until("it is answered", () => answered("one") === 1);
+      const postgres = await sharedPostgres();
+      const gateway = { exclusive: true, store: postgres.url(await postgres.createDatabase()) };
+      const config = quickConfig(broker.url, { qos: 1, protocol_version }, { gateway });
+      await using home = await temporaryHome(config);
+      await using other = startPicoclaw(["gateway"], { home: home.path });
+      const { code, stderr } = await other.ended;
+      assert.equal(code, 5, stderr);
+      first.kill("SIGTERM");
+      await ask(device, "two");
+      await until("two is answered", () => answered("two") === 1);
+      assert.doesNotMatch(second.stderr(), /another gateway serves/);
+      assert.deepEqual(new Set(status.texts()), new Set(["online"]));
+    });
+
     it("hand the channel over when one stops, which answers what it heard", needs, async () => {
       await using cluster = await openCluster({ protocol_version });
       const { first, second, status, device, answered } = cluster;

@@ -24,11 +24,14 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
   const log = taggedLog(options.log, channel.name);
   const address = agentAddressOf(channel.settings);
   const replyOptions = replyOptionsOf(options, log);
+  const failed = Promise.withResolvers<Failure>();
   const presence = new Presence(options, address, {
     log,
     sessionsLost: () => hearing.sessionsLost(),
-    // One of several gateways of a cluster goes on.
-    refuse: () => {},
+    refuse(failure) {
+      failed.resolve(failure);
+      hearing.refuse(failure);
+    },
   });
   const createProbe = (): Probe => probeFor(options, address, log);
   const voice = openVoice({ ...options, log }, address, createProbe());
@@ -42,7 +45,6 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
     receive: (message) => receive(message, voice.connection),
   });
   options.onGateways?.(() => presence.refresh());
-  const failed = Promise.withResolvers<Failure>();
   intake.start({
     canHear: () => voice.connection.problem() === undefined,
     taken: (...cluster) =>

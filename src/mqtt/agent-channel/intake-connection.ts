@@ -58,11 +58,16 @@ export class IntakeConnection {
   #sessionsLost = 0;
   /** The session of the former connection. */
   #kept: KeptSession | undefined;
+  /** With `exclusive`: requests wait until it is known that no other cluster serves; undefined since then. */
+  #joined: PromiseWithResolvers<void> | undefined;
+  #hasJoined: boolean;
+  #isRefused = false;
   /** Requests that are being stored. */
   readonly #storing = new Set<Promise<void>>();
 
   constructor(options: IntakeConnectionOptions) {
     this.#options = options;
+    this.#hasJoined = options.exclusive !== true;
     this.#probe = options.createProbe();
     this.#queue = brokerQueueFor(options, options.log);
     this.#logConnected = createConnectedLog(options.log, "connected as the intake");
@@ -77,6 +82,7 @@ export class IntakeConnection {
     const { channel, intake, address, log } = this.#options;
     this.#failedDials = 0;
     this.#connectedAt = undefined;
+    this.#joined = this.#hasJoined ? undefined : Promise.withResolvers();
     const clientId = sharedClientId(this.#options, identity);
     if (wasOthers) this.#kept = othersSession(this.#options, clientId);
     const connection = new Connection({
@@ -132,6 +138,12 @@ export class IntakeConnection {
     connection?.abort(`the lease of the intake is lost: ${why}`);
   }
 
+  /** Another cluster serves: it has the status, and this gateway ends. */
+  refuse({ message }: Failure): void {
+    this.#isRefused = true;
+    void this.#options.intake.giveBack(MOST_GIVEN_BACK_MS, message);
+  }
+
   /** Stops to hear, so that another gateway does at once. If there is none, it hears until it is closed. */
   async handOver(): Promise<void> {
     if (this.#connection === undefined) return this.#options.intake.close();
@@ -146,12 +158,13 @@ export class IntakeConnection {
     if (isAlone) await this.#end({ saysOffline: true });
     else await this.#stop();
     const session = voice.session();
-    if (isAlone && !isSaid && session) await presence.offline(session);
+    if (isAlone && !isSaid && !this.#isRefused && session) await presence.offline(session);
     await settlesWithin(intake.close(), ASKED_MS);
   }
 
   async #begin(session: Session): Promise<void> {
     const { address, channel, presence } = this.#options;
+    if (!this.#hasJoined) await this.#join(session);
     await session.subscribe([requestFilter(address)], channel.settings.qos);
     this.#connectedAt = performance.now();
     this.#failedDials = 0;
@@ -162,13 +175,26 @@ export class IntakeConnection {
     void announce(session, presence).then(() => this.#probe.watch(session));
   }
 
+  /** A gateway of a cluster that serves already need not ask. */
+  async #join(session: Session): Promise<void> {
+    if (await this.#isAlone()) await this.#options.presence.join(session);
+    this.#hasJoined = true;
+    this.#joined?.resolve();
+    this.#joined = undefined;
+  }
+
   #receive(message: Incoming): Promise<void> | undefined {
-    const { intake, presence, receive } = this.#options;
+    const { intake, presence } = this.#options;
     this.#probe.received(message);
     this.#queue?.received(message);
+    if (intake.isHeld()) presence.received(message);
+    return this.#joined?.promise.then(() => this.#take(message)) ?? this.#take(message);
+  }
+
+  #take(message: Incoming): Promise<void> | undefined {
+    const { intake, receive } = this.#options;
     // What is not acknowledged comes to the next holder.
     if (!intake.isHeld()) return undefined;
-    presence.received(message);
     if (this.#isStopping) return new Promise(() => {});
     const stored = receive(message);
     if (stored === undefined) return undefined;
