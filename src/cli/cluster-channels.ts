@@ -48,7 +48,7 @@ export async function openClusterChannels(
     log,
   });
   const gateways = (): readonly ListedGateway[] => [
-    self(),
+    { ...self(), instructions: instructions().hash },
     ...intakes.others().flatMap((about) => listedGateway(about) ?? []),
   ];
   return {

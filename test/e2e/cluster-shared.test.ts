@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { at, listAt } from "../../src/base/unknown.ts";
+import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import type { Behaviour } from "../support/model-server.ts";
 import { answers, calls, dialogueOf, startModelServer, streams } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -14,6 +16,7 @@ import {
 } from "../support/picoclaw.ts";
 import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
 
 const needs = { skip: needsMosquitto.skip || needsPostgres.skip };
 const HEARS = "connected as the intake";
@@ -26,6 +29,12 @@ function tool(name: string, facts: object): Behaviour {
 
 function ask(home: string, client: string, text: string) {
   return picoclaw(["send", client, text], { home });
+}
+
+/** The instructions of the gateways that the last info lists. */
+function kindsIn({ messages }: TestDevice): ReadonlySet<unknown> {
+  const info: unknown = JSON.parse(String(messages.at(-1)?.payload ?? "{}"));
+  return new Set(listAt(info, "gateways").map((gateway) => at(gateway, "instructions")));
 }
 
 /** Remembers and measures when it is asked to, else answers. */
@@ -48,6 +57,7 @@ describe("gateways that share a database", () => {
     await using broker = await startMosquitto();
     await using model = await startModelServer();
     await using folder = await temporaryFolder();
+    await using watcher = await openTestDevice(broker.url, "/picoclaw/assistant/info");
     model.otherwise(serve);
     const store = postgres.url(await postgres.createDatabase());
     const homeOf = async (name: string, soul: string): Promise<string> => {
@@ -83,6 +93,7 @@ describe("gateways that share a database", () => {
       assert.ok(toolsOf().includes("exec"));
       assert.equal((await ask(north, "spender", "1")).stdout.trim(), "Fine.");
       await using second = await startGateway({ home: south });
+      await until("info tells of two kinds of instructions", () => kindsIn(watcher).size === 2);
       const { stdout } = await picoclaw(["gateway", "--check"], { home: south });
       assert.match(
         stdout,

@@ -15,6 +15,8 @@ export interface GatewayFacts {
 export interface ListedGateway extends GatewayFacts {
   /** Requests that run or wait. */
   readonly load?: number | undefined;
+  /** Equal for gateways whose agents have the same instructions and skills; absent without a shared store. */
+  readonly instructions?: string | undefined;
 }
 
 /** What a gateway says of itself in the topic `info`. */
@@ -63,7 +65,14 @@ export function decodeInfo(payload: Uint8Array): GatewayInfo | undefined {
 export function listedGateway(about: unknown): ListedGateway | undefined {
   const facts = factsIn(about);
   const load = at(about, "load");
-  return facts && { ...facts, ...(typeof load === "number" && { load }) };
+  const instructions = textAt(at(about, "instructions"), "hash").slice(0, MAX_TEXT);
+  return (
+    facts && {
+      ...facts,
+      ...(typeof load === "number" && { load }),
+      ...(instructions && { instructions }),
+    }
+  );
 }
 
 function gatewaysIn(found: unknown, key: "gateways" | "others"): readonly GatewayFacts[] {
