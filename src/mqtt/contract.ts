@@ -86,6 +86,8 @@ export interface WatchedConnection {
   readonly type: "connection";
   readonly time: Date;
   readonly state: "connected" | "lost" | "restored";
+  /** With `connected` and `restored`, if the broker has several addresses: the one in use. */
+  readonly broker?: string;
   /** Why it was lost. */
   readonly reason?: string;
   /** With `restored`: milliseconds in which messages may have passed unseen. */

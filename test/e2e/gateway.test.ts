@@ -186,6 +186,7 @@ it(
     const flag = ["--broker", `${a.url},${b.url}`, "--agent", "assistant"];
     const heard = await picoclaw(["listen", "--for", "100ms", ...flag], { home: home.path });
     assert.equal(heard.code, 0, heard.stderr);
+    assert.ok(heard.stderr.includes(`note: connected to ${b.url}; press Ctrl-C to end\n`));
     const checked = await picoclaw(["gateway", "--check"], options);
     assert.equal(checked.code, 0, checked.stderr);
     assert.ok(checked.stdout.includes(`mqtt: warning: ${a.url}: the connection failed\n`));

@@ -192,6 +192,8 @@ describe("send and listen with several nodes", () => {
     await until("restored", () =>
       watch.seen.some((one) => "state" in one && one.state === "restored"),
     );
+    const brokers = watch.seen.flatMap((one) => ("broker" in one ? [one.broker] : []));
+    assert.deepEqual(brokers, [a.url, b.url]);
     const second = await collect(device, requestOptions());
     assert.equal(second[0]?.text, "b");
     await watch.end();

@@ -178,18 +178,19 @@ function payloadFacts(payload: Uint8Array): object {
   }
 }
 
-function connectionFacts({ state, reason, gapMs }: WatchedConnection): object {
-  return { state, reason, gap_ms: gapMs };
+function connectionFacts({ state, broker, reason, gapMs }: WatchedConnection): object {
+  return { state, broker, reason, gap_ms: gapMs };
 }
 
 /** A note about the connection, for people. */
-function connectionNote({ state, reason, gapMs }: WatchedConnection): string {
+function connectionNote({ state, broker, reason, gapMs }: WatchedConnection): string {
+  const to = broker === undefined ? "" : ` to ${escapeControl(broker)}`;
   const why = reason === undefined ? "" : `: ${escapeControl(reason)}`;
-  if (state === "connected") return "note: connected; press Ctrl-C to end\n";
+  if (state === "connected") return `note: connected${to}; press Ctrl-C to end\n`;
   if (state === "lost") return `note: disconnected${why}; reconnecting\n`;
   const unseen =
     gapMs === undefined ? "" : `; messages of the last ${formatDuration(gapMs)} may be missing`;
-  return `note: reconnected${unseen}\n`;
+  return `note: reconnected${to}${unseen}\n`;
 }
 
 /** A payload that is an image is named, not printed. */

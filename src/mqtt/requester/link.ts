@@ -3,7 +3,7 @@ import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { Connection, randomClientId, type ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
-import type { RequesterOptions } from "../contract.ts";
+import type { RequesterOptions, WatchedConnection } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { agentAddressOf, type AgentAddress } from "../protocol/topics.ts";
 
@@ -43,8 +43,12 @@ function quietLog(log: Log): Log {
   return { ...log, debug, info: debug, warn: debug };
 }
 
+/** The address that is connected; none where there is only one. */
+type NodeFact = Pick<WatchedConnection, "broker">;
+
 /** A connection to the broker, shared by requests and watches. */
 export interface RequesterLink extends QuietConnection {
+  readonly node: () => NodeFact;
   readonly options: RequesterOptions;
   readonly address: AgentAddress;
   /** Subscribes now and after each reconnect, until the returned function is called. */
@@ -54,7 +58,7 @@ export interface RequesterLink extends QuietConnection {
 export interface LinkListener {
   readonly message: (message: Incoming) => void;
   readonly lost: (failure: Failure) => void;
-  readonly restored: () => void;
+  readonly restored: (node: NodeFact) => void;
 }
 
 /** Milliseconds between attempts after a loss; short, because a person waits. */
@@ -81,13 +85,17 @@ export function openLink(options: RequesterOptions): RequesterLink {
     async onSession(session) {
       sessions += 1;
       for (const filters of listeners.values()) await session.subscribe(filters, 1);
-      if (sessions > 1) for (const listener of listeners.keys()) listener.restored();
+      if (sessions === 1) return;
+      for (const listener of listeners.keys()) listener.restored(nodeOf(session));
     },
     onLoss(failure) {
       for (const listener of listeners.keys()) listener.lost(failure);
     },
   });
+  const nodeOf = (session: Session | undefined): NodeFact =>
+    session === undefined || settings.broker.length === 1 ? {} : { broker: session.broker };
   return {
+    node: () => nodeOf(connection.session()),
     options,
     address: agentAddressOf(settings),
     connection,

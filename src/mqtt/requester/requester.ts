@@ -397,7 +397,7 @@ async function* watch(link: RequesterLink, options: WatchOptions): AsyncGenerato
   const queue = createBoundedQueue<Watched | Failure>(QUEUE_SIZE);
   const stop = await link.listen(filtersFor(address, options), watchListener(queue, address));
   try {
-    yield { type: "connection", time: new Date(), state: "connected" };
+    yield { type: "connection", time: new Date(), state: "connected", ...link.node() };
     while (!signal.aborted) {
       const next = await queue.take(Number.POSITIVE_INFINITY, signal).catch((error: unknown) => {
         if (!signal.aborted) throw error;
@@ -443,10 +443,10 @@ function watchListener(
         queue.put({ type: "connection", time: new Date(), state: "lost", reason: failure.message });
       }
     },
-    restored() {
+    restored(node) {
       const gapMs = Math.round(performance.now() - (lostAt ?? performance.now()));
       lostAt = undefined;
-      queue.put({ type: "connection", time: new Date(), state: "restored", gapMs });
+      queue.put({ type: "connection", time: new Date(), state: "restored", gapMs, ...node });
     },
   };
 }
