@@ -22,7 +22,7 @@ async function behindProxy(facts: Parameters<typeof postgresHome>[0] = {}) {
     async [Symbol.asyncDispose]() {
       await home[Symbol.asyncDispose]();
       await proxy[Symbol.asyncDispose]();
-      await server.sql(`DROP DATABASE ${database} WITH (FORCE)`);
+      await server.clearDatabase(database);
     },
   };
 }

@@ -61,7 +61,7 @@ export async function postgresHome(
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(opened.map((store) => store.close()));
-      if (given === undefined) await server.sql(`DROP DATABASE ${database} WITH (FORCE)`);
+      if (given === undefined) await server.clearDatabase(database);
       rmSync(file, { force: true });
     },
   };

@@ -46,7 +46,7 @@ async function openBehindProxy() {
       await far[Symbol.asyncDispose]();
       await near[Symbol.asyncDispose]();
       await proxy[Symbol.asyncDispose]();
-      await server.sql(`DROP DATABASE ${database} WITH (FORCE)`);
+      await server.clearDatabase(database);
     },
   };
 }

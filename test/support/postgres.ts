@@ -9,7 +9,7 @@ import {
   readFileSync,
   rmSync,
 } from "node:fs";
-import { appendFile, chown, readFile, writeFile } from "node:fs/promises";
+import { appendFile, chown, readFile, readlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -36,8 +36,10 @@ export interface Postgres extends AsyncDisposable {
   thaw(): Promise<void>;
   /** Runs SQL with psql and returns what it prints, without headings. */
   sql(text: string, database?: string): Promise<string>;
-  /** Creates an empty database of a name of its own. */
+  /** An empty database of a name of its own. */
   createDatabase(): Promise<string>;
+  /** Ends the connections to a database and empties it for the next one who needs one: that takes less than a new one. */
+  clearDatabase(name: string): Promise<void>;
   /** Starts a standby that every commit waits for from now on. */
   startReplica(): Promise<Postgres>;
   /** Makes a standby the primary. */
@@ -145,6 +147,7 @@ async function startIn(folder: string, port: number): Promise<UnrefPostgres> {
   const logFile = join(folder, "log");
   const log = (): string => (existsSync(logFile) ? readFileSync(logFile, "utf8") : "");
   let databases = 0;
+  const free: string[] = [];
   const isRunning = (): boolean => child?.exitCode === null && child.signalCode === null;
   const pid = (): number | undefined => (isRunning() ? child?.pid : undefined);
   const url = (database = "postgres"): string =>
@@ -168,15 +171,16 @@ async function startIn(folder: string, port: number): Promise<UnrefPostgres> {
   /** The server first: it starts no other process then. */
   const signalAll = async (signal: NodeJS.Signals): Promise<void> => {
     const parent = pid();
-    if (parent === undefined) return;
-    const children = await childrenOf(parent);
-    for (const each of [parent, ...children]) send(each, signal);
+    if (parent !== undefined) send(parent, signal);
+    for (const each of await processesIn(data)) send(each, signal);
   };
   const crash = async (): Promise<void> => {
     const target = child;
-    if (target === undefined || !isRunning()) return;
-    const gone = once(target, "exit");
-    await signalAll("SIGKILL");
+    const gone = target !== undefined && isRunning() ? once(target, "exit") : undefined;
+    await until("all processes of PostgreSQL are gone", async () => {
+      await signalAll("SIGKILL");
+      return (await processesIn(data)).length === 0;
+    });
     await gone;
   };
   await startAgain();
@@ -200,10 +204,16 @@ async function startIn(folder: string, port: number): Promise<UnrefPostgres> {
     thaw: () => signalAll("SIGCONT"),
     sql,
     async createDatabase() {
+      const cleared = free.pop();
+      if (cleared !== undefined) return cleared;
       databases += 1;
       const name = `test_${process.pid}_${databases}`;
       await sql(`CREATE DATABASE ${name}`);
       return name;
+    },
+    async clearDatabase(name) {
+      await sql(CLEAR, name);
+      free.push(name);
     },
     async startReplica() {
       const replica = await copyOf(folder, port);
@@ -227,6 +237,15 @@ async function startIn(folder: string, port: number): Promise<UnrefPostgres> {
     },
   };
 }
+
+const CLEAR = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE datname = current_database() AND pid <> pg_backend_pid();
+  DO $$ DECLARE made text; BEGIN
+    FOR made IN SELECT nspname FROM pg_namespace
+      WHERE nspname !~ '^pg_' AND nspname NOT IN ('public', 'information_schema')
+    LOOP EXECUTE format('DROP SCHEMA %I CASCADE', made); END LOOP;
+    EXECUTE format('ALTER DATABASE %I RESET ALL', current_database());
+  END $$`;
 
 /** A standby of the server in `folder`. */
 async function copyOf(primary: string, primaryPort: number): Promise<Postgres> {
@@ -284,9 +303,11 @@ async function as(cwd: string, [file, ...words]: readonly [string, ...string[]])
   await run(file, words, { cwd });
 }
 
-/** The path of a socket is at most 107 bytes, so the name is short. */
+/** The path of a socket is at most 107 bytes, so the name is short; it begins with the process that made it. */
 export async function createFolder(): Promise<{ path: string } & AsyncDisposable> {
-  const path = mkdtempSync(join(tmpdir(), "pg-"));
+  swept ??= removeLeftOver();
+  await swept;
+  const path = mkdtempSync(join(tmpdir(), `pg-${process.pid}-`));
   await own(path);
   return {
     path,
@@ -294,6 +315,18 @@ export async function createFolder(): Promise<{ path: string } & AsyncDisposable
       rmSync(path, { recursive: true, force: true });
     },
   };
+}
+let swept: Promise<void> | undefined;
+
+/** Ends the servers of processes that were killed, and removes their folders. */
+async function removeLeftOver(): Promise<void> {
+  for (const name of readdirSync(tmpdir())) {
+    const [, owner] = /^pg-(\d+)-/.exec(name) ?? [];
+    if (owner === undefined || existsSync(`/proc/${owner}`) || !existsSync("/proc/self")) continue;
+    const folder = join(tmpdir(), name);
+    for (const pid of await processesIn(join(folder, "data"))) send(pid, "SIGKILL");
+    removeWhileItEnds(folder);
+  }
 }
 
 async function writeOwn(file: string, content: string): Promise<void> {
@@ -307,14 +340,13 @@ async function own(file: string): Promise<void> {
   await chown(file, uid, gid);
 }
 
-async function childrenOf(pid: number): Promise<readonly number[]> {
+/** The processes that work in a folder: all of a server do in that of its data. */
+async function processesIn(folder: string): Promise<readonly number[]> {
   const all = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  const lines = await Promise.all(
-    all.map((each) => readFile(`/proc/${each}/stat`, "utf8").catch(() => "")),
+  const folders = await Promise.all(
+    all.map((each) => readlink(`/proc/${each}/cwd`).catch(() => "")),
   );
-  return all
-    .filter((_, index) => lines[index]?.replace(/^.*\) \S /, "").split(" ")[0] === `${pid}`)
-    .map(Number);
+  return all.filter((_, index) => folders[index] === folder).map(Number);
 }
 
 function send(pid: number, signal: NodeJS.Signals): void {
