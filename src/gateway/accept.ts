@@ -110,8 +110,8 @@ export class Acceptor<M> {
 
   /** The same request is being stored: only then it is known where its answer is. */
   async #awaitStored(request: Request, { address, stored }: Storing): Promise<void> {
-    await stored;
-    if (address !== request.address) return this.accept(request);
+    const isStored = await stored;
+    if (!isStored || address !== request.address) return this.accept(request);
     this.#ignore(request);
   }
 
@@ -189,7 +189,7 @@ export class Acceptor<M> {
   /** Requests of QoS 1 and 2: each is stored, or else its rejection. */
   async #acceptInStore(request: Request, policy: ChannelPolicy): Promise<void> {
     const { queue, durableRequests, dedupe, inFlight } = this.#options;
-    const stored = Promise.withResolvers<void>();
+    const stored = Promise.withResolvers<boolean>();
     const storing: Storing = { address: request.address, stored: stored.promise };
     const decided: Decided<M> = {};
     let isRejected = false;
@@ -212,11 +212,11 @@ export class Acceptor<M> {
     const { place } = decided;
     if (place !== undefined && acceptance?.is === "new") queue.addReserved(place, acceptance.claim);
     else if (place !== undefined) queue.cancelReserved(place);
+    stored.resolve(acceptance !== undefined);
     if (acceptance === undefined) return held();
-    if (acceptance.is === "left") return stored.resolve();
+    if (acceptance.is === "left") return;
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
     if (acceptance.is !== "new") await this.#reply(request, acceptance, decided, policy);
-    stored.resolve();
   }
 
   /** Decides inside of the store's transaction; when that is tried again, the decision stays. */

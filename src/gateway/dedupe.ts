@@ -125,8 +125,8 @@ export class Dedupe<Entry> {
 /** A request that is being stored. Only then it is known whether it is new and where its answer is. */
 export interface Storing {
   readonly address: string;
-  /** Resolves when the request is stored. */
-  readonly stored: Promise<void>;
+  /** Resolves with true when the request is stored, with false when it was given up and may come again. */
+  readonly stored: Promise<boolean>;
 }
 
 /** The size of a finished answer and whether it failed. */

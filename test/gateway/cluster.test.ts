@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
 import { Lease } from "../../src/gateway/cluster/lease.ts";
 import type { Answerer } from "../../src/gateway/contract.ts";
 import { MemoryCluster } from "../support/memory-cluster.ts";
@@ -135,6 +136,50 @@ describe("a gateway that shares its store", () => {
       assert.deepEqual(world.answers("to device"), ["[busy]", "answer to hello"]);
       assert.deepEqual(began, ["hello"]);
     });
+
+  it("keeps the order of requests that come while the store is away", async () => {
+    await using world = new World(await openShared());
+    let isAway = true;
+    const first = await world.open(shout, {
+      change: (store) => ({
+        accept: (...args) =>
+          isAway ? Promise.reject(new Failure("busy", "the store is away")) : store.accept(...args),
+      }),
+    });
+    await hears(first);
+    first.ask("one");
+    await world.shared.pass(500);
+    first.ask("two");
+    await world.shared.pass(2300);
+    first.ask("three");
+    isAway = false;
+    const answered = (): readonly string[] =>
+      world.answers("to device").filter((text) => text !== "[busy]");
+    await world.until(() => answered().length === 3, "the answers");
+    assert.deepEqual(answered(), ["ONE", "TWO", "THREE"]);
+  });
+
+  it("takes a request again whose first delivery another one's lease fenced off", async () => {
+    await using world = new World(await openShared());
+    let fence: ((failure: Failure) => void) | undefined;
+    let isFenced = true;
+    const first = await world.open(shout, {
+      change: (store) => ({
+        accept: (...args) =>
+          isFenced ? new Promise((_resolve, reject) => (fence = reject)) : store.accept(...args),
+      }),
+    });
+    await hears(first);
+    const lost = first.ask("?");
+    await world.until(() => fence !== undefined, "the first delivery");
+    const again = first.ask("?", { redelivered: true });
+    await world.shared.pass(100);
+    isFenced = false;
+    fence?.(new Failure("fenced", "another gateway hears this channel"));
+    await world.until(() => again.acknowledged, "the acknowledgement");
+    await world.until(() => world.answers("to device").length === 1, "the answer");
+    assert.equal(lost.acknowledged, false);
+  });
 
   it("runs no tool whose call it could not record: another attempt may run it", async () => {
     await using world = new World(await openShared());

@@ -50,6 +50,8 @@ export class DurableRequests<M> {
   readonly #closing = new AbortController();
   /** Answers that are still being written while they are delivered, by sequence number. */
   readonly #late = new Map<number, Promise<boolean>>();
+  /** Resolves when acceptances may be tried again; undefined while none fails. */
+  #gate: Promise<void> | undefined;
   #problem: string | undefined;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
@@ -112,9 +114,10 @@ export class DurableRequests<M> {
       ...(id !== undefined && { id }),
       ...(expiresAt !== undefined && { expiresAt }),
     };
-    const acceptance = await this.#retry(() => this.#store.accept(newRequest, admission), {
-      onError,
-    });
+    const store = (): Promise<Acceptance<M>> => this.#store.accept(newRequest, admission);
+    const acceptance = await (this.#cluster === undefined
+      ? this.#retry(store, { onError })
+      : this.#retryInOrder(store, onError));
     failpoint("accepted");
     return acceptance;
   }
@@ -221,6 +224,27 @@ export class DurableRequests<M> {
         onError?.(failure);
         if (closing.aborted || signal?.aborted) throw failure;
         await wait(this.#clock, [closing, signal]);
+      }
+    }
+  }
+
+  /**
+   * The same for acceptances of a shared store, which is away more often than a disk is full: those that failed, and
+   * those that come meanwhile, are tried together and in the order in which they came.
+   */
+  async #retryInOrder<T>(write: () => Promise<T>, onError: (failure: Failure) => void): Promise<T> {
+    for (;;) {
+      while (this.#gate !== undefined) await this.#gate;
+      try {
+        return await this.once(write());
+      } catch (thrown) {
+        const failure = asFailure(thrown);
+        if (failure.code === "fenced") throw failure;
+        onError(failure);
+        if (this.#closing.signal.aborted) throw failure;
+        this.#gate ??= wait(this.#clock, [this.#closing.signal]).then(() => {
+          this.#gate = undefined;
+        });
       }
     }
   }

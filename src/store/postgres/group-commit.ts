@@ -144,7 +144,9 @@ export class PostgresCommits {
     while (this.#isDue ? this.#waiting.length > 0 : this.#waiting.some(isUrgent)) {
       const batch = this.#next();
       this.#waiting = this.#waiting.slice(batch.length);
-      await this.#commit(batch);
+      const failure = await this.#commit(batch);
+      // None of those behind takes effect before them.
+      if (failure !== undefined) for (const one of this.#waiting.splice(0)) one.reject(failure);
     }
     this.#running = undefined;
     if (this.#waiting.length > 0 && !this.#isDue) return;
@@ -161,25 +163,27 @@ export class PostgresCommits {
     return this.#waiting.slice(0, other === undefined ? AT_ONCE : this.#waiting.indexOf(other));
   }
 
-  async #commit(batch: readonly Waiting[]): Promise<void> {
+  /** Returns why the calls behind cannot be written either; undefined if they may. */
+  async #commit(batch: readonly Waiting[]): Promise<Failure | undefined> {
     try {
       const resolved = await this.#resolveDoubt();
       if (resolved?.isWritten === true) this.#remember(resolved.doubt);
     } catch (error) {
       for (const one of batch) one.reject(failureIn(error));
-      return;
+      return blocking(error);
     }
     const rest = batch.filter((one) => !this.#wasWritten(one));
     const failed = await this.#transact(rest);
     if (failed?.outcome !== "refused" || rest.length === 1) {
       if (failed !== undefined) for (const one of rest) one.reject(failed.failure);
-      return;
+      return blocking(failed);
     }
     // One of them is at fault, and only that one rejects.
     for (const one of rest) {
       const alone = await this.#transact([one]);
       if (alone !== undefined) one.reject(alone.failure);
     }
+    return undefined;
   }
 
   /** Runs the work as one transaction and resolves its calls. Returns why nothing of it is known to be written. */
@@ -283,6 +287,12 @@ function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {
 
 function failureIn(error: unknown): unknown {
   return error instanceof TransactionError ? notWritten(error.failure) : error;
+}
+
+/** Why the calls behind one that failed so cannot be written either; undefined if they may. */
+function blocking(error: unknown): Failure | undefined {
+  const isAway = error instanceof TransactionError && error.outcome !== "refused";
+  return isAway ? notWritten(error.failure) : undefined;
 }
 
 /** What is said of calls of which it is certain that nothing is written. */
