@@ -12,6 +12,8 @@ import type {
 import { lazyStatements, shrink } from "./database.ts";
 import type { Statements } from "./database.ts";
 import { fromJson } from "./json.ts";
+import { RecentTurns } from "./recent-turns.ts";
+import type { ReadTurn } from "./recent-turns.ts";
 import { dayBefore, Retention, turnsOverLimit } from "./retention.ts";
 import type { StoredTurnSize } from "./retention.ts";
 import { RowNumbers } from "./row-numbers.ts";
@@ -49,38 +51,46 @@ const IDLE_MS = 24 * 60 * 60_000;
 export class Conversations<M> {
   readonly #db: DatabaseSync;
   readonly #sql: Statements<keyof typeof SQL>;
-  readonly numbers: RowNumbers;
+  readonly #numbers: RowNumbers;
   readonly #now: () => number;
   readonly #bounds: StoreBounds;
   readonly #inMemory: boolean;
   readonly #retention: Retention;
+  readonly #recent = new RecentTurns<M>();
   /** At least what the conversations hold that a turn was added to last; the one longest ago is the first. */
   readonly #held = new Map<string, HeldBytes & { readonly usedAt: number }>();
 
   constructor(db: DatabaseSync, options: ConversationsOptions) {
     this.#db = db;
     this.#sql = lazyStatements(db, SQL);
-    this.numbers = new RowNumbers(db, "turns");
+    this.#numbers = new RowNumbers(db, "turns");
     this.#now = options.now;
     this.#bounds = options.bounds;
     this.#inMemory = options.inMemory ?? false;
     this.#retention = new Retention(db, options);
   }
 
+  /** Call it after a rollback: what was read before it may not be there. */
+  rolledBack(): void {
+    this.#numbers.rolledBack();
+    this.#recent.clear();
+  }
+
   history(name: string): readonly M[] {
     const { through, summary } = this.#compacted(name);
-    const rows = rowsWithin(this.#bounds, this.#sql("newestFirst").iterate(name, through));
-    const messages = rows.toReversed().flatMap((row) => fromJson<M[]>(row["messages"]));
+    const version = Number(this.#sql("version").get()?.["data_version"]);
+    const known = this.#recent.get(name, through, version);
+    const rows = this.#sql("newestFirst").iterate(name, known[0]?.id ?? through);
+    const turns = turnsWithin(this.#bounds, turnsIn(rows, known));
+    this.#recent.set(name, through, turns);
+    const messages = turns.toReversed().flatMap((turn) => turn.messages);
     return summary === undefined ? messages : [summary, ...messages];
   }
 
   conversation(name: string): Conversation<M> {
     const { through, summary } = this.#compacted(name);
-    const rows = this.#sql("oldestFirst").iterate(name, through);
-    const turns = rowsWithin(SUMMARY_LIMITS, rows).map((row) => ({
-      id: Number(row["id"]),
-      messages: fromJson<M[]>(row["messages"]),
-    }));
+    const found = turnsIn<M>(this.#sql("oldestFirst").iterate(name, through));
+    const turns = turnsWithin(SUMMARY_LIMITS, found).map(({ id, messages }) => ({ id, messages }));
     return { turns, ...(summary !== undefined && { summary }) };
   }
 
@@ -117,11 +127,8 @@ export class Conversations<M> {
 
   /** The turns after one of them, as many as are worth one reading; none at the end. */
   page(name: string, after: number): readonly StoredTurn<M>[] {
-    return rowsWithin(PAGE, this.#sql("oldestFirst").iterate(name, after)).map((row) => ({
-      id: Number(row["id"]),
-      at: Number(row["at"]),
-      messages: fromJson<M[]>(row["messages"]),
-    }));
+    const found = turnsIn<M>(this.#sql("oldestFirst").iterate(name, after));
+    return turnsWithin(PAGE, found).map(({ id, at, messages }) => ({ id, at, messages }));
   }
 
   erase(name: string): number {
@@ -129,12 +136,14 @@ export class Conversations<M> {
     this.#sql("forget").run(name, name, this.#now());
     const { changes } = this.#sql("erase").run(name);
     this.#held.delete(name);
+    this.#recent.clear();
     if (this.#inMemory) this.#used(name, { all: 0, day: 0 });
     return Number(changes);
   }
 
   purge(): void {
     this.#retention.apply();
+    this.#recent.clear();
     shrink(this.#db);
   }
 
@@ -142,7 +151,7 @@ export class Conversations<M> {
   #add(name: string, messages: readonly M[], at: number): void {
     const text = JSON.stringify(messages);
     const bytes = Buffer.byteLength(text);
-    this.#sql("add").run(this.numbers.next(), name, text, messages.length, bytes, at);
+    this.#sql("add").run(this.#numbers.next(), name, text, messages.length, bytes, at);
     const { turnBytes, turnBytesPerDay } = this.#bounds;
     const fits = ({ all, day }: HeldBytes): boolean => all <= turnBytes && day <= turnBytesPerDay;
     const known = this.#held.get(name);
@@ -152,6 +161,7 @@ export class Conversations<M> {
       const turns = this.#sql("sizes").all(name).map(sizeOf);
       for (const id of turnsOverLimit(turns, this.#bounds, this.#now())) this.#sql("drop").run(id);
       held = this.#heldBy(name);
+      this.#recent.clear();
     }
     this.#used(name, held);
   }
@@ -176,6 +186,7 @@ export class Conversations<M> {
       this.#held.delete(name);
       this.#sql("erase").run(name);
       this.#sql("eraseSummary").run(name);
+      this.#recent.clear();
     }
   }
 
@@ -232,17 +243,30 @@ function textOrNull(message: unknown): string | null {
   return message === undefined ? null : JSON.stringify(message);
 }
 
-/** The rows of turns as long as they fit, at least one; reading ends there. */
-function rowsWithin(
-  { messages, characters }: Pick<StoreBounds, "messages" | "characters">,
+/** The turns of rows, and after them `more`. */
+function* turnsIn<M>(
   rows: Iterable<Row>,
-): readonly Row[] {
-  const found: Row[] = [];
+  more: readonly ReadTurn<M>[] = [],
+): Generator<ReadTurn<M>, void> {
   for (const row of rows) {
-    messages -= Number(row["count"]);
-    characters -= String(row["messages"]).length;
+    const text = String(row["messages"]);
+    const [id, at, messages] = [Number(row["id"]), Number(row["at"]), fromJson<M[]>(text)];
+    yield { id, at, messages, characters: text.length };
+  }
+  yield* more;
+}
+
+/** Turns as long as they fit, at least one; reading ends there. */
+function turnsWithin<M>(
+  { messages, characters }: Pick<StoreBounds, "messages" | "characters">,
+  turns: Iterable<ReadTurn<M>>,
+): readonly ReadTurn<M>[] {
+  const found: ReadTurn<M>[] = [];
+  for (const turn of turns) {
+    messages -= turn.messages.length;
+    characters -= turn.characters;
     if (found.length > 0 && (messages < 0 || characters < 0)) break;
-    found.push(row);
+    found.push(turn);
   }
   return found;
 }
@@ -263,7 +287,7 @@ function infoOf(row: Row): ConversationInfo {
   };
 }
 
-const after = "FROM turns WHERE lane = ? AND id > ? ORDER BY id";
+const after = "SELECT id, messages, at FROM turns WHERE lane = ? AND id > ? ORDER BY id";
 const SQL = {
   add: "INSERT INTO turns (id, lane, messages, count, bytes, at) VALUES (?, ?, ?, ?, ?, ?)",
   held: `SELECT sum(bytes) AS bytes, sum(CASE WHEN at > ? THEN bytes ELSE 0 END) AS day
@@ -275,8 +299,10 @@ const SQL = {
   size: `SELECT total(count) AS messages,
          total(bytes) + coalesce((SELECT length(CAST(summary AS BLOB)) FROM cuts WHERE lane = ?), 0) AS bytes
        FROM turns WHERE lane = ? AND id > coalesce((SELECT through FROM cuts WHERE lane = ?), 0)`,
-  newestFirst: `SELECT messages, count ${after} DESC`,
-  oldestFirst: `SELECT id, messages, count, at ${after}`,
+  newestFirst: `${after} DESC`,
+  oldestFirst: after,
+  /** Changes with each write of another connection. */
+  version: "PRAGMA data_version",
   exists: "SELECT 1 FROM turns WHERE lane = ? AND id = ?",
   known: "SELECT 1 FROM turns WHERE lane = ? UNION ALL SELECT 1 FROM cuts WHERE lane = ? LIMIT 1",
   compact: "INSERT OR REPLACE INTO cuts (lane, through, summary, at) VALUES (?, ?, ?, ?)",

@@ -44,7 +44,7 @@ export async function openConversations<M>(
   };
   const conversations = new Conversations<M>(db, options);
   const commits = new GroupCommit(db, file, {
-    onRollback: () => conversations.numbers.rolledBack(),
+    onRollback: () => conversations.rolledBack(),
     ...(options.readOnly && { sync: undefined }),
   });
   const write = <T>(work: () => T): Promise<T> => commits.run(work).catch(failed);

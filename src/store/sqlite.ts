@@ -66,7 +66,7 @@ function storeIn<M>(
     ...options,
     onRollback() {
       requests.numbers.rolledBack();
-      conversations.numbers.rolledBack();
+      conversations.rolledBack();
       counters.rolledBack();
     },
   });
