@@ -17,9 +17,16 @@ export function mostTokens(bytes: number): number {
 export function estimatedTokens(texts: string | readonly CountedMessage[]): number {
   if (typeof texts === "string") return tokensOf(texts);
   let total = 0;
-  for (const message of texts) total += tokensOfMessage(message);
+  for (const message of texts) {
+    let tokens = counted.get(message);
+    if (tokens === undefined) counted.set(message, (tokens = tokensOfMessage(message)));
+    total += tokens;
+  }
   return total;
 }
+
+/** By message: a conversation has the same ones in its next turn. */
+const counted = new WeakMap<CountedMessage, number>();
 
 type CountedMessage = Message & Partial<Pick<PromptMessage, "images" | "reasoning">>;
 

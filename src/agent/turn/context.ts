@@ -6,28 +6,25 @@ import { framed, sourceOf } from "../untrusted-content/frame.ts";
 
 type Result = Extract<PromptMessage, { readonly role: "tool" }>;
 
-/** Frames the tool results among the messages of one model call; all other messages stay as they are. */
-export type Framing = (messages: readonly PromptMessage[]) => PromptMessage[];
+/** By result: model calls share most messages. */
+const knownFrames = new WeakMap<PromptMessage, PromptMessage>();
 
 /**
- * Frames messages for one turn. Its model calls share most messages, so each is framed once. Stored messages
+ * Frames the tool results among the messages of one model call; all other messages stay as they are. Stored messages
  * stay raw, so that a better frame also serves old conversations.
  */
-export function createFraming(): Framing {
-  const known = new WeakMap<PromptMessage, PromptMessage>();
-  return (messages) => {
-    let calls: ToolCall[] = [];
-    return messages.map((message) => {
-      if (message.role === "assistant") calls = [...(message.toolCalls ?? [])];
-      if (message.role !== "tool") return message;
-      const call = taken(calls, message);
-      const before = known.get(message);
-      if (before !== undefined) return before;
-      const result = framedResult(message, call);
-      known.set(message, result);
-      return result;
-    });
-  };
+export function withFrames(messages: readonly PromptMessage[]): PromptMessage[] {
+  let calls: ToolCall[] = [];
+  return messages.map((message) => {
+    if (message.role === "assistant") calls = [...(message.toolCalls ?? [])];
+    if (message.role !== "tool") return message;
+    const call = taken(calls, message);
+    const before = knownFrames.get(message);
+    if (before !== undefined) return before;
+    const result = framedResult(message, call);
+    knownFrames.set(message, result);
+    return result;
+  });
 }
 
 /** Takes the call of a result; ids may repeat, in the order of the results. */

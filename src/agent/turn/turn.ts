@@ -18,8 +18,7 @@ import { estimatedTokens } from "../tokens.ts";
 import { ToolError } from "../tools/contract.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
-import { createFraming } from "./context.ts";
-import type { Framing } from "./context.ts";
+import { withFrames } from "./context.ts";
 
 /** Everything one turn uses, from its first model call to its last. */
 export interface TurnSetup {
@@ -108,7 +107,6 @@ async function* answer(asked: Turn, options: TurnOptions): ReturnType<Answerer> 
 /** A turn in progress. */
 interface TurnState extends TurnSetup {
   readonly turn: TurnWithHistory;
-  readonly frame: Framing;
   /** The question, and all messages after it. */
   added: readonly PromptMessage[];
   /** Characters of all tool results. */
@@ -132,7 +130,6 @@ function beginTurn(turn: TurnWithHistory, setup: TurnSetup): TurnState {
     results: 0,
     images: 0,
     history: turn.history,
-    frame: createFraming(),
   };
 }
 
@@ -238,9 +235,8 @@ function asPromptTooLong(failure: ModelFailure, call: ModelCall, options: TurnOp
 /** The prompt grows at its end, so that a provider has most of it in its cache. */
 function callOf(state: TurnState, canShorten: boolean): ModelCall {
   const { system, tools, turn, history, added, contextMessages = [] } = state;
-  const all = [...contextMessages, ...history.filter(isPromptMessage), ...added];
+  const messages = withFrames([...contextMessages, ...history.filter(isPromptMessage), ...added]);
   const { signal, allowance } = turn;
-  const messages = state.frame(all);
   return { system, messages, tools, signal, owner: ownerOf(turn), allowance, canShorten };
 }
 

@@ -2,11 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Message } from "../../../src/agent/contract.ts";
-import {
-  createFraming,
-  contextMessages,
-  taskResultsText,
-} from "../../../src/agent/turn/context.ts";
+import { contextMessages, taskResultsText, withFrames } from "../../../src/agent/turn/context.ts";
 import { framed, escapeMarkers, sourceOf } from "../../../src/agent/untrusted-content/frame.ts";
 import { stripInvisible } from "../../../src/agent/untrusted-content/frame.ts";
 import { frameOf, framesIn } from "../../support/frames.ts";
@@ -282,8 +278,7 @@ describe("a conversation on its way to a model", () => {
       result("1", "C"),
       result("9", "of no call"),
     ] as const satisfies readonly Message[];
-    const framing = createFraming();
-    const shown = framing(messages);
+    const shown = withFrames(messages);
     assert.deepEqual(
       shown.map(({ text }) => text),
       [
@@ -298,7 +293,7 @@ describe("a conversation on its way to a model", () => {
     );
     assert.deepEqual(shown.map(({ failed }) => failed ?? false).indexOf(true), 3);
     assert.equal(messages[2].text, "A");
-    assert.equal(framing(messages)[2], shown[2]);
+    assert.equal(withFrames(messages)[2], shown[2]);
   });
 
   it("begins with what was noted and what was said before, and the roles take turns", () => {
