@@ -132,7 +132,8 @@ function withoutForeignTools(
   cluster: AgentCluster | undefined,
 ): AgentOptions["config"] {
   const { tools } = config;
-  if (cluster === undefined || tools.exec.pin === cluster.gateway) return config;
+  const { gateway } = cluster ?? {};
+  if (gateway === undefined || tools.exec.pin === gateway) return config;
   return { ...config, tools: { ...tools, off: new Set([...tools.off, ...MACHINE_TOOLS]) } };
 }
 

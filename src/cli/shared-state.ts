@@ -1,6 +1,9 @@
 import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
+import type { AgentCluster, Workspace } from "../agent/workspace/contract.ts";
+import { SharedNotes, withSharedNotes } from "../agent/workspace/shared-notes.ts";
 import type { PostgresAddress } from "../base/contract.ts";
+import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
 import type { ClusterGateway } from "../store/cluster.ts";
@@ -73,6 +76,24 @@ export async function readSharedFacts(
     };
   } finally {
     await commits.close();
+  }
+}
+
+/** What the gateways' agents remember, for an agent at this machine. Undefined, and logged, if it cannot be read. */
+export async function openSharedMemory(
+  address: PostgresAddress,
+  config: Config,
+  log: Log,
+): Promise<{ readonly cluster: AgentCluster; readonly close: () => Promise<void> } | undefined> {
+  try {
+    const { commits, notes } = await openPostgres<Message>(address, storeOptions(config));
+    const facts = { notes: new SharedNotes(notes), now: () => new Date(), log };
+    const share = (workspace: Workspace): Workspace => withSharedNotes(workspace, facts);
+    return { cluster: { share }, close: () => commits.close() };
+  } catch (thrown) {
+    const { message, why } = asFailure(thrown);
+    log.warn("what the agents remember cannot be read", { error: message, why });
+    return undefined;
   }
 }
 

@@ -155,7 +155,10 @@ export interface CounterChanges {
 /** A change of one counter by one of its writers. */
 export interface CounterChange {
   readonly name: string;
-  /** Its fields replace those of the stored state, and leave the others; what is no object replaces it. */
+  /**
+   * Its fields replace those of the stored state, `days` too, and leave the others; what is no object replaces
+   * all of it.
+   */
   readonly state: unknown;
   /** Added to the days of the state: other writers add to them, too. */
   readonly add?: readonly DayCount[];

@@ -110,6 +110,8 @@ describe("gateways that share a database", () => {
       assert.ok(!toolsOf().includes("exec") && !toolsOf().includes("read_file"));
       const prompt = JSON.stringify(model.requests.at(-1)?.body.messages);
       for (const known of ["likes tea", "of north", "of south"]) assert.ok(prompt.includes(known));
+      const here = await picoclaw(["agent", "-m", "/memory"], { home: south });
+      assert.match(here.stdout, /of north/);
       assert.equal((await ask(south, "spender", "2")).stdout.trim(), "Fine.");
       const refused = await ask(south, "spender", "3");
       assert.equal(refused.code, 1);

@@ -77,7 +77,7 @@ function createBooks(facts: Facts = {}, clock = createManualClock()) {
       await new Promise(setImmediate);
       await Promise.all(clients.map(async (client) => await books.prepare(of(client), policy)));
     },
-    prepareTurn: (client: string) => books.prepareTurn(of(client), policy),
+    prepareTurn: (client: string, text = "?") => books.prepareTurn({ ...of(client), text }, policy),
     distrust: () => books.distrust(),
     charge: (client: string) => books.consumeRateLimit(of(client), policy),
     /** Seconds to wait; 0 when the request is allowed. */
@@ -776,6 +776,24 @@ describe("two gateways that share a store", () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it("read nothing of what has no limit, and all for a command, which may show it", async () => {
+    const { one, two } = createTwo({});
+    await Promise.all([one.restart(), two.restart()]);
+    assert.equal(one.prepare("a"), undefined);
+    assert.equal(one.take("a"), 0);
+    assert.equal(spend(one, "a", 5), "ok");
+    one.keepAll();
+    await settled();
+    assert.equal(two.prepareTurn("a"), undefined);
+    assert.equal(two.take("a"), 0);
+    assert.equal(two.allowance("a").status().tokensToday, 0);
+    await two.prepareTurn("a", "/status");
+    assert.equal(two.allowance("a").status().tokensToday, 5);
+    two.keepAll();
+    await settled();
+    assert.equal((await one.usage()).clients[0]?.requests, 2);
   });
 
   it("have the days of the store's clock and its time zone", async () => {

@@ -33,8 +33,8 @@ export interface Notes {
 
 /** What an agent knows of gateways that share one store with its own. */
 export interface AgentCluster {
-  /** The name of this gateway among them. */
-  readonly gateway: string;
+  /** The name of this gateway among them; absent for a user at this machine, who asks none of them. */
+  readonly gateway?: string;
   /** The workspace with the notes that all of them share. */
   readonly share: (workspace: Workspace) => Workspace;
 }

@@ -5,6 +5,8 @@ import type { RequestExtras } from "../../base/contract.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Output } from "../../base/host.ts";
+import type { Log } from "../../base/log.ts";
+import type { Config } from "../../config/contract.ts";
 import { readFormat } from "../answer-format.ts";
 import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
@@ -41,7 +43,9 @@ export async function run(context: Context): Promise<number> {
   const client = flags.text("session") ?? DEFAULT_SESSION;
   const channels = (): typeof config.channels => config.channels;
   const topics = createTopics({ channels, connectTimeoutMs: CONNECT_TIMEOUT_MS, log });
+  const shared = await sharedMemory(config, log);
   const agent = await openAgent({
+    cluster: shared?.cluster,
     config,
     log,
     home,
@@ -74,8 +78,16 @@ export async function run(context: Context): Promise<number> {
     const summaryLimit = AbortSignal.any([signal, AbortSignal.timeout(LAST_SUMMARY_MS)]);
     await session.close(conversational ? undefined : summaryLimit);
     await agent.close();
+    await shared?.close();
   }
   return 0;
+}
+
+async function sharedMemory(config: Config, log: Log) {
+  const { store } = config.gateway;
+  if (store === undefined) return undefined;
+  const { openSharedMemory } = await import("../shared-state.ts");
+  return openSharedMemory(store, config, log);
 }
 
 function imageWithoutQuestion(): Failure {

@@ -1,3 +1,4 @@
+import { commandIn } from "../../base/command.ts";
 import type { Limits } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
@@ -89,7 +90,7 @@ export class Accounting {
    */
   prepare(request: Request, policy: ChannelPolicy): Promise<void> | undefined {
     if (this.#options.store.clock !== undefined)
-      return this.#prepareShared(this.#scopesOf(request, policy));
+      return this.#prepareShared(this.#scopesOf(request, policy).filter(isLimited), false);
     return this.#cache.prepare(laneOf(request), holderOf(request), false);
   }
 
@@ -97,15 +98,20 @@ export class Accounting {
   prepareTurn(request: Request, policy: ChannelPolicy): Promise<void> | undefined {
     if (this.#options.store.clock === undefined) return this.prepare(request, policy);
     const scopes = this.#scopesOf(request, policy);
-    return this.#prepareShared(scopes.filter(({ limits }) => hasBudget(limits)));
+    // A command may show the usage.
+    const isCommand = commandIn(request.text) !== undefined;
+    const needed = scopes.filter(({ limits }) => isCommand || hasBudget(limits));
+    return this.#prepareShared(needed, isCommand);
   }
 
   /** Call it when this gateway begins to hear requests: others have counted rates until then. */
   readonly distrust = (): void => this.#cache.distrust();
 
-  #prepareShared(scopes: readonly LimitScope[]): Promise<void> | undefined {
+  #prepareShared(scopes: readonly LimitScope[], fresh: boolean): Promise<void> | undefined {
     const readings = scopes
-      .map(({ name, holder, limits }) => this.#cache.prepare(name, holder, hasBudget(limits)))
+      .map(({ name, holder, limits }) =>
+        this.#cache.prepare(name, holder, fresh || hasBudget(limits)),
+      )
       .filter((reading) => reading !== undefined);
     return readings.length === 0 ? undefined : Promise.all(readings).then(() => {});
   }
@@ -128,7 +134,9 @@ export class Accounting {
     const { now, today } = this.#cache.moment();
     let seconds = 0;
     for (const { name, limits } of scopes) {
-      if (!this.#cache.isLoaded(name)) return this.#busy();
+      // Of a shared store only what is limited has to be read.
+      const isNeeded = isRated(limits) || this.#options.store.clock === undefined;
+      if (isNeeded && !this.#cache.isLoaded(name)) return this.#busy();
       if (!isRated(limits)) continue;
       seconds = Math.max(seconds, secondsUntilToken(this.#cache.find(name)?.bucket, limits, now));
     }
@@ -259,6 +267,10 @@ export class Accounting {
     const own = { name: laneOf(request), holder: holderOf(request), limits };
     return [own, ...(this.#totals.get(request.channel) ?? [])];
   }
+}
+
+function isLimited({ limits }: LimitScope): boolean {
+  return isRated(limits) || hasBudget(limits);
 }
 
 /** All counters if they fit into memory, else those of the channels and the gateway. */
