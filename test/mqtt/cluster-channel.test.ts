@@ -245,6 +245,24 @@ for (const protocol of [5, 4] as const) {
       },
     );
 
+    it("hears and answers at the next address when one dies", needsMosquitto, async () => {
+      await using first = await startMosquitto();
+      await using second = await startMosquitto();
+      const urls = [first.url, second.url];
+      await using a = openTestClusterChannel(urls, { settings, reconnectMs: 100 });
+      await a.hear();
+      await first.kill();
+      await until("both moved", () => clientIds(second).length === 2);
+      await until("it hears", () => a.channel.problem() === undefined);
+      await using device = await openTestDevice(second.url, "/picoclaw/edge/c1/response");
+      await device.client.publishAsync(TOPIC, '{"text":"hi"}', { qos: 1 });
+      await (await a.request()).reply({ text: "there", done: true });
+      assert.match(String((await device.message()).payload), /there/);
+      // A broker of its own is no cluster, and has no session of ours.
+      assert.equal(a.channel.sessionsLost(), 1);
+      assert.equal(a.lease.held, true);
+    });
+
     it("looks at the lease before it dials again", needsMosquitto, async () => {
       await using broker = await startMosquitto();
       await using a = openTestClusterChannel(broker.url, { settings });

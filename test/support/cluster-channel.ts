@@ -73,7 +73,10 @@ export interface ClusterChannelTestOptions {
 }
 
 /** A channel of one gateway of several, with a lease that the test grants. */
-export function openTestClusterChannel(broker: string, options: ClusterChannelTestOptions = {}) {
+export function openTestClusterChannel(
+  broker: string | readonly string[],
+  options: ClusterChannelTestOptions = {},
+) {
   const lease = new ManualLease();
   const requests: ChannelRequest[] = [];
   const log = readableLog();
