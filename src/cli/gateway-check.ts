@@ -11,6 +11,7 @@ import { certificateChecks } from "../mqtt/checks/tls.ts";
 import { agentAddressOf, requestFilter } from "../mqtt/protocol/topics.ts";
 import { checkLine, runChecks } from "./checks.ts";
 import type { Context } from "./context.ts";
+import { presenceChecks, type PresenceCheck } from "./presence-checks.ts";
 import { type RuntimeOptions, withBrokers } from "./runtime.ts";
 import type { SharedFacts } from "./shared-state.ts";
 import { stateFolderOf } from "./state-folder.ts";
@@ -41,12 +42,10 @@ export async function checkGateway(options: RuntimeOptions, context: Context): P
         );
       }
     }
-    const { secretFiles = [] } = options;
-    const checks = await runChecks({ ...options, channels, secretFiles });
-    const terms = await Promise.all(channels.map((channel) => certificateChecks(channel)));
-    for (const found of [...checks, ...terms.flat(), ...(await usageChecks(options))]) {
+    for (const found of await allChecks({ ...options, channels }, context)) {
       await context.host.stdout.write(checkLine(found));
-      if (found.result === "fail") failures.push(new Failure("failed", found.message));
+      if (found.result !== "fail") continue;
+      failures.push(found.failure ?? new Failure("failed", found.message));
     }
   } finally {
     await Promise.all(brokers.map((broker) => broker.close()));
@@ -54,6 +53,21 @@ export async function checkGateway(options: RuntimeOptions, context: Context): P
   const [first] = failures;
   if (first) throw first;
   return 0;
+}
+
+/** Everything but the connections of the channels. */
+async function allChecks(
+  options: RuntimeOptions,
+  { signal }: Context,
+): Promise<readonly PresenceCheck[]> {
+  const { config, channels, secretFiles = [] } = options;
+  const checks = await runChecks({ ...options, secretFiles });
+  const terms = await Promise.all(channels.map((channel) => certificateChecks(channel)));
+  const { store } = config.gateway;
+  const shared = store && (await sharedFacts(config, store));
+  const cluster = shared && "gateways" in shared ? shared.gateways : [];
+  const others = await presenceChecks({ ...options, cluster, signal });
+  return [...others, ...checks, ...terms.flat(), ...(await usageChecks(options, shared))];
 }
 
 /** Connects to every node of the channel's broker by itself. One that works is enough for a gateway. */
@@ -114,7 +128,10 @@ const HEAVIEST = 5;
  * most. Reads the databases of the home while gateways may be running; each gateway counts for itself, unless they
  * share a store.
  */
-async function usageChecks({ config, home }: RuntimeOptions): Promise<readonly Check[]> {
+async function usageChecks(
+  { config, home }: RuntimeOptions,
+  shared: SharedFacts | Check | undefined,
+): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
     import("../store/instance-lock.ts"),
     import("../store/shared-access.ts"),
@@ -122,8 +139,7 @@ async function usageChecks({ config, home }: RuntimeOptions): Promise<readonly C
   ]);
   const at = { epoch: Date.now(), heaviest: HEAVIEST };
   const { store } = config.gateway;
-  if (store !== undefined) {
-    const shared = await sharedFacts(config, store);
+  if (store !== undefined && shared !== undefined) {
     if ("result" in shared) return [shared];
     const { counters, clock, gateways } = shared;
     const hosts = store.hosts.map(({ host, port }) => `${host}:${port}`).join(", ");

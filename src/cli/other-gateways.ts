@@ -9,11 +9,11 @@ function answeredText(others: number): string {
   return `every request is answered ${others === 1 ? "twice" : `${others + 1} times`}`;
 }
 
-/** `mqtt: every request is answered twice, also by the gateway 9f3a… on kitchen (0.1.0, since …)`. */
-export function othersText(channel: string, others: readonly GatewayFacts[]): string {
+/** `every request is answered twice, also by the gateway 9f3a… on kitchen (0.1.0, since …)`. */
+export function othersText(others: readonly GatewayFacts[]): string {
   const names = others.map(gatewayText).join(" and ");
   const word = others.length === 1 ? "the gateway" : "the gateways";
-  return `${channel}: ${answeredText(others.length)}, also by ${word} ${names}`;
+  return `${answeredText(others.length)}, also by ${word} ${names}`;
 }
 
 function gatewayText({ instance, host, version, since }: GatewayFacts): string {

@@ -273,6 +273,7 @@ function openChannels(
       },
       ...(clientId !== undefined && { clientId }),
       brokerNotes: state.brokerNotes(channel),
+      onConflict: () => state.noteConflict(channel.name),
       ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
     });
   });
@@ -365,7 +366,7 @@ async function withBroker(
 function linesOf(channel: Channel): readonly string[] {
   const others = channel.otherGateways();
   return [
-    ...(others.length === 0 ? [] : [othersText(channel.name, others)]),
+    ...(others.length === 0 ? [] : [`${channel.name}: ${othersText(others)}`]),
     ...lossTexts(channel),
   ];
 }

@@ -42,6 +42,8 @@ export async function openSharedState(config: Config, address: PostgresAddress, 
       // All gateways of a cluster share one, one after the other.
       clientId: () => undefined,
       brokerNotes: () => undefined,
+      // That one ends the connection of the other is usual.
+      noteConflict: () => {},
       async close() {
         await store.close();
         home.close();

@@ -8,6 +8,7 @@ import type { Config, MqttChannel } from "../config/contract.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
 import type { BrokerNotes } from "../mqtt/contract.ts";
 import { openBrokerSessions } from "../store/broker-sessions.ts";
+import { noteConflict } from "../store/client-id-conflicts.ts";
 import type { Cluster } from "../store/cluster.ts";
 import type { NoteStore, Store } from "../store/contract.ts";
 import { newInstanceId } from "../store/identity.ts";
@@ -31,6 +32,8 @@ export interface State {
   clientId(channel: MqttChannel): string | undefined;
   /** Where a channel notes what its broker keeps and drops; undefined if that ends with this process. */
   brokerNotes(channel: MqttChannel): BrokerNotes | undefined;
+  /** Notes for a check that another program uses the client id of a channel. */
+  noteConflict(channel: string): void;
   close(): Promise<void>;
 }
 
@@ -49,6 +52,7 @@ export function openTemporaryState(config: Config): State {
     files: {},
     clientId: () => undefined,
     brokerNotes: () => undefined,
+    noteConflict: () => {},
     close: () => store.close(),
   };
 }
@@ -111,6 +115,7 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
       },
       // The built-in broker ends with this process, and its sessions with it.
       brokerNotes: ({ name, settings }) => (isBuiltIn(settings) ? undefined : sessions(name)),
+      noteConflict: (channel) => noteConflict(home.conflictsFile, channel, log),
       async close() {
         await store.close();
         home.close();

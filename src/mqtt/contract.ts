@@ -260,6 +260,8 @@ export interface ChannelOptions {
    * (PUBACK reason 16).
    */
   readonly hasSubscriber?: (topic: string) => boolean;
+  /** Called when another program uses, or seems to use, the client id of this gateway. */
+  readonly onConflict?: () => void;
   /** Called at each failed attempt to connect and at each loss. */
   readonly onProblem?: (failure: Failure) => void;
 }

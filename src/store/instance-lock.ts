@@ -24,6 +24,8 @@ export interface StateInstance {
   readonly databaseFile: string;
   /** What is known of the sessions that brokers keep. */
   readonly brokerSessionsFile: string;
+  /** When other programs used our client ids. */
+  readonly conflictsFile: string;
   /** The client id of that name. The first time it is made, and on the disk before this returns. */
   clientId(name: string, make: () => string): string;
   /** Releases the lock. */
@@ -62,6 +64,7 @@ export async function openInstance(
         }),
         databaseFile: join(folder, `picoclaw${end}.db`),
         brokerSessionsFile: join(folder, `broker-sessions${end}.json`),
+        conflictsFile: join(folder, `client-id-conflicts${end}.json`),
         clientId: (name, make) => clientIdIn(clientIds, name, { make, log }),
         close,
       };

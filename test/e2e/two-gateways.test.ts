@@ -10,6 +10,7 @@ import {
   startGateway,
   temporaryHome,
   type Running,
+  writeConfig,
 } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
 
@@ -37,6 +38,8 @@ async function instanceOf(home: string): Promise<string> {
   const { instance }: { instance: string } = JSON.parse(await readFile(file, "utf8"));
   return instance;
 }
+
+const check = (path: string) => picoclaw(["gateway", "--check"], { home: path });
 
 const warnings = (gateway: Running): number => gateway.stderr().split(ANOTHER).length - 1;
 
@@ -157,4 +160,65 @@ it("an access list that hides info fails nobody", needsMosquitto, async () => {
   assert.deepEqual([warnings(stays), warnings(ends)], [0, 0]);
   const sent = await picoclaw(["send", "c", "uptime"], { home: home.path });
   assert.equal(sent.code, 0, sent.stderr);
+});
+
+it(
+  "--check names another gateway, and would be refused with exclusive",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryHome(quickConfig(broker.url));
+    await using other = await temporaryHome(quickConfig(broker.url));
+    await using gateway = await startGateway({ home: other.path });
+    await gateway.said("gateway started");
+    const instance = await instanceOf(other.path);
+    const line = new RegExp(
+      `^warn {2}gateways of mqtt: every request is answered twice, also by the gateway ${instance} on .*try: stop one`,
+      "m",
+    );
+    const before = await check(home.path);
+    assert.equal(before.code, 0, before.stderr);
+    assert.match(before.stdout, line);
+    // Its own home knows it.
+    assert.doesNotMatch((await check(other.path)).stdout, /gateways of mqtt/);
+
+    await using second = await startGateway({ home: home.path });
+    await Promise.all([gateway.said(ANOTHER), second.said(ANOTHER)]);
+    await until("its own home is told as well", async () =>
+      /gateways of mqtt: every request is answered twice/.test((await check(other.path)).stdout),
+    );
+    second.kill("SIGTERM");
+    await second.ended;
+    await writeConfig(home.path, quickConfig(broker.url, {}, { gateway: { exclusive: true } }));
+    const exclusive = await check(home.path);
+    assert.equal(exclusive.code, 5);
+    assert.match(exclusive.stdout, /^fail {2}gateways of mqtt/m);
+    assert.match(exclusive.stderr, /another gateway serves the agent assistant/);
+    gateway.kill("SIGTERM");
+    await gateway.ended;
+    const after = await check(home.path);
+    assert.equal(after.code, 0, after.stderr);
+    assert.doesNotMatch(after.stdout, /gateways of mqtt/);
+  },
+);
+
+it("gateways with one client id say so, and so does --check", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  const config = quickConfig(broker.url, { client_id: "same", protocol_version: 4 });
+  await using home = await temporaryHome(config);
+  await using other = await temporaryHome(config);
+  await using one = await startGateway({ home: home.path });
+  await using two = await startGateway({ home: other.path });
+  const conflict =
+    /"why":"many brokers do so when another program connects with the same client id/;
+  await until(
+    "both say so",
+    () => [one, two].every(({ stderr }) => conflict.test(stderr())),
+    50_000,
+  );
+  const checked = await picoclaw(["gateway", "--check"], { home: home.path });
+  assert.match(
+    checked.stdout,
+    /^warn {2}client id of mqtt: another program used it, or seemed to, \d+ times.*try: stop the other/m,
+  );
 });

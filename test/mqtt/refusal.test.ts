@@ -127,10 +127,13 @@ describe("refused rights", () => {
 describe("a broker's word at the end of a connection", () => {
   it("that the client id was taken over ends the channel loudly, instead of a fight for it", async () => {
     await using broker = await ending(0x8e);
-    await using asked = openTestChannel(broker.url, { reconnectMs: 20 });
+    let conflicts = 0;
+    const onConflict = (): void => void (conflicts += 1);
+    await using asked = openTestChannel(broker.url, { reconnectMs: 20, onConflict });
     const failure = await asked.channel.ended;
+    assert.equal(conflicts, 1);
     assert.equal(failure?.code, "refused");
-    assert.match(failure.message, /taken over/);
+    assert.match(failure.message, /taken over by another program with the same client id/);
     assert.match(failure.remedy ?? "", /client_id/);
     assert.equal(broker.connections(), 1);
   });

@@ -132,6 +132,7 @@ export function connectionOptionsOf(
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
     truncateOversizedPublish: true,
     sessionExpiry: settings.qos > 0 && !quiet ? sessionExpiryFor(options) : undefined,
+    onConflict: options.onConflict,
     sessionNotes: quiet ? undefined : options.brokerNotes,
     will: quiet ? undefined : { topic: statusTopic(address), payload: "offline" },
   };

@@ -4,6 +4,7 @@ import { shouldLog } from "../../base/log.ts";
 import type { SessionNotes } from "../contract.ts";
 import { ConnectionLost, type Outgoing, type Published } from "../protocol/message.ts";
 import { InboundQos2 } from "./acks.ts";
+import { ClientIdConflict } from "./client-id-conflict.ts";
 import { Backlog } from "./flow-control.ts";
 import { KeptSessions } from "./kept-session.ts";
 import { NodeRotation, nodesOf, type BrokerNode, type NodeOutcome } from "./nodes.ts";
@@ -22,6 +23,8 @@ export interface ConnectionOptions extends ClientOptions {
   readonly onSession: (session: Session) => Promise<void>;
   /** Called at a loss, and after an attempt, or one at each of several nodes, that failed. */
   readonly onLoss?: (failure: Failure) => void;
+  /** Called when another program uses, or seems to use, our client id. */
+  readonly onConflict?: (() => void) | undefined;
 }
 
 /** The time to disconnect; then the connection is cut. */
@@ -135,17 +138,19 @@ export class Connection {
       connect: createProtocolChooser(this.#options, (protocol) => connectTo(node, protocol)),
     }));
     const rotation = new NodeRotation(dialled, reconnectMs);
+    const conflict = new ClientIdConflict(this.#options);
     const logFailure = createFailureLog(this.#options);
     while (!signal.aborted) {
       const { broker, connect } = rotation.current();
       const outcome = await this.#oneSession(connect);
       if (signal.aborted) break;
-      const { refusal, waitMs } = rotation.next(outcome);
+      const next = conflict.next(outcome, rotation.next(outcome));
+      const { refusal, waitMs } = next;
       if (refusal && refusal.disposition !== "retry") return this.#end(refusal.failure);
       this.#session = undefined;
       if (refusal) this.#problem = refusal.failure;
       if (refusal) onLoss?.(refusal.failure);
-      logFailure(broker, outcome.refusal.failure, waitMs);
+      logFailure(broker, next.failure, waitMs);
       // When it is stopped meanwhile, the loop's condition ends it.
       await wait(waitMs, signal).catch(() => {});
     }

@@ -26,6 +26,9 @@ const CREDENTIALS = "check username and password (.security.yml, or --user and -
 const AUTO = 'set protocol_version to "auto"';
 const RIGHTS = "ask whoever runs the broker for the rights of this user and client id";
 
+export const CLIENT_ID =
+  "stop the other program, or give each gateway its own client_id; left empty, each home makes its own";
+
 /** CONNACK return codes of MQTT 3.1.1 (section 3.2.2.3). */
 const RETURN_CODES: Readonly<Record<number, Reason>> = {
   1: { name: "unacceptable protocol version", disposition: "downgrade", remedy: AUTO },
@@ -52,9 +55,9 @@ const REASON_CODES: Readonly<Record<number, Reason>> = {
   0x8c: { name: "bad authentication method", disposition: "fatal", remedy: CREDENTIALS },
   0x8d: { name: "keep alive timeout", disposition: "retry" },
   0x8e: {
-    name: "session taken over by another client with the same client id",
+    name: "session taken over by another program with the same client id",
     disposition: "fatal",
-    remedy: "give each gateway its own client_id, or leave it empty",
+    remedy: CLIENT_ID,
   },
   0x8f: {
     name: "topic filter invalid",
@@ -98,6 +101,8 @@ export interface Refusal {
   readonly unanswered?: boolean;
   /** Another client connected under the same client id. MQTT 3.1.1 does not tell that. */
   readonly takenOver?: boolean;
+  /** The broker closed an accepted connection without a reason. */
+  readonly closedByBroker?: boolean;
 }
 
 /** Why a TLS handshake failed, in the words of the runtimes and their TLS libraries, and what to do. */
@@ -196,9 +201,13 @@ export function closeReason(client: MqttClient, transport: Transport): Promise<R
     if (code > 0) stated ??= refusalOf(code, "the broker refused the connection");
   };
   client.on("packetreceive", takeConnack);
+  let hasEnded = false;
   client.once("connect", () => {
     isConnected = true;
     client.off("packetreceive", takeConnack);
+    client.stream.once("end", () => {
+      hasEnded = true;
+    });
   });
   client.on("error", (error) => {
     failed ??= errorReason(error);
@@ -217,7 +226,10 @@ export function closeReason(client: MqttClient, transport: Transport): Promise<R
       if (error instanceof ProtocolFault) resolve(protocolBroken(error.message));
       else if (stated !== undefined) resolve(stated);
       else if (isSilent && !isConnected) resolve(hungUp(error?.message));
-      else resolve(failed ?? unreachable("the connection to the broker was lost", error?.message));
+      else {
+        const lost = failed ?? unreachable("the connection to the broker was lost", error?.message);
+        resolve({ ...lost, closedByBroker: hasEnded || isReset(error) });
+      }
     });
   });
 }

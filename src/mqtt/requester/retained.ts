@@ -102,7 +102,7 @@ function createCollector(target: TopicConnection, { filter, most, mostBytes }: T
 }
 
 /** Connects under a random client id with a clean session, and disconnects when the work is done. */
-async function withSession<T>(
+export async function withSession<T>(
   { settings, connectTimeoutMs, log, signal }: TopicConnection,
   onMessage: ((message: Incoming) => void) | undefined,
   work: (session: Session, lost: Promise<never>) => Promise<T>,
