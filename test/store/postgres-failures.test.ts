@@ -110,6 +110,16 @@ describe("a transaction in PostgreSQL", needsPostgres, () => {
     assert.deepEqual(await store.history("a"), ["2"]);
   });
 
+  it("has two connections beside it for all that read at once", async () => {
+    await using home = await postgresHome();
+    const store = await home.open();
+    await store.append("a", ["1"]);
+    const names = Array.from({ length: 20 }, (_, index) => `${index}`);
+    await Promise.all(names.map((name) => store.history(name)));
+    const count = `SELECT count(*) FROM pg_stat_activity WHERE datname = '${home.address.database}'`;
+    assert.equal(await home.server.sql(count), "3");
+  });
+
   it("survives that its connections are ended while nothing runs", async () => {
     await using home = await postgresHome();
     const store = await home.open();

@@ -216,9 +216,12 @@ export class Connections {
   async #reading(): Promise<Session> {
     const index = this.#nextReader;
     this.#nextReader = (index + 1) % READERS;
-    const opened = await this.#readers[index]?.catch(() => undefined);
+    const former = this.#readers[index];
+    const opened = await former?.catch(() => undefined);
     if (opened !== undefined && !opened.isLost) return opened;
-    const opening = this.#connect();
+    // Another read of the same moment may have opened it.
+    const current = this.#readers[index];
+    const opening = current === former || current === undefined ? this.#connect() : current;
     this.#readers[index] = opening;
     return opening;
   }
@@ -236,6 +239,7 @@ export class Connections {
       if (host === undefined) continue;
       try {
         const session = await Session.open({ address, host, onNotify });
+        if (this.#isClosed) session.close();
         if (!this.#prepares) session.prepareEachTime();
         this.#host = index;
         this.#pause = undefined;
