@@ -99,9 +99,13 @@ export class PostgresCommits {
     return calls.filter((call) => isSame(call.args, args)).map(({ result }) => result);
   }
 
-  /** Runs one statement that only reads, after the calls that were made before; it sees their effects. */
+  /**
+   * Runs one statement that only reads, after the calls that were made before, but for lazy ones; it sees their
+   * effects.
+   */
   async read(text: string, values: readonly Value[] = []): Promise<readonly Row[]> {
-    if ((this.#running !== undefined || this.#waiting.length > 0) && !this.#isClosed) {
+    const waits = this.#running !== undefined || this.#waiting.some(isUrgent);
+    if (waits && !this.#isClosed) {
       const nothing = { survives: "process", args: [], mixes: true } as const;
       await this.run(noWork, nothing).catch(() => {});
     }
@@ -188,7 +192,10 @@ export class PostgresCommits {
 
   /** Runs the work as one transaction and resolves its calls. Returns why nothing of it is known to be written. */
   async #transact(batch: readonly Waiting[]): Promise<TransactionError | undefined> {
-    if (batch.length === 0) return undefined;
+    if (batch.every(isNothing)) {
+      for (const one of batch) one.resolve(undefined);
+      return undefined;
+    }
     const survives = batch.some((one) => one.survives === "power") ? "power" : "process";
     const options = { batch: randomUUID(), isDurable: survives === "power" };
     let results: readonly unknown[] = [];
@@ -258,6 +265,10 @@ export class PostgresCommits {
 
 function noWork(): Promise<void> {
   return Promise.resolve();
+}
+
+function isNothing({ work, joint }: Waiting): boolean {
+  return work === noWork && joint === undefined;
 }
 
 function isUrgent({ isLazy }: Waiting): boolean {

@@ -6,7 +6,7 @@ import type {
   StoredRequest,
 } from "../contract.ts";
 import { fromJson } from "../json.ts";
-import { ANSWERED, DELIVERED, FAILED } from "../states.ts";
+import { ACCEPTED, ANSWERED, DELIVERED, FAILED } from "../states.ts";
 import { arrayOf } from "./arrays.ts";
 import type { Query } from "./connections.ts";
 import { keyOf, textOf } from "./keys.ts";
@@ -30,6 +30,8 @@ export interface RequestRow {
   readonly content?: string | null;
   address?: string;
   answer?: string | null;
+  /** The JSON of what its attempts recorded, until it is answered. */
+  readonly steps?: readonly string[];
   /** It was delivered before the window. */
   readonly isOld?: boolean;
 }
@@ -158,6 +160,7 @@ export function wholeOf(row: Row): RequestRow {
     content: textOrNull(row["content"]),
     address: textOf(row["address"]),
     answer: textOrNull(row["answer"]),
+    steps: fromJson<readonly string[]>(row["steps"]),
     isOld: row["is_old"] === true,
   };
 }
@@ -170,9 +173,9 @@ export function claimOf({ seq, owner, attempt }: RequestRow): Claim {
   return { seq, owner, attempt };
 }
 
-/** The request of a row that was read as a whole; `steps` are the JSON of what its attempts recorded. */
-export function storedOf<M>(row: RequestRow, steps: readonly string[]): StoredRequest<M> {
-  const { content, answer = null } = row;
+/** The request of a row that was read as a whole. */
+export function storedOf<M>(row: RequestRow): StoredRequest<M> {
+  const { content, answer = null, steps = [] } = row;
   return {
     claim: claimOf(row),
     request: { text: "", ...factsOf(row), ...(content && fromJson<Content>(content)) },
@@ -229,7 +232,10 @@ export function contentIn({ text, extras }: Content): string {
 const HELD = "seq, name, lane, conversation, owner, attempt, state, failed";
 /** All but the texts of a request and of its answer. */
 export const UNDELIVERED_COLUMNS = `${HELD}, facts, address`;
-export const WHOLE_COLUMNS = `${UNDELIVERED_COLUMNS}, content, answer`;
+const STEPS = `SELECT json_agg(s.message ORDER BY s.id)::text FROM picoclaw.steps AS s
+  WHERE s.seq = requests.seq AND requests.state = ${ACCEPTED}`;
+/** All of a table that has the name `requests`. */
+export const WHOLE_COLUMNS = `${UNDELIVERED_COLUMNS}, content, answer, coalesce((${STEPS}), '[]') AS steps`;
 
 const SQL = {
   held: `SELECT ${HELD} FROM picoclaw.requests WHERE seq = ANY ($1::bigint[]) AND owner = $2`,

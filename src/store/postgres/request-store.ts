@@ -5,10 +5,9 @@ import type {
   ConversationStore,
   CounterStore,
   Store,
-  StoredRequest,
   StoreOptions,
 } from "../contract.ts";
-import { ACCEPTED, ANSWERED, DELIVERED, REJECTED } from "../states.ts";
+import { ANSWERED, DELIVERED, REJECTED } from "../states.ts";
 import { clusterOf, POLL_ARGS, pollLanes, unreportedLanes } from "./cluster.ts";
 import type { ClusterOptions, PollResult } from "./cluster.ts";
 import type { Query } from "./connections.ts";
@@ -27,10 +26,9 @@ import {
   renewOwner,
 } from "./owners.ts";
 import { storedOf, WHOLE_COLUMNS, wholeOf } from "./request-rows.ts";
-import { applyRequests, readSteps } from "./requests.ts";
+import { applyRequests } from "./requests.ts";
 import type { RequestCall, RequestsOptions } from "./requests.ts";
 import { Room } from "./room.ts";
-import type { Row } from "./session.ts";
 
 export interface RequestStoreOptions<M>
   extends
@@ -156,16 +154,14 @@ function readerOf<M>(
   commits: PostgresCommits,
   self: string,
 ): Pick<Store<M>, "load" | "rejections"> {
-  const query: Query = (text, values) => commits.read(text, values);
   return {
     async load({ seq, owner, attempt }) {
-      const rows = await query(SQL.load, [seq, keyOf(owner), attempt]);
-      const [stored] = await storedFrom<M>(query, rows);
-      return stored;
+      const [row] = await commits.read(SQL.load, [seq, keyOf(owner), attempt]);
+      return row && storedOf<M>(wholeOf(row));
     },
     async rejections(after, most) {
-      const rows = await query(SQL.rejections, [after, keyOf(self), most]);
-      return storedFrom<M>(query, rows);
+      const rows = await commits.read(SQL.rejections, [after, keyOf(self), most]);
+      return rows.map((row) => storedOf<M>(wholeOf(row)));
     },
   };
 }
@@ -183,16 +179,6 @@ async function claimAbandoned({
     return claimed;
   };
   return commits.run((tx) => tx.inOrder(() => claim(tx.query)), { args: ["claimAbandoned"] });
-}
-
-async function storedFrom<M>(
-  query: Query,
-  rows: readonly Row[],
-): Promise<readonly StoredRequest<M>[]> {
-  const whole = rows.map(wholeOf);
-  const open = whole.filter(({ state }) => state === ACCEPTED).map(({ seq }) => seq);
-  const steps = open.length > 0 ? await readSteps(query, open) : undefined;
-  return whole.map((row) => storedOf<M>(row, steps?.get(row.seq) ?? []));
 }
 
 /** One owner at a time: another one does the same. */
