@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "../../src/base/secret.ts";
 import { openPostgres } from "../../src/store/postgres/database.ts";
+import type { PostgresStore } from "../../src/store/postgres/store.ts";
 import { needsPgbouncer, startPgbouncer } from "../support/pgbouncer.ts";
 import { startPostgresProxy } from "../support/postgres-proxy.ts";
 import { needsPostgres, sharedPostgres, startPostgres } from "../support/postgres.ts";
 import { until } from "../support/until.ts";
-import { BOUNDS } from "./contract.ts";
+import { accepted, BOUNDS, newRequest } from "./contract.ts";
 import { addressOf, postgresHome } from "./postgres-home.ts";
 
 /** A store that reaches its database through a proxy. */
@@ -210,6 +211,18 @@ describe("a database in PostgreSQL", needsPostgres, () => {
   });
 });
 
+/** Ten requests from their acceptance to the delivery of their answers. */
+async function serve(store: PostgresStore<string>, lane: string): Promise<void> {
+  for (let turn = 0; turn < 10; turn += 1) {
+    const claim = await store.begin(await accepted(store, newRequest(`${turn}`, { lane })));
+    assert.ok(claim);
+    const [stored] = await Promise.all([store.load(claim), store.renew(), store.cluster.poll(1)]);
+    assert.equal(stored?.request.text, `${turn}`);
+    assert.ok(await store.answered(claim, { parts: [] }, [`${turn}`]));
+    assert.ok(await store.delivered(claim));
+  }
+}
+
 describe("PostgreSQL behind pgbouncer in transaction mode", needsPgbouncer, () => {
   it("works, although what was prepared is on another connection", async () => {
     const server = await sharedPostgres();
@@ -221,5 +234,14 @@ describe("PostgreSQL behind pgbouncer in transaction mode", needsPgbouncer, () =
       await Promise.all([store.append("a", [`${turn}`]), store.append("b", [`${turn}`])]);
       assert.equal((await store.history("a")).at(-1), `${turn}`);
     }
+  });
+
+  it("serves several gateways with fewer connections than they have", async () => {
+    const server = await sharedPostgres();
+    await using pooler = await startPgbouncer(server);
+    const database = await server.createDatabase();
+    await using home = await postgresHome({}, addressOf(pooler, database));
+    const stores = [await home.open(), await home.open(), await home.open()];
+    await Promise.all(stores.map((store, index) => serve(store, `${index}`)));
   });
 });

@@ -125,8 +125,7 @@ class RequestBatch<M> {
     const accepted = calls.flatMap((call) => (call.is === "accept" ? [call.request] : []));
     const lanes = new Set(accepted.map(({ lane }) => lane));
     const wanted = accepted.map((each) => ({ lane: each.lane, bytes: roomFor(each) }));
-    const [, isAlive, lostChannels, held, named, states, numbers] = await Promise.all([
-      query(SQL.useIndexes),
+    const [isAlive, lostChannels, held, named, states, numbers] = await Promise.all([
       lockOwner(query, owner),
       lost(query, new Set(accepted.map(({ channel }) => channel))),
       readHeld(query, owner, [...seqs]),
@@ -397,8 +396,5 @@ function fenced(channel: string): Failure {
 }
 
 const SQL = {
-  // Statements are prepared once, and the tables may have been small then. Without the other one a plan that has to
-  // read a whole table all the same would be compiled for 0.2 s.
-  useIndexes: "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)",
   numbers: "SELECT nextval('picoclaw.requests_seq') AS seq FROM generate_series(1, $1::int)",
 };

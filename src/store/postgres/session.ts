@@ -62,8 +62,11 @@ export class Session {
         if (!session.#isOpen) session.close(signal.reason);
       });
       try {
-        const [row] = await session.query(STATE);
+        const rows = await session.#run(() => session.#sql.unsafe(STATE));
+        const [row] = rows;
         if (row?.["reads_only"] === true) throw new ReadOnlyError(host.host);
+        // A pooler names a process of its own.
+        if (row?.["pid"] !== rows.state.pid) session.prepareEachTime();
         session.#isOpen = true;
         return session;
       } catch (error) {
@@ -125,8 +128,8 @@ export class Session {
   }
 }
 
-const STATE =
-  "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS reads_only";
+const STATE = `SELECT pg_backend_pid() AS pid,
+    pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS reads_only`;
 
 /** All that the library would take from the environment otherwise, or do by itself. */
 const INERT = {
