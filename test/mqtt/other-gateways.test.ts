@@ -9,6 +9,7 @@ import {
   type TestDevice,
 } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const INFO = "/picoclaw/edge/info";
@@ -176,6 +177,35 @@ describe("two gateways of one agent id", () => {
     await using two = openGateway(broker, "same");
     await until("both know", () => found(one).length === 1 && found(two).length === 1);
     assert.match(one.log.text(), /copy of this home/);
+  });
+});
+
+/** Ends each connection that wants to read info. */
+const forbidding = () =>
+  fakeBroker((packet, socket) => {
+    if (packet.type === 8 && packet.bytes.includes(INFO)) socket.destroy();
+    else politeOn5(packet, socket);
+  });
+
+describe("a broker that ends the connection for a subscription to info", () => {
+  it("is asked twice, and then no more", async () => {
+    await using broker = await forbidding();
+    await using one = openTestChannel(broker.url, {
+      settings: { probe_secs: 60 },
+      reconnectMs: 20,
+    });
+    await until("it gives up", () => one.log.text().includes("cannot be noticed"));
+    await until("a third connection", () => broker.connections() === 3);
+    await one.ready();
+    assert.equal(one.channel.problem(), undefined);
+  });
+
+  it("is asked three times with exclusive, and then served with a warning", async () => {
+    await using broker = await forbidding();
+    await using one = openTestChannel(broker.url, { exclusive: true, reconnectMs: 20 });
+    await one.ready();
+    assert.equal(broker.connections(), 4);
+    assert.match(one.log.text(), /warn gateway\.exclusive cannot be kept/);
   });
 });
 

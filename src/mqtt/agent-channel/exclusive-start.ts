@@ -61,7 +61,7 @@ export class ExclusiveStart {
       await ask();
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      this.#warn(error.message);
+      this.warn(error.message);
       return undefined;
     }
     const isReadable = await settlesWithin(
@@ -70,7 +70,7 @@ export class ExclusiveStart {
       signal,
     );
     if (!isReadable) {
-      this.#warn("our own info does not come back");
+      this.warn("our own info does not come back");
       return undefined;
     }
     const tookMs = performance.now() - begun;
@@ -83,7 +83,8 @@ export class ExclusiveStart {
     return found;
   }
 
-  #warn(why: string): void {
+  /** Another gateway cannot be noticed. */
+  warn(why: string): void {
     this.#log.warn("gateway.exclusive cannot be kept: another gateway would not be noticed", {
       why,
       try: "allow this user to read and write the topics status and info (picoclaw acl)",

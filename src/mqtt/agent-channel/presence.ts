@@ -35,6 +35,7 @@ interface PresenceDeps {
   readonly refuse: (failure: Failure) => void;
 }
 
+const MOST_CUT_STARTS = 3;
 /** A gateway that has served for less ends before one that wants to be the only one. */
 const NEW_MS = 5_000;
 
@@ -77,6 +78,8 @@ export class Presence {
   #start: ExclusiveStart | undefined;
   /** Resolves when it may serve; undefined if it may. */
   #joined: PromiseWithResolvers<void> | undefined;
+  /** Connections in a row that ended while it was finding out. */
+  #cutStarts = 0;
   /** When this process has served first. */
   #servedAt: number | undefined;
 
@@ -109,6 +112,12 @@ export class Presence {
     if (this.#options.exclusive !== true) return;
     const { ExclusiveStart } = await import("./exclusive-start.ts");
     const start = new ExclusiveStart(this.#self, this.#log);
+    // Some brokers end the connection for what the access list forbids.
+    if (this.#cutStarts === MOST_CUT_STARTS) {
+      start.warn("the broker ends the connection when we ask");
+      return this.#open();
+    }
+    this.#cutStarts += 1;
     this.#session = session;
     this.#start = start;
     this.#others.expectAll();
@@ -125,6 +134,11 @@ export class Presence {
       await this.#refuse(rival);
       await new Promise(() => {});
     }
+    this.#cutStarts = 0;
+    this.#open();
+  }
+
+  #open(): void {
     this.#start = undefined;
     this.#joined?.resolve();
     this.#joined = undefined;
