@@ -78,7 +78,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const agent = await closingOnFailure(closing, openReloadableAgent(parts));
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
-  const canDeliver = (): boolean => channels.some((channel) => channel.problem() === undefined);
+  const canDeliver = (): boolean => channels.some((channel) => canAnswer(channel));
   const gateway = createGateway<Message>({
     ...gatewayOptionsOf(options),
     answer: agent.answer,
@@ -120,6 +120,10 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       return drained;
     },
   };
+}
+
+function canAnswer(channel: Channel): boolean {
+  return channel.canAnswer?.() ?? channel.problem() === undefined;
 }
 
 async function stateOf(options: RuntimeOptions): Promise<State> {

@@ -137,6 +137,8 @@ export interface Channel {
   replyTo(recipient: Recipient): ((part: Part) => Promise<void>) | undefined;
   /** Sessions with requests for us that the broker has lost since this process started. */
   readonly sessionsLost: () => number;
+  /** Whether answers can leave now; as `problem` says if left out. */
+  readonly canAnswer?: () => boolean;
   /**
    * Stops to hear requests, so that another gateway of the cluster does at once; answers still leave. Does nothing
    * where there is none.

@@ -54,6 +54,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
   return {
     name: channel.name,
     problem: () => voice.problem() ?? hearing.problem() ?? intake.problem(),
+    canAnswer: () => voice.problem() === undefined,
     ready: (signal) => voice.connection.ready(signal),
     ended: Promise.race([voice.connection.ended, failed.promise]),
     replyTo(recipient) {

@@ -24,7 +24,7 @@ const SHORT_MS = 10_000;
 const GIVEN_BACK_MS = 5_000;
 const MOST_GIVEN_BACK_MS = 60_000;
 /** When the gateway stops: for requests that are being stored, and for the store to say who else lives. */
-const STORED_MS = 500;
+const STORED_MS = 1_500;
 const ASKED_MS = 1_000;
 
 export interface IntakeConnectionOptions extends ClusterChannelOptions {
