@@ -183,7 +183,10 @@ describe("a database in PostgreSQL", needsPostgres, () => {
       return true;
     });
     const nobody = [{ host: "127.0.0.1", port: 1 }];
-    await assert.rejects(open("postgres", "postgres", nobody), { code: "unreachable" });
+    await assert.rejects(open("postgres", "postgres", nobody), {
+      code: "unreachable",
+      why: "the database at 127.0.0.1:1: the server refused the connection",
+    });
     await server.sql("CREATE ROLE device LOGIN SUPERUSER PASSWORD 'hunter-two'");
     const { commits } = await open("device", "postgres");
     await commits.close();

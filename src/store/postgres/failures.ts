@@ -77,9 +77,15 @@ export function failureOf(
   });
 }
 
+const USUAL_PORT = 5432;
+
 /** The hosts as they are written, for a sentence. */
 export function hostsOf({ hosts }: PostgresAddress): string {
-  return hosts.map(({ host }) => host).join(", ");
+  const written = hosts.map(({ host, port }) => {
+    if (port === USUAL_PORT || host.startsWith("/")) return host;
+    return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  });
+  return written.join(", ");
 }
 
 /** Why it failed, and what to do. */
