@@ -139,6 +139,23 @@ describe("a transaction in PostgreSQL", needsPostgres, () => {
 });
 
 describe("a database in PostgreSQL", needsPostgres, () => {
+  it("leaves no connection behind, although many read at once when all were lost", async () => {
+    const server = await sharedPostgres();
+    const database = await server.createDatabase();
+    await using proxy = await startPostgresProxy(server.port);
+    const address = addressOf(proxy, database);
+    const options = { owner: "o", now: () => Date.now(), bounds: BOUNDS };
+    const { commits, conversations } = await openPostgres<string>(address, options);
+    const read = () => Promise.all(Array.from({ length: 8 }, () => conversations.history("a")));
+    await read();
+    proxy.reset();
+    await read();
+    await commits.close();
+    const open = `SELECT count(*) FROM pg_stat_activity WHERE datname = '${database}'`;
+    await until("no connection is left", async () => (await server.sql(open)) === "0");
+    await server.sql(`DROP DATABASE ${database}`);
+  });
+
   it("is migrated once by gateways that start at the same time", async () => {
     await using home = await postgresHome();
     const stores = await Promise.all([home.open(), home.open(), home.open()]);

@@ -133,7 +133,8 @@ export class Connections {
         return await this.#inTime(session, session.query(text, values));
       } catch (error) {
         const outcome = outcomeOf(error, false);
-        if (this.#maySucceedNow(outcome, error, { session, wasIdle: tries === 1, tries })) continue;
+        if (this.#maySucceedNow(outcome, error, { session, wasIdle: tries <= READERS, tries }))
+          continue;
         throw failureOf(error, outcome, { ...this.#options, host: session?.host.host });
       }
     }
@@ -220,18 +221,17 @@ export class Connections {
     const index = this.#nextReader;
     this.#nextReader = (index + 1) % READERS;
     const former = this.#readers[index];
-    const opened = await former?.catch(() => undefined);
-    if (opened !== undefined && !opened.isLost) return opened;
-    // Another read of the same moment may have opened it.
-    const current = this.#readers[index];
-    const opening = current === former || current === undefined ? this.#connect() : current;
+    const opening = (async (): Promise<Session> => {
+      const opened = await former?.catch(() => undefined);
+      return opened === undefined || opened.isLost ? this.#connect() : opened;
+    })();
     this.#readers[index] = opening;
     return opening;
   }
 
   /** A connection to the first host that is reached and takes writes, beginning with the one of the last time. */
   async #connect(): Promise<Session> {
-    if (this.#isClosed) throw new Failure("busy", "the store is closed");
+    if (this.#isClosed) throw storeClosed();
     if (this.#pause !== undefined && performance.now() < this.#pause.until)
       throw this.#pause.failure;
     const { address, onNotify } = this.#options;
@@ -242,7 +242,10 @@ export class Connections {
       if (host === undefined) continue;
       try {
         const session = await Session.open({ address, host, onNotify });
-        if (this.#isClosed) session.close();
+        if (this.#isClosed) {
+          session.close();
+          throw storeClosed();
+        }
         if (!this.#prepares) session.prepareEachTime();
         this.#host = index;
         this.#pause = undefined;
@@ -272,6 +275,11 @@ export class Connections {
  * read a whole table all the same would be compiled for 0.2 s.
  */
 const USE_INDEXES = "set local enable_seqscan = off; set local jit = off";
+
+function storeClosed(): Failure {
+  return new Failure("busy", "the store is closed");
+}
+
 /** Waits for the first transaction, too, of which the row cannot be seen yet. */
 const LAST = `INSERT INTO picoclaw.writers AS w (name, batch, at) VALUES ($1, '', now())
   ON CONFLICT (name) DO UPDATE SET at = w.at RETURNING batch`;
