@@ -16,6 +16,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   agent: () => import("./commands/agent.ts"),
   sessions: () => import("./commands/sessions.ts"),
   config: () => import("./commands/config.ts"),
+  store: () => import("./commands/store.ts"),
   acl: () => import("./commands/acl.ts"),
   completion: () => import("./commands/completion.ts"),
   version: () => import("./commands/version.ts"),

@@ -7,6 +7,7 @@ export type CommandName =
   | "listen"
   | "agent"
   | "sessions"
+  | "store"
   | "acl"
   | "config"
   | "completion"
@@ -195,6 +196,21 @@ const SESSIONS: Command = {
   exits: [78, 130, 143],
 };
 
+const STORE: Command = {
+  name: "store",
+  summary: "move what a gateway has stored into a database that several share",
+  arguments: [{ name: "subcommand", required: true, choices: ["migrate"] }],
+  flags: ["from", "to", "json"],
+  detail: [
+    "migrate copies the conversations and counters of this home from SQLite into the PostgreSQL database that gateway.store names. It moves the requests that have no delivered answer. What the database has already stays as it is, so it can be run again.",
+    "Stop the gateway of this home, and those of the database, before.",
+  ],
+  examples: [
+    { line: "picoclaw store migrate --from sqlite --to postgres", does: "before the first start" },
+  ],
+  exits: [4, 5, 78, 130, 143],
+};
+
 const ACL: Command = {
   name: "acl",
   summary: "print an access list for the broker",
@@ -293,6 +309,7 @@ export const COMMANDS: readonly Command[] = [
   LISTEN,
   AGENT,
   SESSIONS,
+  STORE,
   ACL,
   CONFIG,
   COMPLETION,

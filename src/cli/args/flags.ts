@@ -127,11 +127,18 @@ export const FLAGS = {
     type: "boolean",
     summary: "print the licences of everything in the program, with their texts",
   },
+  from: {
+    type: "choice",
+    value: "STORE",
+    choices: ["sqlite"],
+    summary: "the store to copy: that of this home",
+  },
   to: {
     type: "choice",
     value: "WHAT",
-    choices: ["enc", "file"],
-    summary: "what replaces a secret: an enc:// value (default), or a file of its own",
+    choices: ["enc", "file", "postgres"],
+    summary:
+      "where it goes: for secrets enc (an enc:// value, default) or file; for a store postgres",
   },
   "dry-run": { type: "boolean", summary: "print what would change, and change nothing" },
   "rewrite-config": { type: "boolean", summary: "also change config.json" },

@@ -13,6 +13,7 @@ export async function run(context: Context): Promise<number> {
   const { file } = configPaths({ env, userHome, cwd });
   const isDry = flags.has("dry-run");
   const to = flags.choice("to") ?? "enc";
+  if (to === "postgres") throw new Failure("usage", "secrets are kept as enc or file");
   const done = await encryptSecrets({
     file,
     env,
