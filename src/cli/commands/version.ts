@@ -46,8 +46,12 @@ async function licenses(): Promise<readonly Licensed[]> {
   }
   const packages = await withDependencies(join(import.meta.dirname, "../../.."));
   return packages.map(({ name, version, license, text }) => {
-    return { name, version, license, text: text || `https://spdx.org/licenses/${license}.html` };
+    return { name, version, license, text: text || whereTextIs(license) };
   });
+}
+
+function whereTextIs(license: string): string {
+  return `The package has no file with the text of its licence: https://spdx.org/licenses/${license}.html`;
 }
 
 /** A list of all licences, then their texts. */
