@@ -71,7 +71,8 @@ export interface FaultHarness extends AsyncDisposable {
   outcome(withinMs?: number): Promise<string[]>;
 }
 
-const PERSISTENT = [
+/** Lines of a broker that loses nothing which it has saved. */
+export const PERSISTENT = [
   "listener {port} 127.0.0.1",
   "allow_anonymous true",
   "persistence true",
@@ -171,7 +172,7 @@ async function calm({ heard }: Devices): Promise<void> {
 }
 
 /** Everything that must persist came before its last save. */
-function isSaved(log: string): boolean {
+export function isSaved(log: string): boolean {
   return !/Received PUBLISH/.test(log.slice(log.lastIndexOf("Saving in-memory database")));
 }
 

@@ -74,7 +74,7 @@ function rejectedIn({ devices }: FaultHarness): number {
 }
 
 /** Mulberry32: the same numbers for the same seed everywhere. */
-function createRandom(seed: number): () => number {
+export function createRandom(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -84,7 +84,7 @@ function createRandom(seed: number): () => number {
   };
 }
 
-function pick<T>(from: readonly T[], random: () => number): T {
+export function pick<T>(from: readonly T[], random: () => number): T {
   const picked = from[Math.floor(random() * from.length)];
   if (picked === undefined) throw new Error("nothing to pick from");
   return picked;
