@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
+import { SILENT } from "../../src/base/log.ts";
+import { ClusterMember } from "../../src/gateway/cluster/cluster-member.ts";
 import { Lease } from "../../src/gateway/cluster/lease.ts";
 import type { Answerer } from "../../src/gateway/contract.ts";
 import { MemoryCluster } from "../support/memory-cluster.ts";
 import { failing, hears, testCluster, World } from "./cluster-suite.ts";
 import type { SharedStore } from "./cluster-suite.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
-import { createManualAnswerer, shout } from "./setup.ts";
+import { createManualAnswerer, createTestGateway, shout } from "./setup.ts";
 
 function openShared(): Promise<SharedStore> {
   const clock = createManualClock();
@@ -179,6 +181,20 @@ describe("a gateway that shares its store", () => {
     await world.until(() => again.acknowledged, "the acknowledgement");
     await world.until(() => world.answers("to device").length === 1, "the answer");
     assert.equal(lost.acknowledged, false);
+  });
+
+  it("leaves no timer when it cannot start", async () => {
+    const clock = createManualClock();
+    const { store, cluster } = new MemoryCluster(clock).open("one");
+    const member = new ClusterMember<string>({
+      store,
+      cluster: { ...cluster, poll: () => Promise.reject(new Failure("busy", "away")) },
+      clock,
+      log: SILENT,
+    });
+    const { gateway } = createTestGateway(shout, { clock, store, member });
+    await assert.rejects(gateway.resume(), { code: "busy" });
+    assert.equal(clock.timers, 0);
   });
 
   it("runs no tool whose call it could not record: another attempt may run it", async () => {

@@ -71,7 +71,7 @@ async function openWhenReachable(
       return await openRuntime(options);
     } catch (thrown) {
       const { code, message, why, remedy } = asFailure(thrown);
-      const isAway = code === "busy" || code === "unreachable";
+      const isAway = ["busy", "unsure", "unreachable", "fenced"].includes(code);
       if (options.config.gateway.store === undefined || !isAway) throw thrown;
       options.log.error("waiting for the database of gateway.store", {
         error: message,

@@ -54,10 +54,18 @@ export class ClusterMember<M> {
     return (channel, recipient) => this.#lease.guarded(replyTo(channel, recipient));
   }
 
-  /** Takes the lease and claims the first lanes; returns the number of their requests. Rejects as the store does. */
+  /**
+   * Takes the lease and claims the first lanes; returns the number of their requests. Rejects as the store does; then
+   * nothing of it goes on.
+   */
   async start(ports: PollerPorts<M>): Promise<number> {
-    await this.#lease.start();
-    return this.#poller.start(ports);
+    try {
+      await this.#lease.start();
+      return await this.#poller.start(ports);
+    } catch (thrown) {
+      await this.close();
+      throw thrown;
+    }
   }
 
   /** Claims no more, and leaves to others at once what has not started here. */
