@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import * as fc from "fast-check";
 import type { PostgresAddress } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { secretsIn } from "../../src/config/secrets.ts";
@@ -193,7 +194,25 @@ describe("gateway.store", () => {
     });
   }
 
+  it("gives back any password that is percent-encoded in it, and a URL without that", () => {
+    const property = fc.property(fc.string({ unit: "grapheme" }), (password) => {
+      const store = `postgres://u:${encodeURIComponent(password)}@a,b:1/db`;
+      assert.deepEqual(storeCredentials(store), { store: "postgres://u@a,b:1/db", password });
+    });
+    fc.assert(property);
+  });
+
   it("is read without an error, whatever is written", () => {
+    const anything = fc.string({
+      unit: fc.constantFrom("p", "1", ..."ü \0 : / @ [ ] , ? & = % # +".split(" ")),
+    });
+    const property = fc.property(anything, (text) => {
+      for (const store of [text, `postgres://${text}`, `postgres://a/?${text}`]) {
+        assert.ok(["invalid", "postgres", "sqlite"].includes(parseStore(store).kind));
+        storeCredentials(store);
+      }
+    });
+    fc.assert(property, { numRuns: 2000 });
     for (const text of ["", "postgres://", "postgres://@", "postgres://[/", "postgres://%/%?%=%"]) {
       assert.ok(["invalid", "postgres"].includes(parseStore(text).kind));
     }
