@@ -147,3 +147,47 @@ for (const protocol_version of [5, 4]) {
     });
   });
 }
+
+describe("two gateways of one database with two channels", () => {
+  it("hear one each, and the last one both", needs, async () => {
+    await using broker = await startMosquitto();
+    const postgres = await sharedPostgres();
+    const store = postgres.url(await postgres.createDatabase());
+    const channel = (agent_id: string) => ({
+      enabled: true,
+      type: "mqtt",
+      settings: { broker: broker.url, agent_id, qos: 1 },
+    });
+    const config = {
+      channel_list: { north: channel("north"), south: channel("south") },
+      gateway: { store },
+    };
+    await using home = await temporaryHome(config);
+    await using other = await temporaryHome(config);
+    const [first, second] = await Promise.all([
+      startGateway({ home: home.path }),
+      startGateway({ home: other.path }),
+    ]);
+    await using _first = first;
+    await using _second = second;
+    await until("each hears", () => heard(first) > 0 && heard(second) > 0, 60_000);
+    await using device = await openTestDevice(broker.url, "/picoclaw/+/c/response");
+    const askAgent = (agent: string) =>
+      device.client.publishAsync(`/picoclaw/${agent}/c/request`, '{"text":"uptime"}', { qos: 1 });
+    await Promise.all(["north", "south"].map(askAgent));
+    await until("both are answered", () => answeredTopics(device).size === 2);
+    const before = heard(second);
+    first.kill("SIGKILL");
+    await until("the other hears both", () => heard(second) > before, 30_000);
+    await Promise.all(["north", "south"].map(askAgent));
+    await until("both are answered", () => device.messages.length >= 4, 40_000);
+  });
+});
+
+function heard({ stderr }: Running): number {
+  return stderr().split(HEARS).length - 1;
+}
+
+function answeredTopics({ messages }: TestDevice): ReadonlySet<string> {
+  return new Set(messages.map(({ topic }) => topic));
+}
