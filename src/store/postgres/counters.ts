@@ -46,7 +46,9 @@ export class PostgresCounters implements CounterStore {
       const taken = (changes ??= take());
       return tx.inOrder(() => this.change(tx, taken));
     };
-    return this.#commits.run(work, { args: ["count", take], survives: "process", mixes: true });
+    // It shares the transaction of what is written next.
+    const options = { survives: "process", mixes: true, isLazy: true } as const;
+    return this.#commits.run(work, { args: ["count", take], ...options });
   }
 
   async clock(): Promise<StoreClock> {
