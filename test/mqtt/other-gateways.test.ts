@@ -253,6 +253,18 @@ describe("the other gateways of an agent id", () => {
     assert.deepEqual([heard.mustAnswer, heard.isFound], [false, true]);
   });
 
+  it("are one as long as they are of one cluster, whichever of them hears", () => {
+    const others = tracked();
+    const gateways = [gateway("first"), gateway("second")];
+    assert.ok(others.take(gateway("first", { gateways, others: [self] })).isFound);
+    const next = others.take(gateway("second", { gateways }));
+    assert.deepEqual([next.mustAnswer, next.isFound], [true, false]);
+    assert.deepEqual(
+      others.serving().map(({ instance }) => instance),
+      ["second"],
+    );
+  });
+
   it("are forgotten when they are silent, or never served", () => {
     const others = tracked();
     others.take(gateway("a", { others: [self] }));

@@ -58,12 +58,27 @@ export class OtherGateways {
     }
     // Earlier versions name nobody, and answer nobody.
     const isProof = gateways === undefined || others.some((one) => processOf(one) === this.#self);
-    const other = known ?? { facts: factsOf(info), isProven: false, isSilent: false };
+    const isProven = this.#forgetMembers(name, gateways ?? []);
+    const other = known ?? { facts: factsOf(info), isProven, isSilent: false };
     if (known === undefined && this.#known.size < MOST) this.#known.set(name, other);
     const isFound = isProof && state === undefined && !other.isProven;
     other.isProven ||= isFound;
     other.isSilent = false;
     return { isProof, mustAnswer: !isProof, isFound, isGone: false };
+  }
+
+  /**
+   * One gateway speaks for its cluster, now another one than before. Returns whether it was known that the cluster
+   * serves.
+   */
+  #forgetMembers(speaker: string, cluster: readonly GatewayFacts[]): boolean {
+    let isProven = false;
+    for (const name of cluster.map(processOf)) {
+      if (name === speaker) continue;
+      isProven ||= this.#known.get(name)?.isProven === true;
+      this.#known.delete(name);
+    }
+    return isProven;
   }
 
   /** From now on only those count that are heard. */
