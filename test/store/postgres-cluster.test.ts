@@ -241,6 +241,34 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
     assert.deepEqual((await heir.load(claim))?.answer?.parts, ["!"]);
   });
 
+  it("and requests may have any name, also in what a list or a key of the database would read otherwise", async () => {
+    await using home = await postgresHome();
+    const [intake, owner] = [await home.open(), await home.open({ owner: "o\0\ud83d" })];
+    const odd = ["NULL", "", '"', '"a"', "a\0b", "\ud83d", "\\", '{"a",b}', "a'b;--", "\u2028ü😀"];
+    const wanted = odd.map((text) =>
+      newRequest(text, {
+        ...{ name: text, lane: text, conversation: `of ${text}`, client: text, channel: text },
+        ...{ address: text, id: text, mayRepeat: true },
+      }),
+    );
+    const leave = deciding("leave");
+    for (const each of wanted) assert.equal((await intake.accept(each, leave)).is, "left");
+    for (const each of wanted) assert.equal((await intake.accept(each, leave)).is, "known");
+    const { claimed } = await owner.cluster.poll(99);
+    const answers = claimed.map(async ({ claim }, index): Promise<void> => {
+      const begun = await owner.begin(claim);
+      assert.ok(begun);
+      const { mayRepeat: _repeat, retriesFailed: _retry, ...request } = wanted[index] ?? {};
+      assert.deepEqual((await owner.load(begun))?.request, request);
+      assert.ok(await owner.record(begun, odd[index] ?? ""));
+      assert.deepEqual((await owner.load(begun))?.progress, [odd[index]]);
+      assert.ok(await owner.answered(begun, { parts: odd }, [odd[index] ?? ""]));
+      assert.deepEqual(await owner.history(`of ${odd[index]}`), [odd[index]]);
+    });
+    await Promise.all(answers);
+    assert.equal(answers.length, odd.length);
+  });
+
   it("come with a hint to whoever may claim them", async () => {
     await using home = await postgresHome();
     const [intake, owner] = [await home.open(), await home.open()];

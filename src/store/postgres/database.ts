@@ -4,6 +4,7 @@ import { Connections, type ConnectionsOptions } from "./connections.ts";
 import { PostgresConversations } from "./conversations.ts";
 import { PostgresCounters } from "./counters.ts";
 import { PostgresCommits, type PostgresCommitsOptions } from "./group-commit.ts";
+import { keyOf } from "./keys.ts";
 import { PostgresNotes } from "./notes.ts";
 import { migrate } from "./schema.ts";
 
@@ -30,7 +31,7 @@ export async function openPostgres<M>(
   address: PostgresAddress,
   options: PostgresOptions,
 ): Promise<PostgresDatabase<M>> {
-  const connections = new Connections({ ...options, address, writer: options.owner });
+  const connections = new Connections({ ...options, address, writer: keyOf(options.owner) });
   try {
     await connections.open((session) => migrate(session, address));
   } catch (error) {
