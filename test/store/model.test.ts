@@ -3,7 +3,9 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Claim, Store } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { needsPostgres } from "../support/postgres.ts";
 import { BOUNDS, LEASE_MS, claimedAbandoned, newRequest, type StoreUnderTest } from "./contract.ts";
+import { postgresHome } from "./postgres-home.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
 /** What a plain list knows of one request. */
@@ -25,6 +27,14 @@ interface Model {
   readonly claims: Claim[];
   owner: string;
   now: number;
+  /** Of a store whose owners have leases, and not their requests. */
+  readonly shared?: SharedModel;
+}
+
+interface SharedModel {
+  readonly leases: Map<string, number>;
+  /** Of the one lane. */
+  laneOwner: string | undefined;
 }
 
 interface Real {
@@ -58,6 +68,7 @@ const accept = (text: string): Step =>
     const { claim } = acceptance;
     assert.deepEqual([claim.owner, claim.attempt], [model.owner, 0]);
     assert.ok(claim.seq > Math.max(0, ...model.requests.map((each) => each.claim.seq)));
+    if (model.shared !== undefined) model.shared.laneOwner ??= model.owner;
     const leaseUntil = model.now + LEASE_MS;
     model.requests.push({ text, claim, leaseUntil, state: "accepted", steps: [] });
     model.claims.push(claim);
@@ -76,7 +87,10 @@ const write = (
 ): Step =>
   step(`${name} ${pick}`, async (model, { store }) => {
     const claim = model.claims[pick % Math.max(1, model.claims.length)];
-    if (claim !== undefined) await run(store, claim, inForce(model, claim), model);
+    if (claim === undefined) return;
+    // A shared store writes under the claims of its own owner only.
+    const isOthers = model.shared !== undefined && claim.owner !== model.owner;
+    await run(store, claim, isOthers ? undefined : inForce(model, claim), model);
   });
 
 const isOpen = (known: Known | undefined): known is Known => known?.state === "accepted";
@@ -123,9 +137,10 @@ const deliver = (pick: number): Step =>
   });
 
 const release = (pick: number): Step =>
-  write("release", pick, async (store, claim, known) => {
+  write("release", pick, async (store, claim, known, model) => {
     assert.equal(await store.release(claim), isOpen(known));
     if (!isOpen(known)) return;
+    if (model.shared?.laneOwner === claim.owner) model.shared.laneOwner = undefined;
     known.claim = { ...claim, owner: "", attempt: Math.max(0, claim.attempt - 1) };
     known.leaseUntil = 0;
   });
@@ -137,11 +152,25 @@ const pass = (ms: number): Step =>
     return Promise.resolve();
   });
 
-const claimAbandoned: Step = step("claim abandoned", async (model, { store }) => {
-  const expected = model.requests.filter(
-    ({ state, claim, leaseUntil }) =>
-      state !== "delivered" && claim.owner !== model.owner && leaseUntil <= model.now,
+/** What this owner may claim; where lanes have owners, those of others are left to them. */
+function abandonedIn(model: Model): readonly Known[] {
+  const { shared, owner, now } = model;
+  const isOver = ({ claim, leaseUntil }: Known): boolean =>
+    (shared === undefined ? leaseUntil : (shared.leases.get(claim.owner) ?? 0)) <= now;
+  if (shared !== undefined && shared.laneOwner !== owner) {
+    const lives = (shared.leases.get(shared.laneOwner ?? "") ?? 0) > now;
+    if (lives) return [];
+    shared.laneOwner = undefined;
+  }
+  const abandoned = model.requests.filter(
+    (known) => known.state !== "delivered" && known.claim.owner !== owner && isOver(known),
   );
+  if (shared !== undefined && abandoned.length > 0) shared.laneOwner = owner;
+  return abandoned;
+}
+
+const claimAbandoned: Step = step("claim abandoned", async (model, { store }) => {
+  const expected = abandonedIn(model);
   for (const known of expected) {
     known.claim = { ...known.claim, owner: model.owner };
     known.leaseUntil = model.now + LEASE_MS;
@@ -186,6 +215,8 @@ const restart = (again: number): Step =>
   step("restart", async (model, real) => {
     model.owner = `owner after ${again}`;
     real.store = await real.home.open({ owner: model.owner });
+    const isKnown = model.shared?.leases.has(model.owner);
+    if (isKnown === false) model.shared?.leases.set(model.owner, model.now + LEASE_MS);
   });
 
 const pick = fc.nat(30);
@@ -209,12 +240,15 @@ const commands = (more: readonly fc.Arbitrary<Step>[]) =>
     { maxCommands: 60 },
   );
 
-async function holds(home: StoreUnderTest, steps: Iterable<Step>): Promise<void> {
+async function holds(home: StoreUnderTest, steps: Iterable<Step>, isShared = false): Promise<void> {
   await using used = home;
   const owner = "first owner";
   const store = await used.open({ owner });
   const now = 1_800_000_000_000;
-  const model = { requests: [], conversation: [], summary: undefined, claims: [], owner, now };
+  const leases = new Map([[owner, now + LEASE_MS]]);
+  const shared = { leases, laneOwner: undefined };
+  const known = { requests: [], conversation: [], summary: undefined, claims: [] };
+  const model = { ...known, owner, now, ...(isShared && { shared }) };
   await fc.asyncModelRun(() => ({ model, real: { home: used, store } }), steps);
 }
 
@@ -244,5 +278,13 @@ describe("the store's states are those of a plain list", () => {
       holds(await sqliteHome(), steps),
     );
     await fc.assert(property, { numRuns: 60 });
+  });
+
+  it("in PostgreSQL, from gateway to gateway", needsPostgres, async () => {
+    const withRestarts = commands([fc.nat(1_000_000).map(restart)]);
+    const property = fc.asyncProperty(withRestarts, async (steps) =>
+      holds(await postgresHome(), steps, true),
+    );
+    await fc.assert(property, { numRuns: 25 });
   });
 });

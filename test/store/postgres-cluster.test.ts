@@ -247,8 +247,13 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
     const odd = ["NULL", "", '"', '"a"', "a\0b", "\ud83d", "\\", '{"a",b}', "a'b;--", "\u2028ü😀"];
     const wanted = odd.map((text) =>
       newRequest(text, {
-        ...{ name: text, lane: text, conversation: `of ${text}`, client: text, channel: text },
-        ...{ address: text, id: text, mayRepeat: true },
+        name: text,
+        lane: text,
+        conversation: `of ${text}`,
+        client: text,
+        channel: text,
+        address: text,
+        id: text,
       }),
     );
     const leave = deciding("leave");
