@@ -10,6 +10,7 @@ import {
   type Running,
 } from "../support/picoclaw.ts";
 import { needsPostgres, sharedPostgres } from "../support/postgres.ts";
+import { startProxy } from "../support/proxy.ts";
 import { until } from "../support/until.ts";
 
 const needs = { skip: needsMosquitto.skip || needsPostgres.skip };
@@ -17,23 +18,24 @@ const AGENT = "/picoclaw/assistant";
 const HEARS = '"msg":"connected as the intake"';
 
 /** Two gateways that share a database, the first one of which hears, and a device. */
-async function openCluster(settings: object, gateway: object = {}) {
+async function openCluster(
+  settings: object,
+  gateway: object = {},
+  firstStore = (url: string): string => url,
+) {
   const stack = new AsyncDisposableStack();
   const broker = stack.use(await startMosquitto());
   const postgres = await sharedPostgres();
-  const store = postgres.url(await postgres.createDatabase());
-  const config = quickConfig(
-    broker.url,
-    { qos: 1, ...settings },
-    { gateway: { store, ...gateway } },
-  );
-  const start = async (): Promise<Running> => {
+  const shared = postgres.url(await postgres.createDatabase());
+  const start = async (store: string): Promise<Running> => {
+    const more = { gateway: { store, ...gateway } };
+    const config = quickConfig(broker.url, { qos: 1, ...settings }, more);
     const home = stack.use(await temporaryHome(config));
     return stack.use(await startGateway({ home: home.path }));
   };
-  const first = await start();
+  const first = await start(firstStore(shared));
   await first.said(HEARS);
-  const second = await start();
+  const second = await start(shared);
   const status = stack.use(await openTestDevice(broker.url, `${AGENT}/status`));
   const device = stack.use(await openTestDevice(broker.url, `${AGENT}/+/response`));
   const answered = (id: string): number =>
@@ -122,6 +124,23 @@ for (const protocol_version of [5, 4]) {
       await second.said(HEARS);
       await until("two is answered", () => answered("two") === 1, 30_000);
       await until("one is answered", () => answered("one") >= 1, 30_000);
+    });
+
+    it("go on when the one that hears loses the database, and keeps its voice", needs, async () => {
+      const postgres = await sharedPostgres();
+      await using proxy = await startProxy(postgres.port);
+      const through = (url: string): string => url.replace(`:${postgres.port}/`, `:${proxy.port}/`);
+      await using cluster = await openCluster({ protocol_version }, {}, through);
+      const { broker, first, second, device, answered } = cluster;
+      await ask(device, "one");
+      await until("one is answered", () => answered("one") === 1);
+      proxy.blackhole(true);
+      await ask(device, "two");
+      await second.said(HEARS);
+      await until("two is answered", () => answered("two") === 1, 30_000);
+      assert.match(first.stderr(), /the lease of the intake is lost/);
+      assert.doesNotMatch(first.stderr(), /connection to the broker was lost/);
+      assert.equal(acknowledged(broker).get("two"), 1);
     });
 
     it("hear nothing twice when the one that hears is stopped for a while", needs, async () => {
