@@ -252,11 +252,14 @@ export class Acceptor<M> {
     };
   }
 
-  /** Whether the request is for another gateway: its lane is there, or free and there is no slot for it here. */
+  /**
+   * Whether the request is for another gateway: its lane is there, or free and there is no slot for it here. While
+   * the result of a poll is on its way, a lane of this gateway may have earlier requests in it.
+   */
   #mustLeave({ start }: Place<M>, elsewhere: LaneElsewhere | undefined): boolean {
     const { cluster, inFlight } = this.#options;
-    if (inFlight.isClosed || cluster?.isPolling()) return true;
-    return elsewhere !== undefined && (!elsewhere.isFree || start === undefined);
+    if (elsewhere === undefined) return inFlight.isClosed || cluster?.isPolling() === true;
+    return inFlight.isClosed || !elsewhere.isFree || start === undefined;
   }
 
   /** Answers a stored request that does not run. Resolves when another gateway knows that it has to. */

@@ -13,7 +13,7 @@ import type { Lease } from "./lease.ts";
 /** Between two polls: while there is work, at most while there is none, and at most while the database is away. */
 const POLL_MS = { busy: 250, idle: 1000, away: 4000 };
 /** Between the end of a poll and the next one after a hint, of which there may be very many. */
-const HINT_MS = 50;
+const HINT_MS = 20;
 /** For the last call at a shutdown: without it the others wait for the end of the lease. */
 const LEAVE_MS = 2000;
 
