@@ -30,7 +30,10 @@ export interface Cluster {
    * delivered already, or is not known.
    */
   join(claim: Pick<Claim, "seq">, to: JoinedAddress): Promise<boolean>;
-  /** The right to hear the requests of one channel and agent; sends nothing yet. */
+  /**
+   * The right to hear the requests of one channel and agent; sends nothing yet. Its name is that of the channel, or
+   * that with a space and more.
+   */
   intake(name: string): Intake;
   /**
    * Names this store among others: eight random hex digits, made once and kept in the store, the same for all of

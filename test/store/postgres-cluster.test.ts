@@ -298,7 +298,7 @@ describe("an intake in PostgreSQL", needsPostgres, () => {
   it("is held by one owner until its lease is over or given back, and fences the others", async () => {
     await using home = await postgresHome();
     const [a, b] = [await home.open(), await home.open()];
-    const [ofA, ofB] = [a.cluster.intake("mqtt"), b.cluster.intake("mqtt")];
+    const [ofA, ofB] = [a.cluster.intake("mqtt agent"), b.cluster.intake("mqtt agent")];
     assert.equal((await heard(b, "0")).is, "new");
     assert.ok(((await ofA.take()) ?? 0) > 1000);
     assert.equal(await ofB.take(), undefined);
@@ -341,6 +341,24 @@ describe("gateways in PostgreSQL", needsPostgres, () => {
     const identity = await a.cluster.identity();
     assert.match(identity, /^[0-9a-f]{8}$/);
     assert.equal(await b.cluster.identity(), identity);
+  });
+
+  it("leave nothing of themselves a day after they died", async () => {
+    await using home = await postgresHome();
+    const { server, address } = home;
+    const [a, b] = [await home.open(), await home.open()];
+    await accepted(a, newRequest("?"));
+    await b.accept(newRequest("/stop"), deciding({ stop: { parts: [] } }));
+    await a.close();
+    home.pass(25 * 60 * 60_000);
+    await b.renew();
+    await b.purge();
+    const owners = await server.sql(
+      `SELECT owner FROM picoclaw.owners UNION ALL SELECT owner FROM picoclaw.stops
+       UNION ALL SELECT owner FROM picoclaw.lanes`,
+      address.database,
+    );
+    assert.equal(owners, "owner 1");
   });
 
   it("of clocks that differ by hours judge leases and windows alike", async () => {

@@ -37,9 +37,9 @@ export async function buryOwn(query: Query, owner: string): Promise<void> {
   await Promise.all([query(SQL.die, [keyOf(owner)]), leaveLanes(query, owner, [])]);
 }
 
-/** Forgets owners that are dead for long. */
+/** Forgets owners that are dead for long, and signals to dead ones. */
 export async function dropDeadOwners(query: Query): Promise<void> {
-  await query(SQL.dropDead);
+  await Promise.all([query(SQL.dropDead), query(SQL.dropStops)]);
 }
 
 const SQL = {
@@ -58,5 +58,7 @@ const SQL = {
     dropped_stops AS (DELETE FROM picoclaw.stops USING dead WHERE stops.owner = dead.owner)
     UPDATE picoclaw.requests AS r SET owner = '' FROM dead WHERE r.owner = dead.owner AND r.state < ${DELIVERED}`,
   die: "UPDATE picoclaw.owners SET alive = false WHERE owner = $1",
+  dropStops: `DELETE FROM picoclaw.stops AS s
+    WHERE NOT EXISTS (SELECT FROM picoclaw.owners AS o WHERE o.owner = s.owner AND o.alive)`,
   dropDead: "DELETE FROM picoclaw.owners WHERE NOT alive AND until <= now() - interval '1 day'",
 };
