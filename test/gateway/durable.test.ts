@@ -756,6 +756,36 @@ describe("the next start", () => {
     );
   });
 
+  it("shows the model the steps of a turn that a shutdown broke off", async () => {
+    await using home = await createHome();
+    const { clock } = home;
+    const seen: (readonly string[] | undefined)[] = [];
+    const { replyTo, parts } = createReplies();
+    const start = async () =>
+      createTestGateway(
+        async function* ({ resumed, record, signal }) {
+          seen.push(resumed);
+          if (resumed === undefined) {
+            await record("a step");
+            await new Promise((_, reject) => {
+              signal.addEventListener("abort", () => reject(signal.reason));
+            });
+          }
+          yield "done";
+          return { messages: [] };
+        },
+        { clock, store: await home.open(), replyTo, turnTimeoutMs: LONG_MS },
+      ).gateway;
+    const first = await start();
+    await first.accept(ask("?", DURABLE).request);
+    await settled();
+    await first.drain(0);
+    await (await start()).resume();
+    await settled();
+    assert.deepEqual(seen, [undefined, ["a step"]]);
+    assert.equal(parts("device").at(-1)?.done, true);
+  });
+
   it("finds what a shutdown broke off, not counted as an attempt and not answered cancelled", async () => {
     await using home = await createHome();
     const { clock } = home;

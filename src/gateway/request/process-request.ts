@@ -166,7 +166,8 @@ function turnOf<M>(
     isAdmin: isAdmin(policy, request.client),
     allowance: pending.allowance,
     signal: cancellation.signal,
-    ...((claim?.attempt ?? 0) > 1 && { resumed: progress }),
+    // An attempt that a shutdown ended does not count, but its steps do.
+    ...(((claim?.attempt ?? 0) > 1 || progress.length > 0) && { resumed: progress }),
     record: async (message) => {
       if (claim !== undefined) await durableRequests.record(claim, message, cancellation.signal);
     },
