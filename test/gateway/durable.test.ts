@@ -779,7 +779,9 @@ describe("the next start", () => {
     const first = await start();
     await first.accept(ask("?", DURABLE).request);
     await settled();
-    await first.drain(0);
+    const drained = first.drain(1000);
+    await clock.advance(5000);
+    assert.equal((await drained).resumable, 1);
     await (await start()).resume();
     await settled();
     assert.deepEqual(seen, [undefined, ["a step"]]);
