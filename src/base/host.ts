@@ -1,4 +1,4 @@
-import { writeSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 import type { Readable } from "node:stream";
 import { codeOf, Failure } from "./failure.ts";
@@ -80,7 +80,12 @@ export function createHost(): Host {
 
 /** The name of this machine. */
 export function hostName(): string {
-  return process.getBuiltinModule("node:os").hostname();
+  try {
+    // Cheaper than node:os.
+    return readFileSync("/proc/sys/kernel/hostname", "utf8").trim();
+  } catch {
+    return process.getBuiltinModule("node:os").hostname();
+  }
 }
 
 /** As `homedir()` of node:os, which takes longer to load than all else here. */
