@@ -107,7 +107,7 @@ for (const protocol_version of [5, 4]) {
       first.kill("SIGTERM");
       await ask(device, "two");
       await until("both are answered", () => answered("one") === 1 && answered("two") === 1);
-      assert.match(second.stderr(), new RegExp(HEARS));
+      await second.said(HEARS);
       assert.equal((await first.ended).code, 0);
       assert.deepEqual(new Set(status.texts()), new Set(["online"]));
       second.kill("SIGTERM");
