@@ -30,12 +30,12 @@ export class PostgresCounters implements CounterStore {
   }
 
   async counters(most?: number): Promise<readonly Counter[]> {
-    const rows = await this.#commits.read(SQL.some, [most ?? null]);
+    const rows = await this.#commits.readAll(SQL.some, [most ?? null]);
     return rows.map((row) => fromJson<Counter>(row["meter"]));
   }
 
   async counter(name: string): Promise<Counter | undefined> {
-    const [row] = await this.#commits.read(SQL.one, [keyOf(name)]);
+    const [row] = await this.#commits.readAll(SQL.one, [keyOf(name)]);
     return row && fromJson<Counter>(row["meter"]);
   }
 

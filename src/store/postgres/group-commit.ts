@@ -104,11 +104,13 @@ export class PostgresCommits {
    * effects.
    */
   async read(text: string, values: readonly Value[] = []): Promise<readonly Row[]> {
-    const waits = this.#running !== undefined || this.#waiting.some(isUrgent);
-    if (waits && !this.#isClosed) {
-      const nothing = { survives: "process", args: [], mixes: true } as const;
-      await this.run(noWork, nothing).catch(() => {});
-    }
+    if (this.#running !== undefined || this.#waiting.some(isUrgent)) await this.#earlier();
+    return this.#connections.read(text, values);
+  }
+
+  /** The same, and it sees the effects of lazy calls, too. */
+  async readAll(text: string, values: readonly Value[] = []): Promise<readonly Row[]> {
+    if (this.#running !== undefined || this.#waiting.length > 0) await this.#earlier();
     return this.#connections.read(text, values);
   }
 
@@ -119,6 +121,11 @@ export class PostgresCommits {
     this.#start();
     await this.#running;
     this.#connections.close();
+  }
+
+  /** Resolves when the calls that were made before are done, written or not. */
+  async #earlier(): Promise<void> {
+    await this.run(noWork, { survives: "process", args: [], mixes: true }).catch(() => {});
   }
 
   #wait<T>(call: Omit<Waiting, "resolve" | "reject">): Promise<T> {

@@ -160,7 +160,7 @@ function readerOf<M>(
       return row && storedOf<M>(wholeOf(row));
     },
     async rejections(after, most) {
-      const rows = await commits.read(SQL.rejections, [after, keyOf(self), most]);
+      const rows = await commits.readAll(SQL.rejections, [after, keyOf(self), most]);
       return rows.map((row) => storedOf<M>(wholeOf(row)));
     },
   };
