@@ -1,4 +1,4 @@
-import { appendFileSync, readFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -79,6 +79,7 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
   );
   const kills: number[] = [];
   const stops: number[] = [];
+  const processes: Running[] = [];
   const freezes: { from: number; to: number }[] = [];
   const openMember = async (name: string): Promise<Member> => {
     const home = join(folder.path, name);
@@ -91,6 +92,7 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
       async start() {
         const started = startPicoclaw(["gateway", "--drain", "0s"], { home });
         running = started;
+        processes.push(started);
         let isOver = false;
         void started.ended.then(({ signal }) => {
           isOver = true;
@@ -168,6 +170,7 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
       const { asked, heard, absences } = devices;
       const history = { turns: model.turns, kills, stops, freezes, asked, heard, absences };
       const unanswered = asked.filter(({ isAcknowledged }) => !isAcknowledged);
+      saveLogs([...processes.map(({ stderr }) => stderr()), broker.log()]);
       return [
         ...unanswered.map(({ client, id }) => `${client} ${id}: never acknowledged`),
         ...violations(history),
@@ -177,6 +180,14 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
+}
+
+/** Writes the logs of all processes of a run into the folder that PICOCLAW_CHAOS_LOGS names, to look at them later. */
+function saveLogs(logs: readonly string[]): void {
+  const folder = process.env["PICOCLAW_CHAOS_LOGS"];
+  if (folder === undefined) return;
+  mkdirSync(folder, { recursive: true });
+  for (const [index, log] of logs.entries()) writeFileSync(join(folder, `${index}.log`), log);
 }
 
 /** Lines of its log about faults of the program itself. */
