@@ -1,0 +1,168 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { connectAsync } from "mqtt";
+import { answers, startModelServer } from "../test/support/model-server.ts";
+import { startMosquitto } from "../test/support/mosquitto.ts";
+import {
+  NO_LIMITS,
+  quickConfig,
+  startPicoclaw,
+  writeConfig,
+  type Running,
+} from "../test/support/picoclaw.ts";
+import { startPostgres } from "../test/support/postgres.ts";
+import { temporaryFolder } from "../test/support/temporary.ts";
+import { until } from "../test/support/until.ts";
+
+/**
+ * `npm run bench:cluster -- --gateways 3 --rate 167 --seconds 30 --clients 10000`: gateways on one PostgreSQL, a model
+ * that answers at once, and clients that ask at random times. With `--gateways 0` one gateway with SQLite. Prints
+ * times from the request to the end of its answer, what the gateways and the database did for it, and what is missing.
+ */
+const { values } = parseArgs({
+  options: {
+    gateways: { type: "string", default: "3" },
+    rate: { type: "string", default: "167" },
+    seconds: { type: "string", default: "30" },
+    clients: { type: "string", default: "10000" },
+  },
+});
+const [gateways, rate, seconds, clients] = [
+  Number(values.gateways),
+  Number(values.rate),
+  Number(values.seconds),
+  Number(values.clients),
+];
+if (!(rate > 0 && seconds > 0 && clients > 0 && gateways >= 0)) {
+  throw new Error("usage: npm run bench:cluster -- --gateways 3 --rate 167 --seconds 30");
+}
+process.env["PICOCLAW_UNDER_TEST"] = "binary";
+
+const QUEUES = ["listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0"];
+const STATS = `SELECT sum(xact_commit) || ' ' || (SELECT wal_sync FROM pg_stat_wal) FROM pg_stat_database`;
+
+await using stack = new AsyncDisposableStack();
+const folder = stack.use(await temporaryFolder());
+const broker = stack.use(
+  await startMosquitto({ lines: [...QUEUES, "max_inflight_messages 0", "set_tcp_nodelay true"] }),
+);
+const postgres = gateways > 0 ? stack.use(await startPostgres()) : undefined;
+const model = stack.use(await startModelServer({ forgets: true }));
+model.otherwise(answers("Four words of answer."));
+const running: Running[] = [];
+for (let index = 0; index < Math.max(1, gateways); index += 1) {
+  const home = join(folder.path, `${index}`);
+  const entry = {
+    model_name: "m",
+    model: "openai/m",
+    api_base: model.base,
+    api_keys: ["sk-bench"],
+  };
+  await writeConfig(
+    home,
+    quickConfig(
+      broker.url,
+      { qos: 1, limits: NO_LIMITS },
+      {
+        gateway: { name: `g${index}`, ...(postgres && { store: postgres.url() }) },
+        agents: { defaults: { workspace: join(home, "w"), model_name: "m" } },
+        model_list: [entry],
+      },
+    ),
+  );
+  const gateway = stack.use(startPicoclaw(["gateway"], { home }));
+  await gateway.said('"msg":"gateway started"');
+  running.push(gateway);
+}
+
+const device = await connectAsync(broker.url, { clientId: "bench" });
+stack.defer(() => device.endAsync(true));
+const open = new Map<string, number>();
+const times: number[] = [];
+device.on("message", (_topic, payload) => {
+  const { id, done } = JSON.parse(String(payload));
+  const asked = done === true ? open.get(id) : undefined;
+  if (asked === undefined) return;
+  open.delete(id);
+  times.push(performance.now() - asked);
+});
+await device.subscribeAsync("/picoclaw/assistant/+/response", { qos: 1 });
+
+let asked = 0;
+const ask = (client: string): void => {
+  const id = `r${asked}`;
+  asked += 1;
+  open.set(id, performance.now());
+  const payload = JSON.stringify({ text: "How are you?", id });
+  device.publish(`/picoclaw/assistant/${client}/request`, payload, { qos: 1 });
+};
+const isQuiet = (): boolean => open.size === 0;
+for (let index = 0; index < 50; index += 1) ask(`warm-${index}`);
+await until("the first requests are answered", isQuiet, 60_000);
+times.length = 0;
+asked = 0;
+
+const before = { cpu: cpuOfAll(), memory: memoryOfAll(), stats: await stats() };
+const began = performance.now();
+while (performance.now() - began < seconds * 1000) {
+  const due = ((performance.now() - began) / 1000) * rate;
+  for (let count = asked; count < due; count += 1) ask(`c${Math.floor(Math.random() * clients)}`);
+  await pause(2);
+}
+const askedFor = performance.now() - began;
+let most = memoryOfAll();
+await until(
+  "all requests are answered",
+  () => {
+    most = memoryOfAll().map((each, index) => Math.max(each, most[index] ?? 0));
+    return isQuiet();
+  },
+  120_000,
+).catch(() => {});
+const after = { cpu: cpuOfAll(), stats: await stats() };
+
+const took = performance.now() - began;
+const sorted = times.toSorted((a, b) => a - b);
+const at = (share: number): string =>
+  `${Math.round(sorted[Math.floor(sorted.length * share)] ?? 0)} ms`;
+const cpu = after.cpu - before.cpu;
+console.log(
+  `${asked} requests in ${(askedFor / 1000).toFixed(1)} s, all answered after ${(took / 1000).toFixed(1)} s, ${open.size} missing`,
+);
+console.log(`p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}`);
+console.log(`${(cpu / asked).toFixed(2)} ms CPU a request, ${(cpu / took).toFixed(2)} cores`);
+const [commits = 0, syncs = 0] = after.stats.map(
+  (each, index) => each - (before.stats[index] ?? 0),
+);
+console.log(
+  `${(commits / asked).toFixed(2)} transactions and ${(syncs / asked).toFixed(2)} WAL syncs a request`,
+);
+console.log(
+  `memory ${most.map((each, index) => `+${each - (before.memory[index] ?? 0)}`).join(", ")} MB`,
+);
+
+async function stats(): Promise<number[]> {
+  // The server's processes report what they did within a second.
+  await pause(1500);
+  return (await postgres?.sql(STATS))?.split(" ").map(Number) ?? [];
+}
+
+/** Milliseconds, of user and system. */
+function cpuOfAll(): number {
+  return running.reduce((total, { pid }) => {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /, "")
+      .split(" ");
+    return total + (Number(fields[11]) + Number(fields[12])) * 10;
+  }, 0);
+}
+
+/** MB of each. */
+function memoryOfAll(): number[] {
+  return running.map(({ pid }) => {
+    const text = readFileSync(`/proc/${pid}/status`, "utf8");
+    return Math.round(Number(/VmRSS:\s+(\d+)/.exec(text)?.[1] ?? 0) / 1024);
+  });
+}
