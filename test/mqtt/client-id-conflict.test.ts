@@ -58,7 +58,7 @@ describe("a conflict of client ids", () => {
     const guard = new ClientIdConflict({ clientId: "id", reconnectMs: 100, onConflict, ...more });
     const next = (connectedMs: number | undefined, refusal = closed) =>
       guard.next({ refusal, connectedMs }, { ...attempt, refusal });
-    return { next, calls: () => calls };
+    return { guard, next, calls: () => calls };
   }
 
   it("is suspected after three soon closes in a row, and waits double from the fifth on", () => {
@@ -70,6 +70,15 @@ describe("a conflict of client ids", () => {
     assert.ok(first >= 150 && first <= 250, String(first));
     assert.ok(waits.every((wait) => wait <= 75_000));
     assert.ok((waits.at(-1) ?? 0) >= 45_000);
+    assert.equal(calls(), 18);
+  });
+
+  it("is told, but dials as often, while connections answer requests", () => {
+    const { guard, calls } = conflict();
+    const waits = Array.from({ length: 20 }, () =>
+      guard.next({ refusal: closed, connectedMs: 50, hasAnswered: true }, attempt),
+    );
+    assert.ok(waits.every(({ waitMs }) => waitMs <= 125));
     assert.equal(calls(), 18);
   });
 

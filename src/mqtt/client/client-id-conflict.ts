@@ -2,8 +2,9 @@ import { Failure } from "../../base/failure.ts";
 import type { NextAttempt, NodeOutcome } from "./nodes.ts";
 import { CLIENT_ID } from "./reasons.ts";
 
-/** Connections in a row that the broker closed soon and without a reason: then it is told, and then we wait longer. */
+/** Connections in a row that the broker closed soon and without a reason: then it is told. */
 const SUSPICIOUS = 3;
+/** So many of them in a row on which nothing was answered: then we wait longer. */
 const PATIENT = 5;
 /** A connection was closed soon if it lasted less than so many times our wait before it. */
 const SOON = 4;
@@ -33,6 +34,7 @@ interface LoggedAttempt extends NextAttempt {
 export class ClientIdConflict {
   readonly #options: ConflictOptions;
   #closes = 0;
+  #idleCloses = 0;
   #waitedMs: number;
 
   constructor(options: ConflictOptions) {
@@ -40,10 +42,12 @@ export class ClientIdConflict {
     this.#waitedMs = options.reconnectMs;
   }
 
-  next({ refusal, connectedMs }: NodeOutcome, attempt: NextAttempt): LoggedAttempt {
+  next({ refusal, connectedMs, hasAnswered }: NodeOutcome, attempt: NextAttempt): LoggedAttempt {
     if (connectedMs !== undefined) {
       const isSoon = connectedMs < SOON * Math.max(this.#waitedMs, attempt.waitMs);
-      this.#closes = refusal.closedByBroker === true && isSoon ? this.#closes + 1 : 0;
+      const isClosedSoon = refusal.closedByBroker === true && isSoon;
+      this.#closes = isClosedSoon ? this.#closes + 1 : 0;
+      this.#idleCloses = isClosedSoon && hasAnswered !== true ? this.#idleCloses + 1 : 0;
     }
     const { clientId, sharesClientId = false, onConflict } = this.#options;
     const isSuspected = connectedMs !== undefined && this.#closes >= SUSPICIOUS;
@@ -53,7 +57,7 @@ export class ClientIdConflict {
       return { ...attempt, failure: refusal.failure };
     }
     const failure = suspected(clientId);
-    const doublings = Math.max(0, this.#closes - PATIENT + 1);
+    const doublings = Math.max(0, this.#idleCloses - PATIENT + 1);
     const longer = Math.min(attempt.waitMs * 2 ** doublings, MOST_MS);
     this.#waitedMs = longer;
     const waitMs = longer * (1 - SPREAD + 2 * SPREAD * Math.random());

@@ -48,6 +48,8 @@ export class Connection {
   readonly #kept: KeptSessions;
   readonly #stop = new AbortController();
   #session: Session | undefined;
+  /** Whether an answer was published since it connected. */
+  #hasAnswered = false;
   #problem: Failure | undefined = new Failure("unreachable", "not connected yet");
   /** Why we ended the connection ourselves. */
   #refusal: Failure | undefined;
@@ -94,6 +96,7 @@ export class Connection {
    * broker refuses the message, when the connection has ended, and with the signal's reason.
    */
   publish(message: Outgoing, signal?: AbortSignal): Promise<Published> {
+    this.#hasAnswered = true;
     return this.#publisher.publish(message, signal);
   }
 
@@ -171,10 +174,12 @@ export class Connection {
     let connectedAt: number | undefined;
     const refusal = await this.#untilLost(connect, () => {
       connectedAt = performance.now();
+      this.#hasAnswered = false;
     });
     if (connectedAt === undefined) return { refusal, connectedMs: undefined };
     this.#kept.disconnected(this.#stop.signal.aborted);
-    return { refusal, connectedMs: performance.now() - connectedAt };
+    const connectedMs = performance.now() - connectedAt;
+    return { refusal, connectedMs, hasAnswered: this.#hasAnswered };
   }
 
   async #untilLost(connect: () => Promise<Session>, onConnected: () => void): Promise<Refusal> {

@@ -20,6 +20,8 @@ export interface NodeOutcome {
   readonly refusal: Refusal;
   /** Milliseconds for which it was connected and subscribed; undefined if it never was. */
   readonly connectedMs: number | undefined;
+  /** Whether something was published meanwhile besides `status` and `info`. */
+  readonly hasAnswered?: boolean;
 }
 
 /** What follows from an outcome. */
