@@ -38,7 +38,7 @@ describe("a copy of a store in PostgreSQL", needsPostgres, () => {
     for (const turn of ["1", "2", "3"]) await from.append("long", [`q${turn}`, `a${turn}`]);
     const { turns } = await from.conversation("long");
     assert.ok(await from.compact("long", turns[1]?.id ?? 0, "what was said"));
-    await from.append("short\0", ["hello"]);
+    await from.append("short", ["hello"]);
     const days = [{ day: "2027-01-15", input: 5, output: 7 }];
     await from.count(() => ({ put: [{ name: "c", state: { since: 3, days } }], drop: [] }));
     const to = await shared.open();
@@ -46,7 +46,7 @@ describe("a copy of a store in PostgreSQL", needsPostgres, () => {
     assert.deepEqual(await copyStore(from, to), { conversations: 0, counters: 0, requests: 0 });
     assert.deepEqual(await transcript(to, "long"), await transcript(from, "long"));
     assert.deepEqual(await to.history("long"), ["what was said", "q3", "a3"]);
-    assert.deepEqual(await to.history("short\0"), ["hello"]);
+    assert.deepEqual(await to.history("short"), ["hello"]);
     assert.deepEqual(await to.counter("c"), await from.counter("c"));
   });
 
