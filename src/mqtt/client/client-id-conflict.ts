@@ -42,12 +42,10 @@ export class ClientIdConflict {
     this.#waitedMs = options.reconnectMs;
   }
 
-  next({ refusal, connectedMs, hasAnswered }: NodeOutcome, attempt: NextAttempt): LoggedAttempt {
+  next(outcome: NodeOutcome, attempt: NextAttempt): LoggedAttempt {
+    const { refusal, connectedMs } = outcome;
     if (connectedMs !== undefined) {
-      const isSoon = connectedMs < SOON * Math.max(this.#waitedMs, attempt.waitMs);
-      const isClosedSoon = refusal.closedByBroker === true && isSoon;
-      this.#closes = isClosedSoon ? this.#closes + 1 : 0;
-      this.#idleCloses = isClosedSoon && hasAnswered !== true ? this.#idleCloses + 1 : 0;
+      this.#count(outcome, connectedMs < SOON * Math.max(this.#waitedMs, attempt.waitMs));
     }
     const { clientId, sharesClientId = false, onConflict } = this.#options;
     const isSuspected = connectedMs !== undefined && this.#closes >= SUSPICIOUS;
@@ -62,6 +60,12 @@ export class ClientIdConflict {
     this.#waitedMs = longer;
     const waitMs = longer * (1 - SPREAD + 2 * SPREAD * Math.random());
     return { refusal: { ...refusal, failure }, waitMs, failure };
+  }
+
+  #count({ refusal, hasAnswered = false }: NodeOutcome, isSoon: boolean): void {
+    const isClosedSoon = refusal.closedByBroker === true && isSoon;
+    this.#closes = isClosedSoon ? this.#closes + 1 : 0;
+    this.#idleCloses = isClosedSoon && !hasAnswered ? this.#idleCloses + 1 : 0;
   }
 }
 
