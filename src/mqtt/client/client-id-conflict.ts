@@ -55,11 +55,16 @@ export class ClientIdConflict {
       return { ...attempt, failure: refusal.failure };
     }
     const failure = suspected(clientId);
-    const doublings = Math.max(0, this.#idleCloses - PATIENT + 1);
-    const longer = Math.min(attempt.waitMs * 2 ** doublings, MOST_MS);
-    this.#waitedMs = longer;
-    const waitMs = longer * (1 - SPREAD + 2 * SPREAD * Math.random());
+    const waitMs = this.#longer(attempt.waitMs);
     return { refusal: { ...refusal, failure }, waitMs, failure };
+  }
+
+  #longer(milliseconds: number): number {
+    const doublings = this.#idleCloses - PATIENT + 1;
+    this.#waitedMs = milliseconds;
+    if (doublings <= 0) return milliseconds;
+    this.#waitedMs = Math.min(milliseconds * 2 ** doublings, MOST_MS);
+    return this.#waitedMs * (1 - SPREAD + 2 * SPREAD * Math.random());
   }
 
   #count({ refusal, hasAnswered = false }: NodeOutcome, isSoon: boolean): void {

@@ -34,6 +34,8 @@ export interface NextAttempt {
 
 /** The part of the time between attempts in which the next node of a round is tried, at random. */
 const NEXT_NODE = 0.1;
+/** And at most so many milliseconds, also for a connection that does not dial again after a round. */
+const NEXT_NODE_MS = 500;
 /** The part by which the time between rounds is longer or shorter, at random. */
 const SPREAD = 0.25;
 
@@ -84,7 +86,7 @@ export class NodeRotation<Node extends BrokerNode> {
   }
 
   #withinRound(): number {
-    return this.#reconnectMs * NEXT_NODE * Math.random();
+    return Math.min(this.#reconnectMs * NEXT_NODE, NEXT_NODE_MS) * Math.random();
   }
 
   #betweenRounds(): number {
