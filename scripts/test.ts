@@ -59,7 +59,7 @@ const NODE: readonly Suite[] =
       ];
 
 /** From end to end, each way to run the program: this mostly waits. */
-const ENDS: readonly Suite[] = [
+const [COMPILED, FROM_BUN, FROM_DENO] = [
   {
     name: "end-to-end tests, compiled",
     command: ["bun", "test", "--timeout", "60000", "test/e2e"],
@@ -75,7 +75,7 @@ const ENDS: readonly Suite[] = [
     command: [...DENO_TEST, "test/e2e"],
     under: "deno",
   },
-];
+] as const satisfies readonly Suite[];
 
 const FAULTS: readonly Suite[] = [
   {
@@ -87,7 +87,10 @@ const FAULTS: readonly Suite[] = [
 
 /** One after the other; of one row the lists run side by side, each from its first to its last. */
 const ROWS: readonly (readonly (readonly Suite[])[])[] = [
-  [UNITS, ENDS],
+  [
+    [...UNITS, FROM_BUN],
+    [COMPILED, FROM_DENO],
+  ],
   [FAULTS, NODE],
 ];
 

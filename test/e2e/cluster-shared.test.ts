@@ -9,6 +9,7 @@ import { answers, calls, dialogueOf, startModelServer, streams } from "../suppor
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
   NO_LIMITS,
+  onceInCi,
   picoclaw,
   quickConfig,
   startGateway,
@@ -18,7 +19,7 @@ import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
-const needs = { skip: needsMosquitto.skip || needsPostgres.skip };
+const needs = { skip: needsMosquitto.skip || needsPostgres.skip || onceInCi.skip };
 const HEARS = "connected as the intake";
 /** Of one answer; the budget of a day is less. */
 const USAGE = { prompt_tokens: 60_000, completion_tokens: 1 };

@@ -8,17 +8,18 @@ import { answers, calls, dialogueOf, startModelServer } from "../support/model-s
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
   NO_LIMITS,
+  oncePerRuntimeInCi,
   picoclaw,
   quickConfig,
+  type Running,
   startGateway,
   writeConfig,
-  type Running,
 } from "../support/picoclaw.ts";
 import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
-const needs = { skip: needsMosquitto.skip || needsPostgres.skip };
+const needs = { skip: needsMosquitto.skip || needsPostgres.skip || oncePerRuntimeInCi.skip };
 
 interface Place {
   readonly broker: string;

@@ -3,14 +3,17 @@ import { it } from "node:test";
 import { openTestDevice } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import {
+  onceInCi,
   picoclaw,
   quickConfig,
+  type Running,
   startGateway,
   startPicoclaw,
   temporaryHome,
-  type Running,
 } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
+
+const needs = { skip: needsMosquitto.skip || onceInCi.skip };
 
 const INFO = "/picoclaw/assistant/info";
 const STATUS = "/picoclaw/assistant/status";
@@ -49,7 +52,7 @@ for (const protocol_version of [5, 4]) {
   ] as const) {
     it(
       `of two gateways the second one ends with 5: exclusive ${first}, then ${second}; MQTT ${protocol_version}`,
-      needsMosquitto,
+      needs,
       async () => {
         await using broker = await startMosquitto();
         const settings = { protocol_version, qos: 1 };
@@ -70,7 +73,7 @@ for (const protocol_version of [5, 4]) {
 
   it(
     `of gateways that start at once exactly one stays; MQTT ${protocol_version}`,
-    needsMosquitto,
+    needs,
     async () => {
       await using broker = await startMosquitto();
       await using home = await homeFor(broker, true, { protocol_version });
@@ -92,7 +95,7 @@ for (const protocol_version of [5, 4]) {
   );
 }
 
-it("starts again after kill -9, beside what it has left", needsMosquitto, async () => {
+it("starts again after kill -9, beside what it has left", needs, async () => {
   await using broker = await startMosquitto();
   await using home = await homeFor(broker, true, { qos: 1 });
   await using killed = await startGateway({ home: home.path });
@@ -108,7 +111,7 @@ it("starts again after kill -9, beside what it has left", needsMosquitto, async 
   await next.said("gateway started");
 });
 
-it("starts where info cannot be read, and says so", needsMosquitto, async () => {
+it("starts where info cannot be read, and says so", needs, async () => {
   await using broker = await startMosquitto({
     lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
     files: {
@@ -126,7 +129,7 @@ it("starts where info cannot be read, and says so", needsMosquitto, async () => 
   await gateway.said("another gateway would not be noticed");
 });
 
-it("keeps requests until it may serve", needsMosquitto, async () => {
+it("keeps requests until it may serve", needs, async () => {
   await using broker = await startMosquitto();
   await using home = await homeFor(broker, true, { qos: 1 });
   await using first = await startGateway({ home: home.path });

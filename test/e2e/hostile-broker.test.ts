@@ -9,7 +9,13 @@ import {
   type Misdeed,
 } from "../support/hostile-broker.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
-import { picoclaw, startPicoclaw, writeConfig, type Running } from "../support/picoclaw.ts";
+import {
+  oncePerRuntimeInCi,
+  picoclaw,
+  type Running,
+  startPicoclaw,
+  writeConfig,
+} from "../support/picoclaw.ts";
 import { memoryOf } from "../support/proc.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -114,7 +120,9 @@ async function endsInTime(gateway: Running): Promise<void> {
   assert.ok(performance.now() - begin < 8_000, `it took ${performance.now() - begin} ms to end`);
 }
 
-describe("a hostile broker", needsMosquitto, () => {
+const needs = { skip: needsMosquitto.skip || oncePerRuntimeInCi.skip };
+
+describe("a hostile broker", needs, () => {
   let good: Mosquitto;
   before(async () => {
     good = await startMosquitto();

@@ -3,17 +3,18 @@ import { describe, it } from "node:test";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import {
+  onceInCi,
   quickConfig,
+  type Running,
   startGateway,
   startPicoclaw,
   temporaryHome,
-  type Running,
 } from "../support/picoclaw.ts";
 import { needsPostgres, sharedPostgres } from "../support/postgres.ts";
 import { startProxy } from "../support/proxy.ts";
 import { until } from "../support/until.ts";
 
-const needs = { skip: needsMosquitto.skip || needsPostgres.skip };
+const needs = { skip: needsMosquitto.skip || needsPostgres.skip || onceInCi.skip };
 const AGENT = "/picoclaw/assistant";
 const HEARS = '"msg":"connected as the intake"';
 

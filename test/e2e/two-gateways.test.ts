@@ -5,14 +5,17 @@ import { it } from "node:test";
 import { openTestDevice } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import {
+  onceInCi,
   picoclaw,
   quickConfig,
+  type Running,
   startGateway,
   temporaryHome,
-  type Running,
   writeConfig,
 } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
+
+const needs = { skip: needsMosquitto.skip || onceInCi.skip };
 
 const INFO = "/picoclaw/assistant/info";
 const STATUS = "/picoclaw/assistant/status";
@@ -48,7 +51,7 @@ for (const protocol_version of [5, 4]) {
 
   it(
     `two gateways tell of each other, and the one that is left has status and info; MQTT ${protocol_version}`,
-    needsMosquitto,
+    needs,
     async () => {
       await using broker = await startMosquitto();
       await using home = await temporaryHome(config(broker));
@@ -94,7 +97,7 @@ for (const protocol_version of [5, 4]) {
   );
 }
 
-it("what a killed gateway left is not another one", needsMosquitto, async () => {
+it("what a killed gateway left is not another one", needs, async () => {
   await using broker = await startMosquitto();
   await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
   await using killed = await startGateway({ home: home.path });
@@ -108,7 +111,7 @@ it("what a killed gateway left is not another one", needsMosquitto, async () => 
   assert.equal(warnings(again), 0);
 });
 
-it("a copied home is a gateway of its own, with its own client id", needsMosquitto, async () => {
+it("a copied home is a gateway of its own, with its own client id", needs, async () => {
   await using broker = await startMosquitto();
   await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
   await using original = await startGateway({ home: home.path });
@@ -124,7 +127,7 @@ it("a copied home is a gateway of its own, with its own client id", needsMosquit
   assert.doesNotMatch(broker.log(), /already connected/);
 });
 
-it("two gateways of one home tell of each other as well", needsMosquitto, async () => {
+it("two gateways of one home tell of each other as well", needs, async () => {
   await using broker = await startMosquitto();
   await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
   await using one = await startGateway({ home: home.path });
@@ -135,7 +138,7 @@ it("two gateways of one home tell of each other as well", needsMosquitto, async 
   await one.said("the other gateway of this agent id has ended");
 });
 
-it("an access list that hides info fails nobody", needsMosquitto, async () => {
+it("an access list that hides info fails nobody", needs, async () => {
   await using broker = await startMosquitto({
     lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
     files: {
@@ -162,47 +165,43 @@ it("an access list that hides info fails nobody", needsMosquitto, async () => {
   assert.equal(sent.code, 0, sent.stderr);
 });
 
-it(
-  "--check names another gateway, and would be refused with exclusive",
-  needsMosquitto,
-  async () => {
-    await using broker = await startMosquitto();
-    await using home = await temporaryHome(quickConfig(broker.url));
-    await using other = await temporaryHome(quickConfig(broker.url));
-    await using gateway = await startGateway({ home: other.path });
-    await gateway.said("gateway started");
-    const instance = await instanceOf(other.path);
-    const line = new RegExp(
-      `^warn {2}gateways of mqtt: every request is answered twice, also by the gateway ${instance} on .*try: stop one`,
-      "m",
-    );
-    const before = await check(home.path);
-    assert.equal(before.code, 0, before.stderr);
-    assert.match(before.stdout, line);
-    // Its own home knows it.
-    assert.doesNotMatch((await check(other.path)).stdout, /gateways of mqtt/);
+it("--check names another gateway, and would be refused with exclusive", needs, async () => {
+  await using broker = await startMosquitto();
+  await using home = await temporaryHome(quickConfig(broker.url));
+  await using other = await temporaryHome(quickConfig(broker.url));
+  await using gateway = await startGateway({ home: other.path });
+  await gateway.said("gateway started");
+  const instance = await instanceOf(other.path);
+  const line = new RegExp(
+    `^warn {2}gateways of mqtt: every request is answered twice, also by the gateway ${instance} on .*try: stop one`,
+    "m",
+  );
+  const before = await check(home.path);
+  assert.equal(before.code, 0, before.stderr);
+  assert.match(before.stdout, line);
+  // Its own home knows it.
+  assert.doesNotMatch((await check(other.path)).stdout, /gateways of mqtt/);
 
-    await using second = await startGateway({ home: home.path });
-    await Promise.all([gateway.said(ANOTHER), second.said(ANOTHER)]);
-    await until("its own home is told as well", async () =>
-      /gateways of mqtt: every request is answered twice/.test((await check(other.path)).stdout),
-    );
-    second.kill("SIGTERM");
-    await second.ended;
-    await writeConfig(home.path, quickConfig(broker.url, {}, { gateway: { exclusive: true } }));
-    const exclusive = await check(home.path);
-    assert.equal(exclusive.code, 5);
-    assert.match(exclusive.stdout, /^fail {2}gateways of mqtt/m);
-    assert.match(exclusive.stderr, /another gateway serves the agent assistant/);
-    gateway.kill("SIGTERM");
-    await gateway.ended;
-    const after = await check(home.path);
-    assert.equal(after.code, 0, after.stderr);
-    assert.doesNotMatch(after.stdout, /gateways of mqtt/);
-  },
-);
+  await using second = await startGateway({ home: home.path });
+  await Promise.all([gateway.said(ANOTHER), second.said(ANOTHER)]);
+  await until("its own home is told as well", async () =>
+    /gateways of mqtt: every request is answered twice/.test((await check(other.path)).stdout),
+  );
+  second.kill("SIGTERM");
+  await second.ended;
+  await writeConfig(home.path, quickConfig(broker.url, {}, { gateway: { exclusive: true } }));
+  const exclusive = await check(home.path);
+  assert.equal(exclusive.code, 5);
+  assert.match(exclusive.stdout, /^fail {2}gateways of mqtt/m);
+  assert.match(exclusive.stderr, /another gateway serves the agent assistant/);
+  gateway.kill("SIGTERM");
+  await gateway.ended;
+  const after = await check(home.path);
+  assert.equal(after.code, 0, after.stderr);
+  assert.doesNotMatch(after.stdout, /gateways of mqtt/);
+});
 
-it("gateways with one client id say so, and so does --check", needsMosquitto, async () => {
+it("gateways with one client id say so, and so does --check", needs, async () => {
   await using broker = await startMosquitto();
   const config = quickConfig(broker.url, { client_id: "same", protocol_version: 4 });
   await using home = await temporaryHome(config);
