@@ -75,8 +75,8 @@ describe("the turns that were read last", () => {
         const store = stores[by];
         if (store !== undefined) await each(store, number);
         for (const reader of stores) {
-          for (const of of ["a", "b"]) {
-            assert.deepEqual(await reader.history(of), await wholeHistory(reader, of));
+          for (const lane of ["a", "b"]) {
+            assert.deepEqual(await reader.history(lane), await wholeHistory(reader, lane));
           }
         }
       }
@@ -107,7 +107,7 @@ describe("the turns that were read last", () => {
   it("are at most a million characters: the conversation that was read longest ago goes first", () => {
     const recent = new RecentTurns<string>();
     const turn = { id: 1, at: 0, messages: ["?"], characters: 400_000 };
-    for (const of of ["a", "b", "a", "c"]) recent.set(of, 0, [turn]);
+    for (const lane of ["a", "b", "a", "c"]) recent.set(lane, 0, [turn]);
     const known = ["a", "b", "c"].map((of) => recent.get(of, 0, 0).length);
     assert.deepEqual(known, [1, 0, 1]);
     recent.set("large", 0, [{ ...turn, characters: 2 ** 21 }]);
