@@ -1,7 +1,6 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { at, fromJson, isObject, textAt } from "../base/unknown.ts";
+import { at, isObject, textAt } from "../base/unknown.ts";
+import { readRows, writeRows } from "./channel-rows.ts";
 
 /** The session that a broker keeps for a client id, as it was known last. */
 interface BrokerSession {
@@ -32,19 +31,14 @@ export function openBrokerSessions(
   log: Log,
 ): (channel: string) => BrokerSessionNotes {
   const change = (channel: string, fields: object | undefined): void => {
-    const { [channel]: former, ...others } = documentIn(file);
+    const { [channel]: former, ...others } = readRows(file);
     if (former === undefined && fields === undefined) return;
     const row = fields && { ...(isObject(former) && former), ...fields };
     const all = row === undefined ? others : { ...others, [channel]: row };
-    try {
-      writeFileSync(`${file}.new`, `${JSON.stringify(all, null, 2)}\n`, { mode: 0o600 });
-      renameSync(`${file}.new`, file);
-    } catch (thrown) {
-      log.debug("the broker's session could not be noted", { why: asFailure(thrown).why });
-    }
+    writeRows(file, all, "the broker's session", log);
   };
   return (channel) => {
-    const row = (): unknown => at(documentIn(file), channel);
+    const row = (): unknown => at(readRows(file), channel);
     return {
       read: () => sessionIn(row()),
       write: (session) => change(channel, session && rowOf(session)),
@@ -58,15 +52,6 @@ export function openBrokerSessions(
       },
     };
   };
-}
-
-function documentIn(file: string): Readonly<Record<string, unknown>> {
-  try {
-    const found = fromJson(readFileSync(file, "utf8"));
-    return isObject(found) ? found : {};
-  } catch {
-    return {};
-  }
 }
 
 function rowOf({ clientId, broker, seenAt, expirySecs }: BrokerSession): object {

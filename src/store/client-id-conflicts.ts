@@ -1,8 +1,8 @@
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { at, fromJson, isObject } from "../base/unknown.ts";
+import { at } from "../base/unknown.ts";
+import { readRows, writeRows } from "./channel-rows.ts";
 
 /** When another program used the client id of a channel. */
 export interface ClientIdConflict {
@@ -16,17 +16,10 @@ const NAME = /^client-id-conflicts(?:-\d+)?\.json$/;
 
 /** Notes one in a file of JSON, for a check in another process. Never throws. */
 export function noteConflict(file: string, channel: string, log: Log): void {
-  const all = documentIn(file);
+  const all = readRows(file);
   const former = conflictIn(channel, at(all, channel));
   const noted = { last_at: Date.now(), times: (former?.times ?? 0) + 1 };
-  try {
-    writeFileSync(`${file}.new`, `${JSON.stringify({ ...all, [channel]: noted })}\n`, {
-      mode: 0o600,
-    });
-    renameSync(`${file}.new`, file);
-  } catch (thrown) {
-    log.debug("the conflict of client ids could not be noted", { why: asFailure(thrown).why });
-  }
+  writeRows(file, { ...all, [channel]: noted }, "the conflict of client ids", log);
 }
 
 /** Those that the gateways of a state folder have noted. */
@@ -34,19 +27,10 @@ export function clientIdConflictsIn(folder: string): readonly ClientIdConflict[]
   if (!existsSync(folder)) return [];
   const files = readdirSync(folder).filter((name) => NAME.test(name));
   return files.flatMap((name) =>
-    Object.entries(documentIn(join(folder, name))).flatMap(
+    Object.entries(readRows(join(folder, name))).flatMap(
       ([channel, row]) => conflictIn(channel, row) ?? [],
     ),
   );
-}
-
-function documentIn(file: string): Readonly<Record<string, unknown>> {
-  try {
-    const found = fromJson(readFileSync(file, "utf8"));
-    return isObject(found) ? found : {};
-  } catch {
-    return {};
-  }
 }
 
 function conflictIn(channel: string, row: unknown): ClientIdConflict | undefined {
