@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
 import type { AgentCluster, Workspace } from "../agent/workspace/contract.ts";
 import { SharedNotes, withSharedNotes } from "../agent/workspace/shared-notes.ts";
@@ -10,10 +9,11 @@ import type { ClusterGateway } from "../store/cluster.ts";
 import type { ConversationStore, Counter, StoreClock } from "../store/contract.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { livingGateways } from "../store/postgres/cluster.ts";
+import { methodsOf } from "../store/postgres/conversations.ts";
 import { openPostgres } from "../store/postgres/database.ts";
 import { openPostgresStore } from "../store/postgres/store.ts";
 import { storeOptions, withGoSessions } from "./conversations.ts";
-import { learnedIn, stateFolderOf } from "./state-folder.ts";
+import { agentFilesIn, stateFolderOf } from "./state-folder.ts";
 
 /** An owner that renews nothing for so long is dead for the others. */
 const LEASE_MS = 15_000;
@@ -34,11 +34,7 @@ export async function openSharedState(config: Config, address: PostgresAddress, 
       cluster: store.cluster,
       notes: store.database.notes,
       instanceId: home.id,
-      // Only the first gateway of a home writes the history of the device.
-      files: {
-        learned: learnedIn(config),
-        ...(home.instance === 1 && { historyFile: join(folder, "device-history") }),
-      },
+      files: agentFilesIn(config, home.instance),
       // All gateways of a cluster share one, one after the other.
       clientId: () => undefined,
       brokerNotes: () => undefined,
@@ -106,15 +102,8 @@ export async function openSharedConversations(
 ): Promise<ConversationStore<Message>> {
   const { commits, conversations } = await openPostgres<Message>(address, storeOptions(config));
   return {
-    history: (name) => conversations.history(name),
-    conversation: (name) => conversations.conversation(name),
-    size: (name) => conversations.size(name),
+    ...methodsOf(conversations),
     append: (...turn) => conversations.append(...turn),
-    compact: (...compaction) => conversations.compact(...compaction),
-    importConversation: (...imported) => conversations.importConversation(...imported),
-    conversations: () => conversations.conversations(),
-    transcript: (name) => conversations.transcript(name),
-    erase: (name) => conversations.erase(name),
     purge: () => conversations.purge(),
     close: () => commits.close(),
   };

@@ -17,3 +17,9 @@ export function learnedIn(config: Pick<Config, "agents">): LearnedStore {
     write: async (document) => (await load()).writeLearned(file, document),
   };
 }
+
+/** Further files of a gateway's agent there. Only the first gateway of a home writes the history of the device. */
+export function agentFilesIn(config: Pick<Config, "agents">, instance: number) {
+  const historyFile = join(stateFolderOf(config), "device-history");
+  return { learned: learnedIn(config), ...(instance === 1 && { historyFile }) };
+}

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Message } from "../agent/contract.ts";
 import type { LearnedStore } from "../agent/model/memory.ts";
 import { Failure } from "../base/failure.ts";
@@ -15,7 +14,7 @@ import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
 import { storeOptions, withGoSessions } from "./conversations.ts";
-import { learnedIn, stateFolderOf } from "./state-folder.ts";
+import { agentFilesIn, stateFolderOf } from "./state-folder.ts";
 
 /** The stored state of a gateway, on disk or only in memory. */
 export interface State {
@@ -103,11 +102,7 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
     return {
       store: withGoSessions(store, config, log),
       instanceId: home.id,
-      // Only the first gateway of a home writes the history of the device.
-      files: {
-        learned: learnedIn(config),
-        ...(home.instance === 1 && { historyFile: join(folder, "device-history") }),
-      },
+      files: agentFilesIn(config, home.instance),
       clientId({ name, settings: { qos, client_id, agent_id } }) {
         if (qos === 0 || client_id !== "") return undefined;
         const make = (): string => randomClientId(`picoclaw-mqtt-${agent_id}`);

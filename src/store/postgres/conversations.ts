@@ -187,6 +187,22 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
   }
 }
 
+/** The methods that a store has of them, which may be called without the object. */
+export function methodsOf<M>(
+  conversations: PostgresConversations<M>,
+): Omit<ConversationStore<M>, "append" | "purge" | "close"> {
+  return {
+    history: (name) => conversations.history(name),
+    conversation: (name) => conversations.conversation(name),
+    size: (name) => conversations.size(name),
+    compact: (name, through, summary) => conversations.compact(name, through, summary),
+    importConversation: (name, imported) => conversations.importConversation(name, imported),
+    conversations: () => conversations.conversations(),
+    transcript: (name) => conversations.transcript(name),
+    erase: (name) => conversations.erase(name),
+  };
+}
+
 function textOrNull(message: unknown): string | null {
   return message === undefined ? null : JSON.stringify(message);
 }

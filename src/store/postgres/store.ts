@@ -1,6 +1,7 @@
 import type { PostgresAddress } from "../../base/contract.ts";
 import type { Cluster } from "../cluster.ts";
 import type { Store } from "../contract.ts";
+import { methodsOf } from "./conversations.ts";
 import { openPostgres } from "./database.ts";
 import type { PostgresDatabase, PostgresOptions } from "./database.ts";
 import { requestStoreOf } from "./request-store.ts";
@@ -49,14 +50,7 @@ export async function openPostgresStore<M>(
   return {
     ...requests,
     database,
-    history: (name) => turns.history(name),
-    conversation: (name) => turns.conversation(name),
-    size: (name) => turns.size(name),
-    compact: (name, through, summary) => turns.compact(name, through, summary),
-    importConversation: (name, imported) => turns.importConversation(name, imported),
-    conversations: () => turns.conversations(),
-    transcript: (name) => turns.transcript(name),
-    erase: (name) => turns.erase(name),
+    ...methodsOf(turns),
     counters: (most) => counters.counters(most),
     counter: (name) => counters.counter(name),
     count: (take) => counters.count(take),
