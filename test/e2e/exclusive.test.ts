@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { openTestDevice } from "../support/channel.ts";
-import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import {
+  HIDES_INFO,
+  needsMosquitto,
+  startMosquitto,
+  type Mosquitto,
+} from "../support/mosquitto.ts";
 import {
   onceInCi,
   picoclaw,
@@ -112,18 +117,7 @@ it("starts again after kill -9, beside what it has left", needs, async () => {
 });
 
 it("starts where info cannot be read, and says so", needs, async () => {
-  await using broker = await startMosquitto({
-    lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
-    files: {
-      acl: [
-        "topic readwrite /picoclaw/assistant/+/request",
-        "topic readwrite /picoclaw/assistant/+/response",
-        "topic readwrite /picoclaw/assistant/status",
-        "topic write /picoclaw/assistant/info",
-        "",
-      ].join("\n"),
-    },
-  });
+  await using broker = await startMosquitto(HIDES_INFO);
   await using home = await homeFor(broker, true);
   await using gateway = await startGateway({ home: home.path });
   await gateway.said("another gateway would not be noticed");

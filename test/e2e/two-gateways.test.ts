@@ -3,7 +3,12 @@ import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
 import { openTestDevice } from "../support/channel.ts";
-import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import {
+  HIDES_INFO,
+  needsMosquitto,
+  startMosquitto,
+  type Mosquitto,
+} from "../support/mosquitto.ts";
 import {
   onceInCi,
   picoclaw,
@@ -139,18 +144,7 @@ it("two gateways of one home tell of each other as well", needs, async () => {
 });
 
 it("an access list that hides info fails nobody", needs, async () => {
-  await using broker = await startMosquitto({
-    lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
-    files: {
-      acl: [
-        "topic readwrite /picoclaw/assistant/+/request",
-        "topic readwrite /picoclaw/assistant/+/response",
-        "topic readwrite /picoclaw/assistant/status",
-        "topic write /picoclaw/assistant/info",
-        "",
-      ].join("\n"),
-    },
-  });
+  await using broker = await startMosquitto(HIDES_INFO);
   await using home = await temporaryHome(quickConfig(broker.url));
   await using other = await temporaryHome(quickConfig(broker.url));
   await using stays = await startGateway({ home: home.path });

@@ -4,19 +4,13 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { connectAsync } from "mqtt";
 import { startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
-import {
-  NO_LIMITS,
-  quickConfig,
-  startPicoclaw,
-  writeConfig,
-  type Running,
-} from "../support/picoclaw.ts";
+import { startPicoclaw, writeConfig, type Running } from "../support/picoclaw.ts";
 import { startPostgres, type Postgres } from "../support/postgres.ts";
 import { startProxy, type Proxy } from "../support/proxy.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { openDevices, type Devices } from "./devices.ts";
-import { PERSISTENT, isSaved } from "./fault-harness.ts";
+import { faultConfig, isSaved, PERSISTENT } from "./fault-harness.ts";
 import { violations } from "./invariants.ts";
 import { startRecordingModel, type RecordingModel } from "./model.ts";
 
@@ -83,7 +77,17 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
   const freezes: { from: number; to: number }[] = [];
   const openMember = async (name: string): Promise<Member> => {
     const home = join(folder.path, name);
-    await writeConfig(home, configOf(options, { home, store, proxy, model, name }));
+    const config = faultConfig({
+      proxy,
+      model,
+      workspace: join(home, "workspace"),
+      settings: options.settings,
+      more: {
+        gateway: { name, store },
+        tools: { web: { private_host_whitelist: ["127.0.0.1"] } },
+      },
+    });
+    await writeConfig(home, config);
     let running: Running | undefined;
     stack.defer(async () => running?.[Symbol.asyncDispose]());
     return {
@@ -243,38 +247,4 @@ async function startTraces(file: string): Promise<Traces> {
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-interface Parts {
-  readonly name: string;
-  readonly home: string;
-  readonly store: string;
-  readonly proxy: Proxy;
-  readonly model: RecordingModel;
-}
-
-function configOf({ settings }: ClusterOptions, { name, home, store, proxy, model }: Parts) {
-  const entry = {
-    model_name: "m",
-    provider: "openai",
-    model: "m-1",
-    api_base: model.server.base,
-    api_key: "sk-fault",
-  };
-  return quickConfig(
-    proxy.url,
-    {
-      qos: 1,
-      keep_alive: 2,
-      limits: NO_LIMITS,
-      streaming: { enabled: true, interval_ms: 20 },
-      ...settings,
-    },
-    {
-      gateway: { name, store },
-      agents: { defaults: { workspace: join(home, "workspace"), model_name: "m" } },
-      model_list: [entry],
-      tools: { web: { private_host_whitelist: ["127.0.0.1"] } },
-    },
-  );
 }

@@ -98,7 +98,9 @@ export async function openFaultHarness(options: FaultHarnessOptions): Promise<Fa
   const env: Record<string, string> = {};
   let gateway: Running | undefined;
   stack.defer(async () => gateway?.[Symbol.asyncDispose]());
-  await writeConfig(folder.path, configOf(options, { folder: folder.path, proxy, model }));
+  const { workspace = join(folder.path, "workspace"), settings, defaults } = options;
+  const config = faultConfig({ proxy, model, workspace, settings, defaults });
+  await writeConfig(folder.path, config);
   const running = (): Running => gateway ?? fail();
 
   return {
@@ -180,16 +182,19 @@ function fail(): never {
   throw new Error("no gateway was started");
 }
 
-interface Parts {
-  readonly folder: string;
+interface ConfigFacts {
   readonly proxy: Proxy;
   readonly model: RecordingModel;
+  readonly workspace: string;
+  readonly settings?: object | undefined;
+  readonly defaults?: object | undefined;
+  /** Further sections. */
+  readonly more?: object;
 }
 
-function configOf(
-  { settings, defaults, workspace }: FaultHarnessOptions,
-  { folder, proxy, model }: Parts,
-) {
+/** Of a gateway under faults: with the recording model, behind the proxy. */
+export function faultConfig(facts: ConfigFacts): object {
+  const { proxy, model, workspace, settings, defaults, more } = facts;
   const entry = {
     model_name: "m",
     provider: "openai",
@@ -207,14 +212,9 @@ function configOf(
       ...settings,
     },
     {
-      agents: {
-        defaults: {
-          workspace: workspace ?? join(folder, "workspace"),
-          model_name: "m",
-          ...defaults,
-        },
-      },
+      agents: { defaults: { workspace, model_name: "m", ...defaults } },
       model_list: [entry],
+      ...more,
     },
   );
 }

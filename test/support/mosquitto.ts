@@ -26,6 +26,20 @@ export interface MosquittoOptions {
   readonly files?: Readonly<Record<string, string>>;
 }
 
+/** A broker whose access list lets everyone do what a gateway needs, but read `info`. */
+export const HIDES_INFO: MosquittoOptions = {
+  lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
+  files: {
+    acl: [
+      "topic readwrite /picoclaw/assistant/+/request",
+      "topic readwrite /picoclaw/assistant/+/response",
+      "topic readwrite /picoclaw/assistant/status",
+      "topic write /picoclaw/assistant/info",
+      "",
+    ].join("\n"),
+  },
+};
+
 const PLACES = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
 
 /** Where mosquitto is; undefined where it is not installed. */
