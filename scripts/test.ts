@@ -19,7 +19,10 @@ interface Suite {
 /** The first node that strips types by itself, which is what runs the program from source. */
 const LEAST_NODE = [22, 18] as const;
 
-const DENO_TEST = ["deno", "test", "-A", "--no-check", "--quiet"];
+/** The same cases of each property in every run: what fails here fails again. Others are for `npm run fuzz`. */
+const SEED = "./test/support/seed.ts";
+const BUN_TEST = ["bun", "test", "--preload", SEED];
+const DENO_TEST = ["deno", "test", "-A", "--no-check", "--quiet", "--preload", SEED];
 const folders = readdirSync(join(root, "test")).filter((name) => name !== "support");
 const tests = (...others: readonly string[]): readonly string[] =>
   folders.filter((name) => !others.includes(name)).map((name) => `test/${name}`);
@@ -28,7 +31,7 @@ const tests = (...others: readonly string[]): readonly string[] =>
 const UNITS: readonly Suite[] = [
   {
     name: "unit tests, Bun",
-    command: ["bun", "test", "--timeout", "60000", ...tests("e2e", "faults")],
+    command: [...BUN_TEST, "--timeout", "60000", ...tests("e2e", "faults")],
     under: "binary",
   },
   {
@@ -49,6 +52,8 @@ const NODE: readonly Suite[] =
           name: "unit tests, node, from source",
           command: [
             node,
+            "--import",
+            SEED,
             "--test",
             "--test-timeout=180000",
             "--test-concurrency=3",
@@ -62,12 +67,12 @@ const NODE: readonly Suite[] =
 const [COMPILED, FROM_BUN, FROM_DENO] = [
   {
     name: "end-to-end tests, compiled",
-    command: ["bun", "test", "--timeout", "60000", "test/e2e"],
+    command: [...BUN_TEST, "--timeout", "60000", "test/e2e"],
     under: "binary",
   },
   {
     name: "end-to-end tests, Bun, from source",
-    command: ["bun", "test", "--timeout", "60000", "test/e2e"],
+    command: [...BUN_TEST, "--timeout", "60000", "test/e2e"],
     under: "bun",
   },
   {
@@ -80,7 +85,7 @@ const [COMPILED, FROM_BUN, FROM_DENO] = [
 const FAULTS: readonly Suite[] = [
   {
     name: "faults, a binary that can be told to die",
-    command: ["bun", "test", "--timeout", "90000", "test/faults"],
+    command: [...BUN_TEST, "--timeout", "90000", "test/faults"],
     under: "faults",
   },
 ];

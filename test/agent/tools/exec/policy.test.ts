@@ -268,6 +268,10 @@ describe("the command policy of exec", () => {
     }
   });
 
+  it("refuses what is nested deeper than the parser can read", async () => {
+    assert.match((await checkCommand("f() ".repeat(20_000), GUARD)) ?? "", /blocked/);
+  });
+
   it("never takes long, and never throws", async () => {
     const words = [
       ..."rm git curl find chmod apt docker tee env cd dd npm systemctl sh push".split(" "),
