@@ -1,5 +1,5 @@
 import { forEachChild, parse } from "unbash";
-import type { Command, Redirection, SyntaxNode, Word, WordPart } from "unbash";
+import type { Command, Redirection, Script, SyntaxNode, Word, WordPart } from "unbash";
 
 /** A command as bash reads it, its literal words without their quotes. */
 export interface CommandTexts {
@@ -33,7 +33,8 @@ export function readCommand(text: string): CommandTexts | undefined {
 
 function readInto(texts: CommandTexts, text: string): boolean {
   if (nesting(text) > MAX_NESTED) return false;
-  const script = parse(text);
+  const script = parsed(text);
+  if (script === undefined) return false;
   const edits = new Map<SyntaxNode, readonly Edit[]>();
   let isReadable = true;
   const walk = (node: SyntaxNode, isRead: boolean, depth: number): void => {
@@ -55,6 +56,16 @@ function readInto(texts: CommandTexts, text: string): boolean {
   texts.programs.push(edited(text, all, "program"));
   texts.paths.push(edited(text, all, "path"));
   return isReadable;
+}
+
+/** Undefined for what exhausts the stack of the parser, which descends into each `f()` of a row. */
+function parsed(text: string): Script | undefined {
+  try {
+    return parse(text);
+  } catch (cause) {
+    if (cause instanceof RangeError) return undefined;
+    throw cause;
+  }
 }
 
 /** How deep brackets stand in brackets, counted without regard to quotes. */
