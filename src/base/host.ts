@@ -9,8 +9,9 @@ export interface Output {
   /** Width in columns; 80 if unknown. */
   readonly columns: number;
   /**
-   * Aborted when nothing more can be written. The reason is a `Failure` (`failed`) when a disk is full, say.
-   * When the reader is gone (`| head -1`), it is not: further output is lost, and that is not a failure.
+   * Aborted when nothing more can be written. The reason is a `Failure` (`failed`) when a disk is full or a
+   * terminal was closed. When the reader of a pipe is gone (`| head -1`), it is not: further output is lost, and
+   * that is not a failure.
    */
   readonly closed: AbortSignal;
   /** Resolves when the text is written, or lost; awaiting it bounds the pending output. Does not reject. */
@@ -111,8 +112,10 @@ function listenForSignals(listener: (signal: StopSignal) => void): () => void {
 
 type Stream = NodeJS.WriteStream;
 
-/** Error codes of a pipe, a socket and a terminal whose other side is gone. */
-const READER_IS_GONE = new Set(["EPIPE", "ECONNRESET", "EIO", "ERR_STREAM_DESTROYED"]);
+/** Error codes of a pipe and a socket whose other side is gone. */
+const READER_IS_GONE = new Set(["EPIPE", "ECONNRESET", "ERR_STREAM_DESTROYED"]);
+/** Error codes of a disk, a quota and a size limit that allow no more. */
+const IS_FULL = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
 /** The stream is opened when it is used first: that takes longer than all else here. */
 function createOutput(open: () => Stream): Output {
@@ -151,10 +154,10 @@ function createOutput(open: () => Stream): Output {
   };
 }
 
-/** Writes a short text to standard output at once; returns false if nothing could be written. */
+/** Writes a short ASCII text to standard output at once; returns false if not all of it could be written. */
 export function printNow(text: string): boolean {
   try {
-    return writeSync(1, text) > 0;
+    return writeSync(1, text) === text.length;
   } catch {
     return false;
   }
@@ -163,7 +166,9 @@ export function printNow(text: string): boolean {
 function unwritable(error: Error): Failure {
   return new Failure("failed", "the output could not be written", {
     why: error.message,
-    remedy: "free space where the output goes, and run it again",
+    remedy: IS_FULL.has(codeOf(error))
+      ? "free space where the output goes, and run it again"
+      : "check the file or device that the output goes to, and run it again",
     cause: error,
   });
 }
