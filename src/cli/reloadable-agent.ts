@@ -75,6 +75,7 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
   instances.add(current);
   return {
     answer: (turn) => current.answer(turn),
+    model: () => current.agent.model(),
     get compact() {
       return current.agent.compact;
     },

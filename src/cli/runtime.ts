@@ -33,6 +33,10 @@ import { createTopics } from "./topics.ts";
 export interface Runtime {
   /** The channels as they are connected: a built-in broker with its actual port. */
   readonly dialled: readonly MqttChannel[];
+  /** Resolves when the channel of that name is subscribed for the first time; rejects if it never will be. */
+  readonly subscribed: (channel: string) => Promise<void>;
+  /** The model that answers now; undefined if none can be used. */
+  readonly model: Agent["model"];
   /** Why not all channels are connected and subscribed; undefined while all are. */
   readonly problem: () => string | undefined;
   /** Resolves when every channel has ended, with the first failure. */
@@ -111,15 +115,28 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   }
   return {
     dialled,
+    subscribed: (name) => subscribedTo(channels, name),
+    model: agent.model,
     problem: () => problemOf(channels) ?? gateway.problem(),
     over: Promise.race([allEnded(channels, log), leaseLost(gateway)]),
-    async stop(drainMs) {
-      await Promise.all(channels.map(async (channel) => channel.handOver?.()));
-      const drained = await gateway.drain(drainMs);
-      for (const close of closing) await close();
-      return drained;
-    },
+    stop: (drainMs) => stopAll(drainMs, channels, gateway, closing),
   };
+}
+
+async function subscribedTo(channels: readonly Channel[], name: string): Promise<void> {
+  await channels.find((channel) => channel.name === name)?.ready();
+}
+
+async function stopAll(
+  drainMs: number,
+  channels: readonly Channel[],
+  gateway: Gateway,
+  closing: readonly (() => Promise<void>)[],
+): Promise<DrainResult> {
+  await Promise.all(channels.map(async (channel) => channel.handOver?.()));
+  const drained = await gateway.drain(drainMs);
+  for (const close of closing) await close();
+  return drained;
 }
 
 function canAnswer(channel: Channel): boolean {

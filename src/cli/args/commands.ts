@@ -73,9 +73,12 @@ const GATEWAY: Command = {
   arguments: [],
   flags: [
     "check",
+    "config",
     "drain",
     "host",
+    "port",
     "log-level",
+    "log-format",
     "log-content",
     "allow-empty",
     "no-truncate",

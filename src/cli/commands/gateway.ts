@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { resolve as absolute } from "node:path";
 import { onAbort, pause } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
@@ -14,7 +15,7 @@ import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
 export async function run(context: Context): Promise<number> {
   const { host, flags, redactor } = context;
   const load = async (): Promise<LoadedConfig> => {
-    const read = await loadWith(context, configFlagsOf(flags));
+    const read = await loadWith(withConfigFile(context), configFlagsOf(flags));
     if (read instanceof Failure) throw read;
     if (read.refusal !== undefined) throw read.refusal;
     return read;
@@ -85,6 +86,16 @@ async function openWhenReachable(
   return undefined;
 }
 
+/** The context in which `--config` names the file, as `PICOCLAW_CONFIG` does. Throws a usage `Failure` without it. */
+function withConfigFile({ host, flags, redactor }: Context): Parameters<typeof loadWith>[0] {
+  const named = flags.text("config");
+  if (named === undefined) return { host, redactor };
+  const { env, home, cwd } = host;
+  const file = absolute(cwd, named);
+  if (!existsSync(file)) throw new Failure("usage", `--config: ${file} does not exist`);
+  return { host: { env: { ...env, PICOCLAW_CONFIG: file }, home, cwd }, redactor };
+}
+
 function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {
   const password = flags.text("password-file");
   return [...secretFiles, ...(password === undefined ? [] : [absolute(host.cwd, password)])];
@@ -97,14 +108,14 @@ function nothingToServe({ file, found }: LoadedConfig): Failure {
   });
 }
 
-/** On stderr: text on a terminal, JSON otherwise. */
+/** On stderr; unless --log-format says otherwise, text on a terminal and JSON elsewhere. */
 function createGatewayLog({ host, flags, redactor }: Context, configured: string): Promise<Log> {
   const { stderr, env } = host;
   const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
   return createLog({
     level: LOG_LEVELS.find((level) => level === wanted) ?? "info",
     output: stderr,
-    format: stderr.isTTY ? "text" : "json",
+    format: flags.choice("log-format") ?? (stderr.isTTY ? "text" : "json"),
     colour: isColoured(stderr, env, flags),
     redactor,
   });
@@ -125,6 +136,7 @@ async function serve(
   { loaded, log }: Running,
 ): Promise<number | undefined> {
   const { flags, signal } = context;
+  const { host } = healthPlace(loaded, flags);
   let drainMs = flags.duration("drain");
   let health: Health | undefined;
   try {
@@ -132,7 +144,8 @@ async function serve(
     const { openHealth } = await import("../../gateway/health.ts");
     health = await openHealth(healthOptions(serving, context, { loaded, log }));
     compileHotCode();
-    log.info("gateway started", { config: loaded.file, health: health.addresses.join(" ") });
+    const { logStart } = await import("../start-log.ts");
+    logStart(serving, { config: loaded.file, host, addresses: health.addresses, log });
     const stopped = new Promise<undefined>((resolve) => onAbort(signal, () => resolve(undefined)));
     const failure = await Promise.race([serving.over, stopped]);
     if (failure?.code === "fenced") {
@@ -151,15 +164,17 @@ async function serve(
   }
 }
 
+function healthPlace({ config: { gateway } }: LoadedConfig, flags: Context["flags"]) {
+  return { host: flags.text("host") ?? gateway.host, port: flags.count("port") ?? gateway.port };
+}
+
 function healthOptions(
   serving: Runtime,
   { host, flags, redactor }: Context,
   { loaded, log }: Running,
 ): HealthOptions {
-  const { gateway } = loaded.config;
   return {
-    host: flags.text("host") ?? gateway.host,
-    port: gateway.port,
+    ...healthPlace(loaded, flags),
     pid: host.pid,
     log,
     ready() {
