@@ -237,15 +237,28 @@ const ACL: Command = {
 
 const CONFIG: Command = {
   name: "config",
-  summary: "encrypt the secrets of the configuration",
-  arguments: [{ name: "subcommand", required: true, choices: ["encrypt"] }],
-  flags: ["to", "dry-run", "rewrite-config", "json"],
+  summary: "show, check and change the configuration",
+  arguments: [
+    {
+      name: "subcommand",
+      required: true,
+      choices: ["path", "show", "get", "validate", "encrypt"],
+    },
+    { name: "key" },
+  ],
+  flags: ["origin", "to", "dry-run", "rewrite-config", "json", ...CONNECTION_FLAGS],
   detail: [
+    "show prints the configuration in force, with *** for each secret: all of it, or what is at and below a key. With --origin each line says where its value comes from. get prints the value of one key, and fails if it is not set. path prints where config.json is. A key is written with dots: gateway.port, channel_list.mqtt.settings.broker, model_list.gpt.model. help settings lists them all.",
+    "validate prints what is wrong or suspicious, one finding per line, and ends with 78 if a value is wrong.",
     "encrypt replaces every plain secret in .security.yml with an enc:// value. With --to file it moves the secret to a file of its own beside config.json and leaves a file:// reference. The rest of .security.yml, and secrets that are references already, do not change.",
     "The passphrase comes from PICOCLAW_KEY_PASSPHRASE or the systemd credential picoclaw-key-passphrase; without either you are asked for it. The gateway needs the same passphrase at each start. If it is lost, all secrets must be entered again.",
     "Secrets in config.json are only listed, unless --rewrite-config allows to change that file.",
   ],
   examples: [
+    { line: "picoclaw config show --origin", does: "what holds, and why" },
+    { line: "picoclaw config show gateway", does: "only the keys below gateway" },
+    { line: "picoclaw config get agents.defaults.model_name", does: "one value, for a script" },
+    { line: "picoclaw config validate", does: "check it without starting anything" },
     {
       line: "picoclaw config encrypt --dry-run",
       does: "list the keys that would change, never their values",

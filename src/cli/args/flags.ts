@@ -147,6 +147,7 @@ export const FLAGS = {
     type: "boolean",
     summary: "print the licences of everything in the program, with their texts",
   },
+  origin: { type: "boolean", summary: "also say where each value comes from" },
   from: {
     type: "choice",
     value: "STORE",
