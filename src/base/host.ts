@@ -1,4 +1,4 @@
-import { readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 import type { Readable } from "node:stream";
 import { codeOf, Failure } from "./failure.ts";
@@ -38,6 +38,11 @@ export interface Host {
   /** Calls back at every SIGINT and SIGTERM until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
   /**
+   * Calls back at every SIGHUP until the returned function is called. `isTerminalClosed`: the process began on a
+   * terminal, and that is gone. It never is after `nohup`.
+   */
+  onHangup(listener: (isTerminalClosed: boolean) => void): () => void;
+  /**
    * Calls back with every uncaught exception and unhandled rejection from now on. The runtime then prints
    * nothing and continues.
    */
@@ -67,6 +72,7 @@ export function createHost(): Host {
     stdout: createOutput(() => process.stdout),
     stderr: createOutput(() => process.stderr),
     onSignal: listenForSignals,
+    onHangup: listenForHangup,
     onCrash(listener) {
       process.on("uncaughtException", listener);
       process.on("unhandledRejection", listener);
@@ -108,6 +114,41 @@ function listenForSignals(listener: (signal: StopSignal) => void): () => void {
   return () => {
     for (const { signal, handler } of handlers) process.off(signal, handler);
   };
+}
+
+/** Milliseconds within which a shell that hangs up its jobs has closed its terminal, too. */
+const HANGUP_MS = 250;
+
+function listenForHangup(listener: (isTerminalClosed: boolean) => void): () => void {
+  const hadTerminal = hasTerminal() && !ignoresHangup();
+  const handler = (): void => {
+    if (!hadTerminal) listener(false);
+    else setTimeout(() => listener(process.platform === "win32" || !hasTerminal()), HANGUP_MS);
+  };
+  process.on("SIGHUP", handler);
+  return () => process.off("SIGHUP", handler);
+}
+
+/** Whether the process has a controlling terminal. On Windows the signal comes only from a console. */
+function hasTerminal(): boolean {
+  if (process.platform === "win32") return true;
+  try {
+    closeSync(openSync("/dev/tty", constants.O_RDONLY | constants.O_NOCTTY | constants.O_NONBLOCK));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the process was started to outlive its terminal: `nohup` leaves the signal ignored. */
+function ignoresHangup(): boolean {
+  try {
+    const status = readFileSync("/proc/self/status", "utf8");
+    const ignored = /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(status)?.[1] ?? "0";
+    return Number.parseInt(ignored, 16) % 2 === 1;
+  } catch {
+    return false;
+  }
 }
 
 type Stream = NodeJS.WriteStream;

@@ -86,6 +86,7 @@ const GATEWAY: Command = {
   ],
   detail: [
     "Runs until it gets a signal. After the first signal running answers may finish, and the exit code is 0. A second signal ends it at once.",
+    "SIGHUP reads the configuration again; the log names the changes that need a restart. When its terminal is closed it ends as after a signal, unless it was started with nohup.",
   ],
   examples: [
     { line: "picoclaw gateway", does: "serve every mqtt channel of the configuration" },

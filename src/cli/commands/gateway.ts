@@ -3,12 +3,13 @@ import { resolve as absolute } from "node:path";
 import { onAbort, pause } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import { allowRequests, compileHotCode } from "../../base/host.ts";
-import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
-import type { LoadedConfig } from "../../config/contract.ts";
+import { createLog, type Log, type LogLevel } from "../../base/log.ts";
+import type { Config, LoadedConfig } from "../../config/contract.ts";
 import type { Health, HealthOptions } from "../../gateway/health.ts";
 import { isColoured } from "../colour.ts";
 import { configFlagsOf, load as loadWith } from "../connection.ts";
 import type { Context } from "../context.ts";
+import { listenForHangups } from "../hangup.ts";
 import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
 
 /** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
@@ -25,7 +26,7 @@ export async function run(context: Context): Promise<number> {
   // Each turn waits for its model, and should not wait for the models of others.
   if (!flags.has("check")) allowRequests(config.agents.defaults.max_parallel_turns);
   const log = await createGatewayLog(context, config.gateway.log_level);
-  for (const { message, remedy } of loaded.warnings) log.warn(message, { try: remedy });
+  logWarnings(loaded, log);
   if (config.channels.length === 0) throw nothingToServe(loaded);
   const serving = {
     config,
@@ -41,19 +42,40 @@ export async function run(context: Context): Promise<number> {
     secretFiles: secretFilesOf(loaded, context),
     load: async () => {
       const again = await load();
+      logWarnings(again, log);
       return { config: again.config, secretFiles: secretFilesOf(again, context) };
     },
+    onReload: ({ gateway }: Config) => log.setLevel(levelOf(flags, gateway.log_level)),
   };
   if (flags.has("check")) {
     const { checkGateway } = await import("../gateway-check.ts");
     return checkGateway(serving, context);
   }
-  for (;;) {
-    const runtime = await openWhenReachable(serving, context.signal);
-    if (runtime === undefined) return 0;
-    const exit = await serve(runtime, context, { loaded, log });
-    if (exit !== undefined) return exit;
+  return serveUntilStopped(serving, context, { loaded, log });
+}
+
+async function serveUntilStopped(
+  serving: RuntimeOptions,
+  context: Context,
+  running: Running,
+): Promise<number> {
+  const hangups = listenForHangups(context, running.log);
+  const { signal } = hangups;
+  try {
+    for (;;) {
+      const runtime = await openWhenReachable(serving, signal);
+      if (runtime === undefined) return 0;
+      hangups.reloads(runtime);
+      const exit = await serve(runtime, { ...context, signal }, running);
+      if (exit !== undefined) return exit;
+    }
+  } finally {
+    hangups.release();
   }
+}
+
+function logWarnings({ warnings }: LoadedConfig, log: Log): void {
+  for (const { message, remedy } of warnings) log.warn(message, { try: remedy });
 }
 
 /** Milliseconds between two attempts to reach a database. */
@@ -109,16 +131,19 @@ function nothingToServe({ file, found }: LoadedConfig): Failure {
 }
 
 /** On stderr; unless --log-format says otherwise, text on a terminal and JSON elsewhere. */
-function createGatewayLog({ host, flags, redactor }: Context, configured: string): Promise<Log> {
+function createGatewayLog({ host, flags, redactor }: Context, configured: LogLevel) {
   const { stderr, env } = host;
-  const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
   return createLog({
-    level: LOG_LEVELS.find((level) => level === wanted) ?? "info",
+    level: levelOf(flags, configured),
     output: stderr,
     format: flags.choice("log-format") ?? (stderr.isTTY ? "text" : "json"),
     colour: isColoured(stderr, env, flags),
     redactor,
   });
+}
+
+function levelOf(flags: Context["flags"], configured: LogLevel): LogLevel {
+  return flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
 }
 
 interface Running {
