@@ -4,7 +4,7 @@ import { didYouMean, quotable } from "./findings.ts";
 import { channelType } from "./keys/channel.ts";
 import type { Key, Row } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
-import { isCredential, urlSecrets } from "./secrets.ts";
+import { isCredential, isSecretName, urlSecrets } from "./secrets.ts";
 import { childOf, isComment, pathText, textAt } from "./tree.ts";
 import type { Branch, Origin, Path, Tree } from "./tree.ts";
 
@@ -181,11 +181,21 @@ function unknownKey(text: string, path: Path, row: Row, rest: string): Failure {
 }
 
 /** The value at a path; undefined if there is none. */
-function nodeAt(tree: Tree, path: Path): Tree | undefined {
+export function nodeAt(tree: Tree, path: Path): Tree | undefined {
   let node: Tree | undefined = tree;
   for (const name of path) {
     if (typeof name === "string") node = childOf(node, name);
     else node = node?.kind === "list" ? node.items[name] : undefined;
   }
   return node;
+}
+
+/** Whether the value at a place is a secret, which belongs into .security.yml. */
+export function isSecretPlace({ path, row, isInside }: Place): boolean {
+  if (row.kind !== "key") return false;
+  const name = String(path.findLast((key) => typeof key === "string"));
+  if (path.at(-2) === "custom_headers") return isSecretName(name);
+  const isTable = row.schema?.["type"] === "object";
+  if (isTable) return isInside && isCredential(name);
+  return row.reference === true && name !== "username";
 }

@@ -251,7 +251,8 @@ function shapeOf(found: Tree): string {
   return typeof found.value === "string" ? "text" : `a ${typeof found.value}`;
 }
 
-function jsonOf(found: Tree): unknown {
+/** A value of a file as plain JSON. */
+export function jsonOf(found: Tree): unknown {
   if (found.kind === "leaf") return found.value;
   if (found.kind === "list") return found.items.map((item) => jsonOf(item));
   return Object.fromEntries([...found.entries].map(([key, child]) => [key, jsonOf(child)]));

@@ -120,7 +120,11 @@ function plainOf(value: unknown): unknown {
     : Object.fromEntries(entries);
 }
 
-function settingText({ key, value, otherwise, origin }: Setting, hasOrigin: boolean): string {
+/** `gateway.port = 18790  # default` */
+export function settingText(
+  { key, value, otherwise, origin }: Setting,
+  hasOrigin: boolean,
+): string {
   const line =
     value === undefined
       ? `# ${key} is not set: ${otherwise}`
@@ -128,6 +132,7 @@ function settingText({ key, value, otherwise, origin }: Setting, hasOrigin: bool
   return `${escapeControl(line)}\n`;
 }
 
-function settingJson({ key, value, origin }: Setting): string {
+/** A line of type `setting`. */
+export function settingJson({ key, value, origin }: Setting): string {
   return jsonLine({ v: 1, type: "setting", key, value, origin });
 }
