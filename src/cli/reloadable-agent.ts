@@ -35,22 +35,10 @@ export interface ReloadableAgentOptions {
   readonly learned?: LearnedStore;
   /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
   readonly load?: () => Promise<Reloaded>;
-  /**
-   * Takes over what a reload changes outside of the agent, once the new agent is open. Returns the keys whose
-   * changes need a restart. Must not throw.
-   */
-  readonly takeOver?: (config: Config) => readonly string[];
 }
 
-export interface ReloadableAgent extends Agent {
-  /** Reads the configuration again; returns what is said about the result. Rejects if it cannot be used. */
-  readonly reload: () => Promise<string>;
-}
-
-/** Opens the agent of a gateway; a reload replaces it with a new instance. */
-export async function openReloadableAgent(
-  options: ReloadableAgentOptions,
-): Promise<ReloadableAgent> {
+/** Opens the agent of a gateway; `/reload` replaces it with a new instance. */
+export async function openReloadableAgent(options: ReloadableAgentOptions): Promise<Agent> {
   const { config, secretFiles = [], log, historyFile: file, load } = options;
   const { workspace } = config.agents.defaults;
   const device = { root: "/", workspace, now: () => new Date(), pause };
@@ -63,8 +51,7 @@ export async function openReloadableAgent(
   let isClosed = false;
 
   const reloadNow = async (read: () => Promise<Reloaded>): Promise<string> => {
-    const loaded = await read();
-    const [next, former] = [await open(loaded), current];
+    const [next, former] = [await open(await read()), current];
     if (isClosed) {
       await next.close();
       throw new Failure("cancelled", "the program is ending");
@@ -72,10 +59,7 @@ export async function openReloadableAgent(
     instances.add(next);
     current = next;
     void former.retire().then(() => instances.delete(former));
-    const restart = options.takeOver?.(loaded.config) ?? [];
-    const facts = restart.length === 0 ? {} : { needs_restart: restart.join(" ") };
-    log[restart.length === 0 ? "info" : "warn"]("configuration reloaded", facts);
-    return reloadedText(restart);
+    return RELOADED;
   };
   const inTurn = createSerialQueue();
   // One after the other, so that the configuration that was loaded last stays in use.
@@ -91,8 +75,6 @@ export async function openReloadableAgent(
   instances.add(current);
   return {
     answer: (turn) => current.answer(turn),
-    model: () => current.agent.model(),
-    reload,
     get compact() {
       return current.agent.compact;
     },
@@ -105,13 +87,10 @@ export async function openReloadableAgent(
   };
 }
 
-function reloadedText(restart: readonly string[]): string {
-  return [
-    "The new configuration is in use from now on.",
-    ...(restart.length === 0 ? [] : [`These changes need a restart: ${restart.join(", ")}.`]),
-    "Background tasks of the previous agent end with its last answer.",
-  ].join("\n");
-}
+const RELOADED = [
+  "The agent uses the new configuration from now on. Changes to channels and to the gateway need a restart.",
+  "Background tasks of the previous agent end with its last answer.",
+].join("\n");
 
 /** An agent that closes after its last turn. */
 interface AgentInstance {

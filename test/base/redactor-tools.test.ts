@@ -6,6 +6,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { cpuTimeOf } from "../support/cpu-time.ts";
+import { runs } from "../support/runs.ts";
 
 /** What comes out for a text cut at these places. */
 function streamed(secret: string, text: string, places: readonly number[]): string {
@@ -284,7 +285,7 @@ describe("a redactor over what ordinary tools print", () => {
         const whole = createRedactor([secret]).redact(parts.join(""));
         assert.equal(streamed(secret, parts.join(""), cuts), whole);
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
     for (const row of ['""2fc3a9 1', "\n\u007f8222222222 1", "\n%31000000 1"]) {
       const dump = `- ${row}0101010101010101 and more`;

@@ -8,6 +8,7 @@ import {
   isTopicName,
   matchesFilter,
 } from "../../src/base/topic-filter.ts";
+import { runs } from "../support/runs.ts";
 
 const LEVELS = ["a", "b", "", "$x", "+", "#"];
 const level = fc.constantFrom(...LEVELS);
@@ -75,7 +76,7 @@ describe("a topic filter", () => {
         const found = TOPICS.filter((topic) => matchesFilter(wanted, topic));
         assert.deepEqual(found, matchedBy(wanted), wanted);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
     assert.ok(matchesFilter("sport/tennis/player1/#", "sport/tennis/player1"));
     assert.ok(!matchesFilter("sport/+", "sport"));
@@ -92,7 +93,7 @@ describe("a topic filter", () => {
         const isCovered = matchedBy(inner).every((topic) => wide.has(topic));
         assert.equal(coversFilter(outer, inner), isCovered, `${outer} ${inner}`);
       }),
-      { numRuns: 5_000 },
+      { numRuns: runs(5_000) },
     );
   });
 
@@ -106,7 +107,7 @@ describe("a topic filter", () => {
           [one, other].every((each) => expressionOf(each).test(""));
         assert.equal(filtersOverlap(one, other), isShared, `${one} ${other}`);
       }),
-      { numRuns: 5_000 },
+      { numRuns: runs(5_000) },
     );
   });
 });

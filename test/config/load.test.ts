@@ -6,6 +6,7 @@ import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
 import { toolSettings } from "../support/agent-config.ts";
 import { NO_LIMITS } from "../support/channel.ts";
+import { runs } from "../support/runs.ts";
 import {
   allTextOf,
   failureFrom,
@@ -234,7 +235,7 @@ describe("whatever the bytes of the files are", () => {
           const second = await home.load();
           if (second instanceof Failure) assert.equal(second.code, "config");
         }),
-        { numRuns: 300 },
+        { numRuns: runs(300) },
       );
       await rm(home.file);
       await rm(security);

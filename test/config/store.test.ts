@@ -7,6 +7,7 @@ import type { PostgresAddress } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { secretsIn } from "../../src/config/secrets.ts";
 import { parseStore, storeCredentials } from "../../src/config/store-url.ts";
+import { runs } from "../support/runs.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { loadedFrom } from "./home.ts";
 import { inHome } from "./home.ts";
@@ -212,7 +213,7 @@ describe("gateway.store", () => {
         storeCredentials(store);
       }
     });
-    fc.assert(property, { numRuns: 2000 });
+    fc.assert(property, { numRuns: runs(2000) });
     for (const text of ["", "postgres://", "postgres://@", "postgres://[/", "postgres://%/%?%=%"]) {
       assert.ok(["invalid", "postgres"].includes(parseStore(text).kind));
     }

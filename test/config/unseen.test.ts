@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 import { inspect } from "node:util";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
+import { runs } from "../support/runs.ts";
 import { allTextOf, firstChannel, inHome, loadedFrom, mqttConfig } from "./home.ts";
 
 /** Every way in which a person or a log gets to see a value. */
@@ -98,7 +99,7 @@ describe("no secret is seen", () => {
           assertUnseen(await home.load(options), [one, other]);
         });
       }),
-      { numRuns: 200 },
+      { numRuns: runs(200) },
     );
   });
 

@@ -6,21 +6,24 @@ import { needsMosquitto } from "../support/mosquitto.ts";
 import { oncePerRuntimeInCi } from "../support/picoclaw.ts";
 
 const inTurns = { skip: needsMosquitto.skip || oncePerRuntimeInCi.skip };
-const STALL_MS = 8_000;
-/** A bystander's request waits behind what the broker had queued before it, on a machine that is shared. */
+const STALL_MS = 30_000;
+/** A bystander's request waits behind what the broker had queued before it, and not for the end of the flood. */
 const BYSTANDER_MS = 5_000;
 /** What is not compiled compiles while it runs: it holds as much more. */
 const FROM_SOURCE = process.env["PICOCLAW_UNDER_TEST"] === "binary" ? 1 : 2.5;
 
 function assertHeld({ log, ...figures }: FloodFigures, mebibytes: number): void {
-  const { asked, done, ends, bystander, lost, grownMiB } = figures;
+  const { asked, done, ends, bystander, lost, grownMiB, seconds } = figures;
   const all = `${JSON.stringify(figures)}\n${log.slice(-2000)}`;
   assert.equal(done, asked, `requests without an end: ${all}`);
   const twice = Object.keys(ends).filter((end) => end.includes("+"));
   assert.deepEqual(twice, [], `requests that ended more than once: ${all}`);
   assert.ok(bystander.asked > 0, all);
   assert.equal(bystander.answered, bystander.asked, `a bystander heard nothing: ${all}`);
-  assert.ok(bystander.longestMs < BYSTANDER_MS, `a bystander waited: ${all}`);
+  assert.ok(
+    bystander.longestMs < Math.max(BYSTANDER_MS, seconds * 500),
+    `a bystander waited: ${all}`,
+  );
   assert.equal(lost, 0, `a connection was lost: ${all}`);
   assert.ok(grownMiB < mebibytes * FROM_SOURCE, `memory grew: ${all}`);
 }

@@ -22,8 +22,8 @@ import { until } from "../support/until.ts";
 
 /** What a hostile broker may cost, in MB. */
 const GROWTH = 50;
-/** How long another client waits at most; Deno works on a flood more slowly, and beside other tests. */
-const PATIENCE_MS = process.env["PICOCLAW_UNDER_TEST"] === "deno" ? 20_000 : 5_000;
+/** How long another client waits at most, on a machine that is shared. */
+const PATIENCE_MS = 20_000;
 const onLinux = process.platform === "linux";
 
 /** A gateway with a channel at each hostile broker, and one at a good broker that it has to serve meanwhile. */
@@ -117,7 +117,7 @@ async function endsInTime(gateway: Running): Promise<void> {
   gateway.kill("SIGTERM");
   const { code, signal, stderr } = await gateway.ended;
   assert.equal(code, 0, `${signal}: ${stderr.slice(-3000)}`);
-  assert.ok(performance.now() - begin < 8_000, `it took ${performance.now() - begin} ms to end`);
+  assert.ok(performance.now() - begin < 20_000, `it took ${performance.now() - begin} ms to end`);
 }
 
 const needs = { skip: needsMosquitto.skip || oncePerRuntimeInCi.skip };

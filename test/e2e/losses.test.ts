@@ -9,7 +9,7 @@ import { oncePerRuntimeInCi } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
 
 const inTurns = { skip: needsMosquitto.skip || oncePerRuntimeInCi.skip };
-const STALL_MS = 9_000;
+const STALL_MS = 30_000;
 
 function assertHeard({ log, ...figures }: FaultFigures): void {
   const { asked, done } = figures;

@@ -43,7 +43,7 @@ it("answers mosquitto_pub on mosquitto_sub, as the quick start says", needsMosqu
     JSON.stringify(answer),
     /^\{"text":"CPU usage is \d+\.\d % .*","seq":0,"done":true\}$/,
   );
-  assert.ok(took < 5_000, `the answer took ${took} ms`);
+  assert.ok(took < 20_000, `the answer took ${took} ms`);
   assert.ok(!gateway.stderr().includes("What is the CPU"), "the log holds no payload text");
 });
 

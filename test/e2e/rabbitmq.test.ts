@@ -11,7 +11,7 @@ import { until } from "../support/until.ts";
 const ANSWER = "It is twenty-one degrees, and the windows are closed.";
 const CLIENTS = 4;
 const COUNT = 20;
-const STALL_MS = 15_000;
+const STALL_MS = 30_000;
 
 /** What a kill left undone: each answer is whole, and no request is without one. */
 function assertHeard({ ends, texts }: Asker): void {

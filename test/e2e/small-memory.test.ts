@@ -23,7 +23,7 @@ describe(
       using group = createMemoryGroup(48 * MB);
       await serving({ within: group?.within ?? [] }, async (gateway, ask) => {
         assert.equal(compiles(gateway.pid), false);
-        await ask(800);
+        await ask(400);
         assert.equal(gateway.stderr().includes('"level":"error"'), false, gateway.stderr());
         const peak = group?.peak() ?? 0;
         assert.ok(peak > 10 * MB && peak < 40 * MB, `${peak} bytes`);

@@ -4,7 +4,7 @@ import { withFaults } from "./fault-harness.ts";
 import { runRandomFaults } from "./random-faults.ts";
 
 const SECONDS = Number(process.env["PICOCLAW_CHAOS_SECONDS"] ?? 45);
-const seed = Number(process.env["PICOCLAW_CHAOS_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+const seed = Number(process.env["PICOCLAW_CHAOS_SEED"] ?? process.env["PICOCLAW_SEED"] ?? 1);
 
 describe("a storm of faults", () => {
   it(

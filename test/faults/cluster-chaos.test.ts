@@ -5,7 +5,7 @@ import { runClusterFaults } from "./cluster-faults.ts";
 import { withFaults } from "./fault-harness.ts";
 
 const SECONDS = Number(process.env["PICOCLAW_CHAOS_SECONDS"] ?? 60);
-const seed = Number(process.env["PICOCLAW_CHAOS_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+const seed = Number(process.env["PICOCLAW_CHAOS_SEED"] ?? process.env["PICOCLAW_SEED"] ?? 1);
 
 describe("a storm of faults over three gateways of one store", () => {
   it(

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { runs } from "../support/runs.ts";
 import { readCorpus } from "./corpus.ts";
 import { fuzz, minimised } from "./engine.ts";
 import type { Target } from "./target.ts";
@@ -7,7 +8,7 @@ import { TARGETS } from "./targets.ts";
 
 /** A short run, the same each time; `npm run fuzz -- --minutes 30` is the long one. */
 const SEED = 20_260_701;
-const RUNS = 400;
+const RUNS = runs(400);
 const MILLISECONDS = 500;
 
 async function mustHold(target: Target, limits: { runs: number; milliseconds?: number }) {

@@ -13,6 +13,7 @@ import type { Counter, CounterChanges, CounterStore, Store } from "../../src/sto
 import { daysIn } from "../../src/store/day-counts.ts";
 import { createMemoryStore, openSqliteStore } from "../../src/store/sqlite.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
+import { runs } from "../support/runs.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
@@ -198,7 +199,7 @@ describe("rates", () => {
           assert.equal(books.take("a"), 0);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: runs(60) },
     );
   });
 
@@ -278,7 +279,7 @@ describe("a day's budget", () => {
           assert.equal(books.allowance("a").status().tokensToday, spent.get(day) ?? 0);
         }
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 
@@ -639,7 +640,7 @@ describe("an account that is not in memory", () => {
       }
       for (let each = 0; each <= 40; each += 1) await same([`${each}`]);
     });
-    await fc.assert(property, { numRuns: 100 });
+    await fc.assert(property, { numRuns: runs(100) });
   });
 
   it("is one of ten thousand at a start that reads none of them but the ones of all", async () => {
@@ -774,7 +775,7 @@ describe("two gateways that share a store", () => {
         const counted = [client.tokens, client.requests, gateway.tokens];
         assert.deepEqual(counted, [tokens, requests, tokens]);
       }),
-      { numRuns: 150 },
+      { numRuns: runs(150) },
     );
   });
 
@@ -855,7 +856,7 @@ describe("what the store has of it", () => {
           assert.ok(taken <= 2);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: runs(200) },
     );
   });
 });

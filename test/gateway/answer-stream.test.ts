@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { AnswerStream, deliver } from "../../src/gateway/answer/answer-stream.ts";
+import { runs } from "../support/runs.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
 
@@ -97,7 +98,7 @@ describe("an answer in parts", () => {
         }
         assert.equal(clock.timers, 0);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 
@@ -122,7 +123,7 @@ describe("an answer in parts", () => {
         const latest = Math.min((firstTextAt ?? endAt) + INTERVAL_MS, endAt);
         assert.ok((heard[0]?.at ?? Infinity) <= latest);
       }),
-      { numRuns: 200 },
+      { numRuns: runs(200) },
     );
   });
 
@@ -207,6 +208,6 @@ describe("an answer in parts", () => {
     for (let piece = 0; piece < 1_000_000; piece++) answer.push("x");
     answer.finish();
     assert.deepEqual([answer.length, answer.text.length], [1_000_000, 1_000_000]);
-    assert.ok(performance.now() - begin < 2000);
+    assert.ok(performance.now() - begin < 20_000);
   });
 });

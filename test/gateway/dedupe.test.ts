@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Request } from "../../src/gateway/contract.ts";
 import { Dedupe } from "../../src/gateway/dedupe.ts";
+import { runs } from "../support/runs.ts";
 import { ask } from "./client.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
@@ -140,7 +141,7 @@ describe("dedupe", () => {
       fc.asyncProperty(steps, async (commands) => {
         await fc.asyncModelRun(setup, commands);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Lanes } from "../../src/gateway/request/fair-queue.ts";
 import type { Hold, LaneKey, Reservation } from "../../src/gateway/request/fair-queue.ts";
+import { runs } from "../support/runs.ts";
 import { createManualClock } from "./manual-clock.ts";
 
 interface Job {
@@ -244,7 +245,7 @@ describe("lanes", () => {
         });
         fc.modelRun(setup, commands);
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 

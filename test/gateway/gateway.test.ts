@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
+import { runs } from "../support/runs.ts";
 import { ask, createGate } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createManualAnswerer, createTestGateway, NO_LIMITS, shout } from "./setup.ts";
@@ -209,7 +210,7 @@ describe("the gateway", () => {
         assert.equal(lines.filter(({ level }) => level !== "debug").length, all.length);
         assert.equal(clock.timers, 0);
       }),
-      { numRuns: 60 },
+      { numRuns: runs(60) },
     );
   });
 });

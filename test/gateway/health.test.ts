@@ -155,7 +155,7 @@ describe("health over HTTP", () => {
       });
       const begin = performance.now();
       await Promise.all([health.close(), gone]);
-      assert.ok(performance.now() - begin < 1000);
+      assert.ok(performance.now() - begin < 4_000);
       silent.destroy();
       await assert.rejects(get(`${url}/health`));
     });

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Lanes } from "../../src/gateway/request/fair-queue.ts";
 import type { Hold } from "../../src/gateway/request/fair-queue.ts";
+import { runs } from "../support/runs.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { createTestGateway } from "./setup.ts";
@@ -178,7 +179,7 @@ describe("slots of turns that wait", () => {
     const action = fc.constantFrom("begin", "wait", "finish", "abort", "end", "pass");
     const steps = fc.array(fc.tuple(action, fc.nat({ max: 7 })), { maxLength: 60, size: "max" });
     await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 3 }), steps, play), {
-      numRuns: 100,
+      numRuns: runs(100),
     });
   });
 });

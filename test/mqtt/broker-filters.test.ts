@@ -14,6 +14,7 @@ import {
 } from "fast-check";
 import { matchesFilter } from "../../src/base/topic-filter.ts";
 import { FilterTree } from "../../src/mqtt/broker/subscriptions.ts";
+import { runs } from "../support/runs.ts";
 
 const level = constantFrom("a", "b", "", "$x", "constructor", "__proto__");
 const topics = array(level, { minLength: 1, maxLength: 4 }).map((levels) => levels.join("/"));
@@ -38,7 +39,7 @@ it("a tree of filters finds what matching one by one finds, also after some are 
         assert.deepEqual(found, left.filter((one) => matchesFilter(one, topic)).toSorted());
       },
     ),
-    { numRuns: 2_000 },
+    { numRuns: runs(2_000) },
   );
 });
 

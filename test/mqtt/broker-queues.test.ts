@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { MqttClient } from "mqtt";
 import { attacked, subscribe } from "../support/attacked-broker.ts";
+import { cpuTimeOf } from "../support/cpu-time.ts";
 import { packet, publish } from "../support/hostile-broker.ts";
 import { packetsIn, readPackets, type RawPacket } from "../support/packets.ts";
 import { until } from "../support/until.ts";
@@ -391,11 +392,12 @@ describe("the built-in broker knows whether anybody gets a message", () => {
       const filters = numbered(100).map((name) => `/picoclaw/edge/c${index}-${name}/response`);
       await client.subscribeAsync(filters, { qos: 1 });
     }
-    const begin = performance.now();
-    for (let index = 0; index < 1_000; index += 1) {
-      assert.equal(broker.hasSubscriber(`/picoclaw/edge/c${index % 50}-7/response`), true);
-      assert.equal(broker.hasSubscriber(`/picoclaw/edge/x${index}/response`), false);
-    }
-    assert.ok(performance.now() - begin < 1_000);
+    const took = await cpuTimeOf(() => {
+      for (let index = 0; index < 1_000; index += 1) {
+        assert.equal(broker.hasSubscriber(`/picoclaw/edge/c${index % 50}-7/response`), true);
+        assert.equal(broker.hasSubscriber(`/picoclaw/edge/x${index}/response`), false);
+      }
+    });
+    assert.ok(took < 1_000, `${took} ms`);
   });
 });

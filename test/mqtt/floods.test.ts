@@ -57,9 +57,12 @@ const KINDS = [
   { version: 4, qos: 2 },
 ] as const;
 
-const ALL = 65_535;
+/** As many as can be in flight, where the compiled program's runtime runs this; all that they cost is JavaScript. */
+const ALL = "Bun" in globalThis ? 65_535 : 10_000;
+/** How often is measured what they hold. */
+const SAMPLES = 20;
 
-describe("65,535 messages in flight, which is all that can be", () => {
+describe(`${ALL} messages in flight, of 65,535 that can be`, () => {
   for (const { version, qos } of [KINDS[0], KINDS[3]]) {
     it(`are read as they are stored, QoS ${qos} on MQTT ${version}`, slow, async () => {
       await using broker = await startFloodBroker({ version, qos, count: ALL });
@@ -67,10 +70,14 @@ describe("65,535 messages in flight, which is all that can be", () => {
       const before = heldBytes();
       await using asked = openFlooded(broker.url, { version, qos }, store.take);
       let most = 0;
+      let samples = 0;
       await until(
         `all are done; ${asked.log.text()}`,
         () => {
-          if (broker.done() % 7 === 0) most = Math.max(most, heldBytes() - before);
+          if (broker.done() * SAMPLES > samples * ALL) {
+            samples += 1;
+            most = Math.max(most, heldBytes() - before);
+          }
           return broker.done() === ALL;
         },
         LONG_MS,
@@ -191,7 +198,7 @@ describe("a store that cannot write for a while", () => {
       settings: { qos: 1, protocol_version: 5, keep_alive: 1 },
       onRequest: store.take,
     });
-    await until("pings go on", () => broker.pings() > 5, 30_000);
+    await until("pings go on", () => broker.pings() > 3, 30_000);
     assert.equal(broker.connections(), 1);
     assert.ok(!asked.log.text().includes("given up"));
   });

@@ -14,6 +14,7 @@ import {
 import { Framer, type PacketRules } from "../../src/mqtt/limiter/framing.ts";
 import { limitIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
 import { digits, packet, publish } from "../support/hostile-broker.ts";
+import { runs } from "../support/runs.ts";
 import { until } from "../support/until.ts";
 
 const LIMIT = 1000;
@@ -176,7 +177,7 @@ describe("the frames of a stream", () => {
           "as much as there is room for",
         );
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 

@@ -21,7 +21,7 @@ function publishPacket(topic: string, payload: string): Buffer {
 const quick = async (close: () => Promise<void>): Promise<void> => {
   const begin = performance.now();
   await close();
-  assert.ok(performance.now() - begin < 3_000, "close took too long");
+  assert.ok(performance.now() - begin < 8_000, "close took too long");
 };
 
 /** The pause between attempts to connect; it lasts until the test ends it. */

@@ -6,6 +6,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { Publisher, type AttachedLink, type PublisherLink } from "../../src/mqtt/client/publish.ts";
 import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
+import { runs } from "../support/runs.ts";
 import { until } from "../support/until.ts";
 
 const TOPIC = publishTopic("a/b");
@@ -521,7 +522,7 @@ describe("whatever connections do", () => {
         const twice = delivered.filter((name) => name.endsWith("2"));
         assert.equal(new Set(twice).size, twice.length);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 
@@ -531,7 +532,7 @@ describe("whatever connections do", () => {
         const { delivered, published } = await play(script);
         assert.deepEqual([...new Set(delivered)], published);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 });

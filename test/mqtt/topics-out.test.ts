@@ -8,6 +8,7 @@ import type { SessionOptions } from "../../src/mqtt/client/session.ts";
 import type { Outgoing } from "../../src/mqtt/protocol/message.ts";
 import { clientIdOf, allowedResponseTopic, publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { runs } from "../support/runs.ts";
 
 const address = { prefix: "/picoclaw", agent: "edge" };
 const allowed = (asked: string): string | undefined => allowedResponseTopic(address, "c1", asked);
@@ -96,7 +97,7 @@ describe("a response topic that", () => {
         assert.equal(publishTopic(topic), topic);
         assert.equal(clientIdOf(address, topic, "request"), undefined);
       }),
-      { numRuns: 2000 },
+      { numRuns: runs(2000) },
     );
   });
 });

@@ -49,10 +49,19 @@ export async function attacked(
     const socket = connect({ host: "127.0.0.1", port: broker.port });
     socket.on("error", () => {});
     opened.push(socket);
-    const attacker = { socket, got: Buffer.alloc(0), isCut: false };
-    socket.on("data", (chunk: Buffer) => {
-      attacker.got = Buffer.concat([attacker.got, chunk]);
-    });
+    let chunks: Buffer[] = [];
+    const attacker = {
+      socket,
+      get got(): Buffer {
+        if (chunks.length !== 1) chunks = [Buffer.concat(chunks)];
+        return chunks[0] ?? Buffer.alloc(0);
+      },
+      set got(bytes: Buffer) {
+        chunks = [bytes];
+      },
+      isCut: false,
+    };
+    socket.on("data", (chunk: Buffer) => chunks.push(chunk));
     socket.once("close", () => {
       attacker.isCut = true;
     });

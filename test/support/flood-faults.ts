@@ -165,7 +165,9 @@ export async function runUnacknowledged(
   const begun = performance.now();
   broker.flood();
   const bystander = watchBystander({ ends: broker.others, ask: broker.ask });
-  await endsOf(broker, options.count, stallMs);
+  // All may be stored, and acknowledged, before the first is answered.
+  const progress = (): number => broker.ends.size - broker.unacknowledged();
+  await endsOf(broker, options.count, stallMs, progress);
   await until("all is acknowledged", () => broker.unacknowledged() === 0, 5_000).catch(() => {});
   const seconds = (performance.now() - begun) / 1000;
   const figures = await bystander.stop();

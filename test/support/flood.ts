@@ -104,18 +104,19 @@ function hear(
   ends.set(id, all);
 }
 
-/** Waits until so many requests have ended, or nothing has ended for that long. */
+/** Waits until so many requests have ended, or there is no progress for that long: by default none ends. */
 export async function endsOf(
   { ends }: Pick<Asker, "ends">,
   count: number,
   stallMs: number,
+  progress: () => number = () => ends.size,
 ): Promise<void> {
-  let before = ends.size;
+  let before = progress();
   let since = performance.now();
   while (ends.size < count && performance.now() - since < stallMs) {
     await pause(20);
-    if (ends.size > before) since = performance.now();
-    before = ends.size;
+    if (progress() > before) since = performance.now();
+    before = progress();
   }
 }
 

@@ -134,6 +134,8 @@ async function start(options: PostgresOptions): Promise<UnrefPostgres> {
     `unix_socket_directories = '${folder}'`,
     "max_connections = 60",
     "shared_buffers = 8MB",
+    // Its processes are killed here, never the machine: what they wrote stays.
+    "fsync = off",
     ...lines.map((line) => line.replaceAll("{folder}", folder)),
   ];
   await appendFile(join(data, "postgresql.conf"), settings.join("\n"));

@@ -1,8 +1,11 @@
-/** Waits for a condition, asking often; fails with the description after `ms`. */
+/**
+ * Waits for a condition, asking often; fails with the description after `ms`, by default long after what a busy
+ * machine takes.
+ */
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
-  ms = 15_000,
+  ms = 45_000,
 ): Promise<void> {
   const end = performance.now() + ms;
   while (!(await holds())) {

@@ -6,6 +6,7 @@ import {
   isEveryone,
   matchesPattern,
 } from "../../../src/agent/access/client-pattern.ts";
+import { runs } from "../../support/runs.ts";
 
 const letters = ["a", "b", "A", "*", "?", "é", "\u{1f600}"];
 const pattern = fc.array(fc.constantFrom(...letters), { maxLength: 7 }).map((all) => all.join(""));
@@ -31,7 +32,7 @@ describe("a pattern of clients", () => {
           `${wanted} ${id}`,
         );
       }),
-      { numRuns: 5_000 },
+      { numRuns: runs(5_000) },
     );
   });
 
@@ -69,7 +70,7 @@ describe("a pattern of clients", () => {
           assert.ok(matchesPattern(outer, id), `${outer} ${inner} ${id}`);
         }
       }),
-      { numRuns: 5_000 },
+      { numRuns: runs(5_000) },
     );
     for (const [outer, inner] of [
       ["*", "kitchen"],

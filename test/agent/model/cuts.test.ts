@@ -6,6 +6,7 @@ import { createThoughtFilter } from "../../../src/agent/model/protocols/openai.t
 import { collect, modelFailureOf } from "../../support/agent-config.ts";
 import { streamEvents } from "../../support/model-server.ts";
 import { openModel } from "../../support/model.ts";
+import { runs } from "../../support/runs.ts";
 
 const question = {
   system: "",
@@ -43,7 +44,7 @@ it("any text in any deltas and any cuts of bytes comes out as it went in", async
       assert.equal(result.text, whole);
       assert.ok(pieces.every((piece) => piece !== ""));
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 
@@ -77,7 +78,7 @@ it("thinking is taken off in the same way however the answer is cut", () => {
       });
       assert.equal(inPieces + filter.end(), inOne);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 

@@ -187,7 +187,7 @@ describe("a model that gives signs of life", () => {
       const failure = await modelFailureOf(collect(model(questionOf())));
       assert.match(failure.why ?? "", /no piece of an answer came for 3 s/);
       const took = performance.now() - startedAt;
-      assert.ok(took > 2_900 && took < 6_000, `it took ${took} ms`);
+      assert.ok(took > 2_900 && took < 20_000, `it took ${took} ms`);
     });
   }
 

@@ -8,6 +8,7 @@ import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import { openTestModels } from "../../support/model.ts";
 import { FLAVOURS, violationsIn } from "../../support/pairing-servers.ts";
 import type { Flavour } from "../../support/pairing-servers.ts";
+import { runs } from "../../support/runs.ts";
 
 interface Round {
   readonly text: string;
@@ -185,6 +186,6 @@ describe("the requests of a conversation", () => {
     const property = fc.asyncProperty(names, turns, async (some, script) => {
       assert.deepEqual(await play(server, some, script), []);
     });
-    await fc.assert(property, { numRuns: 60 });
+    await fc.assert(property, { numRuns: runs(60) });
   });
 });

@@ -11,6 +11,7 @@ import { hangs, refuses, resets, sends, startModelServer } from "../../support/m
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
+import { runs } from "../../support/runs.ts";
 
 const CONTENT = 'Grüße, 世界 👋🏽! “Quoted”\n\tand\r\nlines, \u2028 and \\n "escapes".';
 const KEY = "sk-test-key-0123456789";
@@ -113,7 +114,7 @@ export function describeProtocol(dialect: TestDialect): void {
           assert.deepEqual([got, result.text], [text.join(""), text.join("")]);
           assert.ok(pieces.every((piece) => piece !== ""));
         }),
-        { numRuns: 60 },
+        { numRuns: runs(60) },
       );
     });
 

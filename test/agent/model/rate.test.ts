@@ -9,6 +9,7 @@ import { collect, modelEntry, modelFailureOf, questionOf } from "../../support/a
 import { answers, refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
 import { createClock, openTestModels } from "../../support/model.ts";
+import { runs } from "../../support/runs.ts";
 
 let one: ModelServer;
 let two: ModelServer;
@@ -204,7 +205,7 @@ describe("rpm", () => {
           assert.ok(later === undefined || later - start >= MINUTE);
         }
       }),
-      { numRuns: 200 },
+      { numRuns: runs(200) },
     );
   });
 });

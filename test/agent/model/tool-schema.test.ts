@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import type { JsonSchema } from "../../../src/agent/model/contract.ts";
 import { geminiSchema } from "../../../src/agent/model/schema.ts";
 import { simplifyTool } from "../../../src/agent/model/schema.ts";
+import { runs } from "../../support/runs.ts";
 
 const plain = (parameters: JsonSchema): JsonSchema =>
   simplifyTool({ name: "tool", description: "does", parameters }).parameters;
@@ -132,7 +133,7 @@ describe("a tool's schema", () => {
         assert.ok(isPlain(plain(parameters)));
         geminiSchema(parameters);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 });

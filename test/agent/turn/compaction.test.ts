@@ -14,6 +14,7 @@ import { ask } from "../../gateway/client.ts";
 import { createManualClock } from "../../gateway/manual-clock.ts";
 import { OPEN_TO_ALL, storeFacts } from "../../gateway/setup.ts";
 import { agentDefaults, createMemoryLog } from "../../support/agent-config.ts";
+import { runs } from "../../support/runs.ts";
 import { until } from "../../support/until.ts";
 
 const NEVER = new AbortController().signal;
@@ -101,7 +102,7 @@ describe("a compaction", () => {
         assert.deepEqual(questions, []);
       },
     );
-    await fc.assert(property, { numRuns: 300 });
+    await fc.assert(property, { numRuns: runs(300) });
     assert.ok(skipped > 20, `${skipped}`);
   });
 

@@ -91,7 +91,7 @@ describe("the system prompt", () => {
     assert.doesNotMatch(promptOf({ texts: { ...EMPTY, user: "# You\n<!-- x -->" } }), /USER\.md\n/);
     const startedAt = performance.now();
     promptOf({ texts: { ...EMPTY, user: "<!--".repeat(100_000) } });
-    assert.ok(performance.now() - startedAt < 1000);
+    assert.ok(performance.now() - startedAt < 10_000);
   });
 
   it("holds names from outside on one line of their own", () => {

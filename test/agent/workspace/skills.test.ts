@@ -9,6 +9,7 @@ import { documentOf } from "../../../src/agent/workspace/markdown.ts";
 import { writeTemplates } from "../../../src/agent/workspace/templates.ts";
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
 import { callContext, createMemoryLog } from "../../support/agent-config.ts";
+import { runs } from "../../support/runs.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 async function createHome(files: Readonly<Record<string, string>> = {}) {
@@ -90,7 +91,7 @@ describe("the tool use_skill", () => {
         const skill = await useSkill(home.workspace, text);
         assert.equal(typeof skill === "string", text.trim() !== "pump");
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 });

@@ -9,6 +9,7 @@ import { checkCommand } from "../../../../src/agent/tools/exec/policy/policy.ts"
 import type { PolicyOptions } from "../../../../src/agent/tools/exec/policy/policy.ts";
 import { toolSettings } from "../../../support/agent-config.ts";
 import { cpuTimeOf } from "../../../support/cpu-time.ts";
+import { runs } from "../../../support/runs.ts";
 
 const GUARD: PolicyOptions = {
   settings: toolSettings().exec,
@@ -286,7 +287,7 @@ describe("the command policy of exec", () => {
         const time = await cpuTimeOf(() => checkCommand(text, GUARD));
         assert.ok(time < 1000, JSON.stringify(pieces));
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 

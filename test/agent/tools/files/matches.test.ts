@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { matchesOf } from "../../../../src/agent/tools/files/edit-file.ts";
+import { runs } from "../../../support/runs.ts";
 
 describe("the places of a text in another", () => {
   it("are all of them, those that overlap too", () => {
@@ -17,7 +18,7 @@ describe("the places of a text in another", () => {
         const found = matchesOf(text, wanted, 3);
         assert.deepEqual(found, { first: all.slice(0, 3), count: all.length });
       }),
-      { numRuns: 1_000 },
+      { numRuns: runs(1_000) },
     );
   });
 
