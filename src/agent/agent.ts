@@ -13,6 +13,7 @@ import type { Device } from "./device/contract.ts";
 import type { DeviceHistory } from "./device/history.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
+import type { ModelName } from "./model/candidate.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { LearnedStore } from "./model/memory.ts";
 import type { Tool } from "./tools/contract.ts";
@@ -53,6 +54,8 @@ export interface AgentOptions {
 
 export interface Agent {
   readonly answer: Answerer;
+  /** The model that answers now; undefined if none can be used. */
+  readonly model: () => ModelName | undefined;
   /** Summarizes a conversation that is too long; absent without a model. */
   readonly compact?: Compact | undefined;
   /** Loads the code of a turn before the first one needs it. */
@@ -99,6 +102,7 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
     answer: redactedAnswerer(answer, redactor),
+    model: () => models?.current(),
     compact:
       agent && isEverTooLong(config.agents.defaults)
         ? redactedCompact(compactWith(agent), redactor)

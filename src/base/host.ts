@@ -1,4 +1,4 @@
-import { readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
 import process from "node:process";
 import type { Readable } from "node:stream";
 import { codeOf, Failure } from "./failure.ts";
@@ -9,8 +9,9 @@ export interface Output {
   /** Width in columns; 80 if unknown. */
   readonly columns: number;
   /**
-   * Aborted when nothing more can be written. The reason is a `Failure` (`failed`) when a disk is full, say.
-   * When the reader is gone (`| head -1`), it is not: further output is lost, and that is not a failure.
+   * Aborted when nothing more can be written. The reason is a `Failure` (`failed`) when a disk is full or a
+   * terminal was closed. When the reader of a pipe is gone (`| head -1`), it is not: further output is lost, and
+   * that is not a failure.
    */
   readonly closed: AbortSignal;
   /** Resolves when the text is written, or lost; awaiting it bounds the pending output. Does not reject. */
@@ -36,6 +37,11 @@ export interface Host {
   readonly stderr: Output;
   /** Calls back at every SIGINT and SIGTERM until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
+  /**
+   * Calls back at every SIGHUP until the returned function is called. `isTerminalClosed`: the process began on a
+   * terminal, and that is gone. It never is after `nohup`.
+   */
+  onHangup(listener: (isTerminalClosed: boolean) => void): () => void;
   /**
    * Calls back with every uncaught exception and unhandled rejection from now on. The runtime then prints
    * nothing and continues.
@@ -66,6 +72,7 @@ export function createHost(): Host {
     stdout: createOutput(() => process.stdout),
     stderr: createOutput(() => process.stderr),
     onSignal: listenForSignals,
+    onHangup: listenForHangup,
     onCrash(listener) {
       process.on("uncaughtException", listener);
       process.on("unhandledRejection", listener);
@@ -109,10 +116,47 @@ function listenForSignals(listener: (signal: StopSignal) => void): () => void {
   };
 }
 
+/** Milliseconds within which a shell that hangs up its jobs has closed its terminal, too. */
+const HANGUP_MS = 250;
+
+function listenForHangup(listener: (isTerminalClosed: boolean) => void): () => void {
+  const hadTerminal = hasTerminal() && !ignoresHangup();
+  const handler = (): void => {
+    if (!hadTerminal) listener(false);
+    else setTimeout(() => listener(process.platform === "win32" || !hasTerminal()), HANGUP_MS);
+  };
+  process.on("SIGHUP", handler);
+  return () => process.off("SIGHUP", handler);
+}
+
+/** Whether the process has a controlling terminal. On Windows the signal comes only from a console. */
+function hasTerminal(): boolean {
+  if (process.platform === "win32") return true;
+  try {
+    closeSync(openSync("/dev/tty", constants.O_RDONLY | constants.O_NOCTTY | constants.O_NONBLOCK));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the process was started to outlive its terminal: `nohup` leaves the signal ignored. */
+function ignoresHangup(): boolean {
+  try {
+    const status = readFileSync("/proc/self/status", "utf8");
+    const ignored = /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(status)?.[1] ?? "0";
+    return Number.parseInt(ignored, 16) % 2 === 1;
+  } catch {
+    return false;
+  }
+}
+
 type Stream = NodeJS.WriteStream;
 
-/** Error codes of a pipe, a socket and a terminal whose other side is gone. */
-const READER_IS_GONE = new Set(["EPIPE", "ECONNRESET", "EIO", "ERR_STREAM_DESTROYED"]);
+/** Error codes of a pipe and a socket whose other side is gone. */
+const READER_IS_GONE = new Set(["EPIPE", "ECONNRESET", "ERR_STREAM_DESTROYED"]);
+/** Error codes of a disk, a quota and a size limit that allow no more. */
+const IS_FULL = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
 /** The stream is opened when it is used first: that takes longer than all else here. */
 function createOutput(open: () => Stream): Output {
@@ -151,10 +195,10 @@ function createOutput(open: () => Stream): Output {
   };
 }
 
-/** Writes a short text to standard output at once; returns false if nothing could be written. */
+/** Writes a short ASCII text to standard output at once; returns false if not all of it could be written. */
 export function printNow(text: string): boolean {
   try {
-    return writeSync(1, text) > 0;
+    return writeSync(1, text) === text.length;
   } catch {
     return false;
   }
@@ -163,7 +207,9 @@ export function printNow(text: string): boolean {
 function unwritable(error: Error): Failure {
   return new Failure("failed", "the output could not be written", {
     why: error.message,
-    remedy: "free space where the output goes, and run it again",
+    remedy: IS_FULL.has(codeOf(error))
+      ? "free space where the output goes, and run it again"
+      : "check the file or device that the output goes to, and run it again",
     cause: error,
   });
 }

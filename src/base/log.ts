@@ -17,6 +17,12 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
 }
 
+/** A log whose level can change. */
+export interface LevelledLog extends Log {
+  /** The least level that is written from now on. */
+  setLevel(level: LogLevel): void;
+}
+
 export interface LogOptions {
   readonly level: LogLevel;
   readonly output: Output;
@@ -28,21 +34,30 @@ export interface LogOptions {
 }
 
 /** A log on the given stream. The text writer is loaded only if it is used. */
-export async function createLog(options: LogOptions): Promise<Log> {
+export async function createLog(options: LogOptions): Promise<LevelledLog> {
   const write = options.format === "json" ? jsonWriter(options) : await textWriter(options);
-  const least = LOG_LEVELS.indexOf(options.level);
+  let least = LOG_LEVELS.indexOf(options.level);
   const sample = createLogSampling();
-  const at = (level: LogLevel) =>
-    LOG_LEVELS.indexOf(level) < least
-      ? () => {}
-      : (message: string, fields: LogFields = {}) => {
-          // Only the program's own work causes lines of level info, so nobody can flood the log with them.
-          const sampled = level === "info" ? { omitted: 0 } : sample(message);
-          if (sampled === undefined) return;
-          const more = sampled.omitted > 0 ? { omitted: sampled.omitted } : {};
-          write(level, message, { ...fields, ...more });
-        };
-  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  const at = (level: LogLevel) => {
+    const rank = LOG_LEVELS.indexOf(level);
+    return (message: string, fields: LogFields = {}) => {
+      if (rank < least) return;
+      // Only the program's own work causes lines of level info, so nobody can flood the log with them.
+      const sampled = level === "info" ? { omitted: 0 } : sample(message);
+      if (sampled === undefined) return;
+      const more = sampled.omitted > 0 ? { omitted: sampled.omitted } : {};
+      write(level, message, { ...fields, ...more });
+    };
+  };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    setLevel(level) {
+      least = LOG_LEVELS.indexOf(level);
+    },
+  };
 }
 
 /** A log that discards everything. */

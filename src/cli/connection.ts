@@ -1,4 +1,5 @@
 import { Failure } from "../base/failure.ts";
+import type { Host } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import { passphraseOf } from "../config/compat/go/enc.ts";
 import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
@@ -27,7 +28,9 @@ export function configFlagsOf(flags: Flags): ConfigFlags {
   return flags.has("insecure") ? { ...given, insecure: true } : given;
 }
 
-type LoadContext = Pick<Context, "host" | "redactor">;
+interface LoadContext extends Pick<Context, "redactor"> {
+  readonly host: Pick<Host, "env" | "home" | "cwd">;
+}
 
 /** Loads the configuration, overridden by these flags, and adds its secrets to the redactor. */
 export async function load(

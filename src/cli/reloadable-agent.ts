@@ -35,10 +35,22 @@ export interface ReloadableAgentOptions {
   readonly learned?: LearnedStore;
   /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
   readonly load?: () => Promise<Reloaded>;
+  /**
+   * Takes over what a reload changes outside of the agent, once the new agent is open. Returns the keys whose
+   * changes need a restart. Must not throw.
+   */
+  readonly takeOver?: (config: Config) => readonly string[];
 }
 
-/** Opens the agent of a gateway; `/reload` replaces it with a new instance. */
-export async function openReloadableAgent(options: ReloadableAgentOptions): Promise<Agent> {
+export interface ReloadableAgent extends Agent {
+  /** Reads the configuration again; returns what is said about the result. Rejects if it cannot be used. */
+  readonly reload: () => Promise<string>;
+}
+
+/** Opens the agent of a gateway; a reload replaces it with a new instance. */
+export async function openReloadableAgent(
+  options: ReloadableAgentOptions,
+): Promise<ReloadableAgent> {
   const { config, secretFiles = [], log, historyFile: file, load } = options;
   const { workspace } = config.agents.defaults;
   const device = { root: "/", workspace, now: () => new Date(), pause };
@@ -51,7 +63,8 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
   let isClosed = false;
 
   const reloadNow = async (read: () => Promise<Reloaded>): Promise<string> => {
-    const [next, former] = [await open(await read()), current];
+    const loaded = await read();
+    const [next, former] = [await open(loaded), current];
     if (isClosed) {
       await next.close();
       throw new Failure("cancelled", "the program is ending");
@@ -59,7 +72,10 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
     instances.add(next);
     current = next;
     void former.retire().then(() => instances.delete(former));
-    return RELOADED;
+    const restart = options.takeOver?.(loaded.config) ?? [];
+    const facts = restart.length === 0 ? {} : { needs_restart: restart.join(" ") };
+    log[restart.length === 0 ? "info" : "warn"]("configuration reloaded", facts);
+    return reloadedText(restart);
   };
   const inTurn = createSerialQueue();
   // One after the other, so that the configuration that was loaded last stays in use.
@@ -75,6 +91,8 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
   instances.add(current);
   return {
     answer: (turn) => current.answer(turn),
+    model: () => current.agent.model(),
+    reload,
     get compact() {
       return current.agent.compact;
     },
@@ -87,10 +105,13 @@ export async function openReloadableAgent(options: ReloadableAgentOptions): Prom
   };
 }
 
-const RELOADED = [
-  "The agent uses the new configuration from now on. Changes to channels and to the gateway need a restart.",
-  "Background tasks of the previous agent end with its last answer.",
-].join("\n");
+function reloadedText(restart: readonly string[]): string {
+  return [
+    "The new configuration is in use from now on.",
+    ...(restart.length === 0 ? [] : [`These changes need a restart: ${restart.join(", ")}.`]),
+    "Background tasks of the previous agent end with its last answer.",
+  ].join("\n");
+}
 
 /** An agent that closes after its last turn. */
 interface AgentInstance {

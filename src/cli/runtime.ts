@@ -24,15 +24,22 @@ import type { ClusterChannels } from "./cluster-channels.ts";
 import { isShared } from "./conversations.ts";
 import { lossTexts } from "./loss-texts.ts";
 import { announcedHost, othersText } from "./other-gateways.ts";
-import { openReloadableAgent, type Reloaded } from "./reloadable-agent.ts";
+import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
 import { isBuiltIn, openState, openTemporaryState } from "./state.ts";
 import type { State } from "./state.ts";
+import { createReloadable } from "./take-over.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
 export interface Runtime {
   /** The channels as they are connected: a built-in broker with its actual port. */
   readonly dialled: readonly MqttChannel[];
+  /** Resolves when the channel of that name is subscribed for the first time; rejects if it never will be. */
+  readonly subscribed: (channel: string) => Promise<void>;
+  /** The model that answers now; undefined if none can be used. */
+  readonly model: Agent["model"];
+  /** Reads the configuration again and uses what does not need a restart. Rejects if it cannot be used. */
+  readonly reload: ReloadableAgent["reload"];
   /** Why not all channels are connected and subscribed; undefined while all are. */
   readonly problem: () => string | undefined;
   /** Resolves when every channel has ended, with the first failure. */
@@ -56,8 +63,10 @@ export interface RuntimeOptions {
   readonly configFile?: string;
   /** Files that only their owner should be able to read. */
   readonly secretFiles?: readonly string[];
-  /** Loads the configuration again, for `/reload`. */
+  /** Loads the configuration again, for a reload. */
   readonly load?: () => Promise<Reloaded>;
+  /** Called with a configuration that is in use from now on. */
+  readonly onReload?: (config: Config) => void;
 }
 
 /** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */
@@ -74,13 +83,15 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     ...channels.flatMap((channel) => linesOf(channel)),
   ];
   const shared = await closingOnFailure(closing, agentClusterOf(state, options));
-  const parts = { ...options, ...state.files, ...shared, topics, channelStatus };
+  const reloadable = createReloadable(options);
+  const parts = { ...options, ...state.files, ...shared, ...reloadable, topics, channelStatus };
   const agent = await closingOnFailure(closing, openReloadableAgent(parts));
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
   const canDeliver = (): boolean => channels.some((channel) => canAnswer(channel));
   const gateway = createGateway<Message>({
     ...gatewayOptionsOf(options),
+    ...reloadable,
     answer: agent.answer,
     // A reload replaces it.
     get compact() {
@@ -111,15 +122,29 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   }
   return {
     dialled,
+    subscribed: (name) => subscribedTo(channels, name),
+    model: agent.model,
+    reload: agent.reload,
     problem: () => problemOf(channels) ?? gateway.problem(),
     over: Promise.race([allEnded(channels, log), leaseLost(gateway)]),
-    async stop(drainMs) {
-      await Promise.all(channels.map(async (channel) => channel.handOver?.()));
-      const drained = await gateway.drain(drainMs);
-      for (const close of closing) await close();
-      return drained;
-    },
+    stop: (drainMs) => stopAll(drainMs, channels, gateway, closing),
   };
+}
+
+async function subscribedTo(channels: readonly Channel[], name: string): Promise<void> {
+  await channels.find((channel) => channel.name === name)?.ready();
+}
+
+async function stopAll(
+  drainMs: number,
+  channels: readonly Channel[],
+  gateway: Gateway,
+  closing: readonly (() => Promise<void>)[],
+): Promise<DrainResult> {
+  await Promise.all(channels.map(async (channel) => channel.handOver?.()));
+  const drained = await gateway.drain(drainMs);
+  for (const close of closing) await close();
+  return drained;
 }
 
 function canAnswer(channel: Channel): boolean {
@@ -133,15 +158,13 @@ async function stateOf(options: RuntimeOptions): Promise<State> {
   return openState(options);
 }
 
-function gatewayOptionsOf({ config, channels, log, logContent }: RuntimeOptions) {
+function gatewayOptionsOf({ config, log, logContent }: RuntimeOptions) {
   return {
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
     log,
     logContent,
     maxParallelTurns: config.agents.defaults.max_parallel_turns,
     turnTimeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
-    limits: config.gateway.limits,
-    policies: new Map(channels.map((channel) => [channel.name, policyOf(channel)])),
   };
 }
 
@@ -306,18 +329,6 @@ function replyTo(
     await (
       await reply
     )(part);
-  };
-}
-
-function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel) {
-  return {
-    allowFrom: allow_from,
-    denyFrom: deny_from,
-    adminFrom: admin_from,
-    intervalMs: settings.streaming.interval_ms,
-    progressMs: settings.streaming.progress_secs * 1000,
-    limits: settings.limits,
-    totalLimits: settings.limits.total,
   };
 }
 

@@ -1,7 +1,7 @@
 import { brokerCredentials, parseBroker } from "./broker.ts";
 import { leaf, list } from "./tree.ts";
 import type { Tree } from "./tree.ts";
-import { list as readItems, unquotedText } from "./values.ts";
+import { described, list as readItems, unquotedText } from "./values.ts";
 import type { Read } from "./values.ts";
 
 /** Reads the broker's URLs: one, or several in a list or in one text. An empty text is none. */
@@ -11,7 +11,9 @@ export function brokers(): Read<readonly string[]> {
     return address.kind === "invalid" ? `is not a broker URL: ${address.reason}` : undefined;
   });
   const readAll = readItems(readOne);
-  return (found, path, report) => {
+  const text = { type: "string" };
+  const schema = { anyOf: [text, { type: "array", items: text }] };
+  return described(schema, (found, path, report) => {
     if (found.kind === "leaf" && found.value === "") return [];
     const all = brokerList(found);
     if (all.kind !== "list" || all.items.length === 1) {
@@ -22,7 +24,7 @@ export function brokers(): Read<readonly string[]> {
     const fault = written && faultOf(written);
     if (fault !== undefined) report(path, fault);
     return fault === undefined ? written && [...new Set(written)] : undefined;
-  };
+  });
 }
 
 function faultOf(written: readonly string[]): string | undefined {

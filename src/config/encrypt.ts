@@ -1,11 +1,9 @@
-import type { Stats } from "node:fs";
-import { mkdir, open, readFile, realpath, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { codeOf, Failure, messageOf } from "../base/failure.ts";
-import { syncFolder, writeAtomically } from "../base/file-io.ts";
+import { codeOf, Failure } from "../base/failure.ts";
 import { sealed } from "./compat/go/enc.ts";
 import { readText, SECURITY } from "./files.ts";
 import { textsOfJson } from "./json.ts";
+import { createPrivateFile, replaceFile, unwritable } from "./replace-file.ts";
 import { isSecretName } from "./secrets.ts";
 import { isReference, resolveReference } from "./secrets.ts";
 import type { SecretSurroundings } from "./secrets.ts";
@@ -264,75 +262,3 @@ async function edited(
     },
   );
 }
-
-/** Only the owner may read and write. */
-const PRIVATE = 0o600;
-const GROUP_READS = 0o040;
-/** A byte order mark, which is not a part of the text. */
-const MARK = Buffer.from([0xef, 0xbb, 0xbf]);
-
-class ChangedFile extends Error {
-  override readonly message = "it was changed in the meantime";
-  readonly code = "CHANGED";
-}
-
-/**
- * Replaces the text of a file atomically. Symbolic links, a byte order mark, the owner, and read permission
- * of the group on a file of root stay. Throws `CHANGED` if the text is no longer `former`, and the errors of
- * the file system.
- */
-async function replaceFile(
-  file: string,
-  { former, text }: { former: string; text: string },
-): Promise<void> {
-  const target = await realpath(file);
-  const facts = await stat(target);
-  const bytes = await readFile(target);
-  if (new TextDecoder().decode(bytes) !== former) throw new ChangedFile();
-  const hasMark = bytes.subarray(0, MARK.length).equals(MARK);
-  await writeAtomically(target, hasMark ? Buffer.concat([MARK, Buffer.from(text)]) : text, {
-    async prepare(handle) {
-      const own = await handle.stat();
-      if (own.uid !== facts.uid || own.gid !== facts.gid) await handle.chown(facts.uid, facts.gid);
-      await handle.chmod(privateMode(facts));
-    },
-    async check() {
-      if (!(await readFile(target)).equals(bytes)) throw new ChangedFile();
-    },
-  });
-}
-
-function privateMode({ mode, uid, gid }: Stats): number {
-  const isOfService = uid === 0 && gid !== 0 && (mode & 0o077) === GROUP_READS;
-  return isOfService ? PRIVATE | GROUP_READS : PRIVATE;
-}
-
-/** Creates a file that only its owner can read, or no file. Throws `EEXIST` if it exists. */
-async function createPrivateFile(file: string, text: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const handle = await open(file, "wx", PRIVATE);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } catch (error) {
-    await unlink(file).catch(() => {});
-    throw error;
-  } finally {
-    await handle.close();
-  }
-  await syncFolder(dirname(file));
-}
-
-function unwritable(file: string, error: unknown): Failure {
-  const why = messageOf(error);
-  return new Failure("failed", `${file} cannot be written`, {
-    why,
-    remedy: WAYS_OUT[codeOf(error)] ?? "run it as the user that owns the file",
-    cause: error,
-  });
-}
-
-const WAYS_OUT: Readonly<Record<string, string>> = {
-  CHANGED: "run it again",
-  ENOSPC: "free some space on that disk and run it again",
-};

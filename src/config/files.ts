@@ -70,23 +70,32 @@ export const SECURITY = ".security.yml";
 
 const NOTHING: Branch = branch([], DEFAULT);
 
-/** Reads config.json and the .security.yml in the same folder. A missing file is empty. */
-export async function readFiles(file: string): Promise<ConfigFiles | Failure> {
-  const text = readText(file);
+/**
+ * Reads config.json and the .security.yml in the same folder. A missing file is empty. `draft` has texts to
+ * take in place of those of the files.
+ */
+export async function readFiles(
+  file: string,
+  draft?: ReadonlyMap<string, string>,
+): Promise<ConfigFiles | Failure> {
+  const text = draft?.get(file) ?? readText(file);
   if (text instanceof Failure) return text;
   const read = text === undefined ? { tree: NOTHING, warnings: [] } : await treeOfJson(text, file);
   if (read instanceof Failure) return read;
   const failure = versionFailure(read.tree);
   if (failure !== undefined) return failure;
-  const security = await readSecurity(join(dirname(file), SECURITY));
+  const security = await readSecurity(join(dirname(file), SECURITY), draft);
   if (security instanceof Failure) return security;
   const config = upgraded(read.tree);
   const { tree, warnings } = withSecurity(config, security);
   return { tree, config, found: text !== undefined, warnings: [...read.warnings, ...warnings] };
 }
 
-async function readSecurity(file: string): Promise<Branch | Failure> {
-  const text = readText(file);
+async function readSecurity(
+  file: string,
+  draft?: ReadonlyMap<string, string>,
+): Promise<Branch | Failure> {
+  const text = draft?.get(file) ?? readText(file);
   return typeof text === "string" ? treeOfYaml(text, file) : (text ?? NOTHING);
 }
 

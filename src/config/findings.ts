@@ -60,7 +60,7 @@ const CHECK = "`picoclaw gateway --check` checks again";
  */
 export function problemsFailure(problems: readonly Problem[], file: string): Failure {
   const code = problems.every(({ origin }) => origin.from === "flag") ? "usage" : "config";
-  const lines = [...new Set(problems.toSorted(byPlace).map(lineOf))];
+  const lines = problemLines(problems);
   const [first = ""] = lines;
   if (lines.length === 1) return new Failure(code, first, { remedy: `correct it; ${CHECK}` });
   const inFile = problems.every(({ origin }) => origin.from === "file" && origin.file === file);
@@ -69,6 +69,11 @@ export function problemsFailure(problems: readonly Problem[], file: string): Fai
     why: lines.join("\n"),
     remedy: `correct them; ${CHECK}`,
   });
+}
+
+/** One line for each problem, in the order of the layers, none twice. */
+export function problemLines(problems: readonly Problem[]): readonly string[] {
+  return [...new Set(problems.toSorted(byPlace).map(lineOf))];
 }
 
 /** `/etc/picoclaw/config.json:12: gateway.port: …`; for a variable or a flag, its name is enough. */

@@ -39,6 +39,8 @@ export interface LoadOptions {
   readonly flags?: ConfigFlags;
   /** Base of relative paths in flags and variables. */
   readonly cwd?: string;
+  /** Texts to take in place of those of config.json and .security.yml, by path. */
+  readonly draft?: ReadonlyMap<string, string>;
 }
 
 /**
@@ -47,10 +49,28 @@ export interface LoadOptions {
  * at once. Never throws for the content of a file, and never writes one.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | Failure> {
-  const { env, home: userHome, flags = {}, cwd = "." } = options;
+  const inspected = await inspectConfig(options);
+  if (inspected instanceof Failure) return inspected;
+  const { tree, problems, config, ...rest } = inspected;
+  if (config === undefined || problems.length > 0) return problemsFailure(problems, rest.file);
+  return { ...rest, config, origins: originsOf(tree) };
+}
+
+/** What all layers say, right or wrong. */
+export interface Inspection extends Omit<LoadedConfig, "config" | "origins"> {
+  /** All layers at version 3, with secrets, without defaults. */
+  readonly tree: Branch;
+  readonly problems: readonly Problem[];
+  /** Absent if a value is wrong. */
+  readonly config: Config | undefined;
+}
+
+/** As `loadConfig`, but with what is wrong as data. A Failure if a file cannot be read at all. */
+export async function inspectConfig(options: LoadOptions): Promise<Inspection | Failure> {
+  const { env, home: userHome, flags = {}, cwd = ".", draft } = options;
   const paths = configPaths({ env, userHome, cwd });
   const place = { env, userHome, cwd, ...paths };
-  const files = await readFiles(paths.file);
+  const files = await readFiles(paths.file, draft);
   if (files instanceof Failure) return files;
   const settings = flagSettings(flags, cwd);
   if (settings instanceof Failure) return settings;
@@ -58,23 +78,22 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   const findings = new Findings(layers.tree);
   const store = await postgresIn(layers.tree, findings, place);
   const config = assembled(layers.tree, findings, place, store?.address);
-  const problems = [...layers.problems, ...findings.problems];
-  if (config === undefined || problems.length > 0) return problemsFailure(problems, paths.file);
-  const secretFiles = [
-    ...layers.secretFiles,
-    join(dirname(paths.file), SECURITY),
-    ...keyFiles(config),
-    ...(store?.secretFiles ?? []),
-  ];
-  const { refusal, ignored } = refusalOf(findings, config.gateway.ignore_unsupported, paths.file);
+  const ignored = config?.gateway.ignore_unsupported ?? [];
+  const refused = refusalOf(findings, ignored, paths.file);
   return {
+    tree: layers.tree,
     config,
-    warnings: [...layers.warnings, ...findings.warnings, ...ignored],
-    ...(refusal && { refusal }),
+    problems: [...layers.problems, ...findings.problems],
+    warnings: [...layers.warnings, ...findings.warnings, ...refused.ignored],
+    ...(refused.refusal && { refusal: refused.refusal }),
     ...paths,
     found: files.found,
-    secretFiles,
-    origins: originsOf(layers.tree),
+    secretFiles: [
+      ...layers.secretFiles,
+      join(dirname(paths.file), SECURITY),
+      ...(config ? keyFiles(config) : []),
+      ...(store?.secretFiles ?? []),
+    ],
   };
 }
 

@@ -186,9 +186,12 @@ export function isSecretName(name: string): boolean {
   return /auth|key|token|secret|cookie|sig|pass/i.test(name);
 }
 
-/** Names of body fields and variables that hold a credential; `tokenizer` and `prompt_cache_key` do not. */
-const CREDENTIAL =
-  /^(?:.*[_-])?(?:api_?key|access_?key|secret_?key|token|secret|password|authorization)$/i;
+/** Whether a body field or a variable holds a credential; `tokenizer` and `prompt_cache_key` do not. */
+export function isCredential(name: string): boolean {
+  return /^(?:.*[_-])?(?:api_?key|access_?key|secret_?key|token|secret|password|authorization)$/i.test(
+    name,
+  );
+}
 
 /**
  * Every secret of a configuration, or of a part of it, for redaction: values of type `Secret` but user names,
@@ -198,7 +201,7 @@ export function secretsIn(config: object): readonly string[] {
   return Object.entries(config).flatMap(([name, value]: [string, unknown]): readonly string[] => {
     if (value instanceof Secret) return name === "username" ? [] : [value.reveal()];
     if (typeof value === "string") {
-      return urlSecrets(value).concat(CREDENTIAL.test(name) ? value : []);
+      return urlSecrets(value).concat(isCredential(name) ? value : []);
     }
     if (typeof value !== "object" || value === null) return [];
     return name === "custom_headers" ? headerSecrets(value) : secretsIn(value);
@@ -218,8 +221,8 @@ export function proxySecretsIn(env: Readonly<Record<string, string | undefined>>
   return proxies.flatMap(([, text = ""]) => urlSecrets(text));
 }
 
-/** The password before the host, as written and decoded, and `?api_key=…`. */
-function urlSecrets(text: string): string[] {
+/** Secrets in a URL: the password before the host, as written and decoded, and `?api_key=…`. */
+export function urlSecrets(text: string): string[] {
   const url = /[@?]/.test(text) ? URL.parse(text.trim()) : null;
   if (url === null) return [];
   const { password, searchParams } = url;

@@ -10,18 +10,38 @@ export type Report = (path: Path, text: string) => void;
  * Reads a kind of value. If the value at the path is wrong, it reports every problem, says what was found and
  * what is allowed, and returns undefined.
  */
-export type Read<T> = (found: Tree, path: Path, report: Report) => T | undefined;
+export interface Read<T> {
+  (found: Tree, path: Path, report: Report): T | undefined;
+  /** What it accepts in a file, as far as JSON Schema can say it; anything if it is absent. */
+  readonly schema?: JsonSchema;
+}
+
+/** A part of a JSON Schema (draft 7). */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** A reader that says what it accepts. */
+export function described<T>(schema: JsonSchema, read: Read<T>): Read<T> {
+  return Object.assign(read, { schema });
+}
+
+const TEXT: JsonSchema = { type: "string" };
+const TEXT_OR_NUMBER: JsonSchema = { type: ["string", "number"] };
+const OBJECT: JsonSchema = { type: "object" };
 
 /** As `Read`, for a value that may be missing: then it is the default, if there is one. */
 export type ReadRow<T> = (found: Tree | undefined, path: Path, report: Report) => T | undefined;
 
 /** A scalar that `read` accepts; `allowed` ends the sentence `found …, allowed is …`. */
-export function scalar<T>(allowed: string, read: (leaf: Leaf) => T | undefined): Read<T> {
-  return (found, path, report) => {
+export function scalar<T>(
+  allowed: string,
+  read: (leaf: Leaf) => T | undefined,
+  schema: JsonSchema = TEXT,
+): Read<T> {
+  return described(schema, (found, path, report) => {
     const value = found.kind === "leaf" ? read(found) : undefined;
     if (value === undefined) report(path, sentence(shown(found), allowed));
     return value;
-  };
+  });
 }
 
 /** Text that `accepts` accepts. */
@@ -33,14 +53,14 @@ export function text(allowed = "text", accepts: (text: string) => boolean = () =
 
 /** Text that can hold a secret: `faultOf` says what is wrong, and no message quotes it. */
 export function unquotedText(faultOf: (text: string) => string | undefined): Read<string> {
-  return (found, path, report) => {
+  return described(TEXT, (found, path, report) => {
     const isText = found.kind === "leaf" && typeof found.value === "string";
     const unlike = found.kind === "leaf" ? "is not a text" : sentence(shapeOf(found), "text");
     const fault = isText ? faultOf(found.text) : unlike;
     if (isText && fault === undefined) return found.text;
     report(path, fault ?? unlike);
     return undefined;
-  };
+  });
 }
 
 /** A URL. No message quotes it, because it can hold a password. */
@@ -49,30 +69,39 @@ export function address(allowed: string, accepts: (text: string) => boolean) {
 }
 
 /** A whole number that `read` accepts. */
-export function wholeNumber<T>(allowed: string, read: (number: number) => T | undefined) {
-  return scalar(allowed, (found) => {
+export function wholeNumber<T>(
+  allowed: string,
+  read: (number: number) => T | undefined,
+  bounds: JsonSchema = {},
+) {
+  const readNumber = (found: Leaf): T | undefined => {
     const number = numberOf(found);
     return Number.isSafeInteger(number) ? read(number) : undefined;
-  });
+  };
+  return scalar(allowed, readNumber, { type: "integer", ...bounds });
 }
 
 /** A whole number within bounds. */
 export function integer(least: number, most: number) {
-  return wholeNumber(`a whole number from ${least} to ${most}`, (number) =>
-    within(number, least, most),
+  return wholeNumber(
+    `a whole number from ${least} to ${most}`,
+    (number) => within(number, least, most),
+    { minimum: least, maximum: most },
   );
 }
 
 /** A number within bounds. */
 export function decimal(least: number, most: number) {
-  return scalar(`a number from ${least} to ${most}`, (found) =>
-    within(numberOf(found), least, most),
+  return scalar(
+    `a number from ${least} to ${most}`,
+    (found) => within(numberOf(found), least, most),
+    { type: "number", minimum: least, maximum: most },
   );
 }
 
 /** `true` or `false`; text without a type is read as by Go's strconv.ParseBool. */
 export function bool() {
-  return scalar("true or false", booleanOf);
+  return scalar("true or false", booleanOf, { type: "boolean" });
 }
 
 /** Whether an entry says that it is enabled; undefined if it says neither. */
@@ -91,56 +120,61 @@ function booleanOf(found: Tree | undefined): boolean | undefined {
 /** One of a few words; case and surrounding blanks do not count. */
 export function choice<const T>(allowed: string, words: Readonly<Record<string, T>>) {
   const values = new Map(Object.entries(words));
-  return scalar(allowed, (found) => values.get(found.text.trim().toLowerCase()));
+  const read = (found: Leaf): T | undefined => values.get(found.text.trim().toLowerCase());
+  const numbers = Object.values(words).filter((value) => typeof value === "number");
+  return scalar(allowed, read, { enum: [...Object.keys(words), ...numbers] });
 }
 
 /** A secret: text, or a number by its text. No message tells its value. */
 export function secret(): Read<Secret> {
-  return (found, path, report) => {
+  return described(TEXT_OR_NUMBER, (found, path, report) => {
     if (found.kind === "leaf" && typeof found.value !== "boolean") return new Secret(found.text);
     const type = { leaf: "boolean", list: "list", branch: "object" }[found.kind];
     report(path, sentence(`a value of type ${type}`, "text"));
     return undefined;
-  };
+  });
 }
 
 /** A list of equal things. */
 export function list<T>(read: Read<T>): Read<T[]> {
-  return (found, path, report) => {
+  return described({ type: "array", items: read.schema ?? {} }, (found, path, report) => {
     if (found.kind !== "list") {
       report(path, sentence(shapeOf(found), "a list"));
       return undefined;
     }
     const items = found.items.map((item, index) => read(item, [...path, index], report));
     return items.every((item) => item !== undefined) ? items : undefined;
-  };
+  });
 }
 
 /** A list, or a single item without a list. */
 export function oneOrMore<T>(read: Read<T>): Read<T[]> {
   const readList = list(read);
-  return (found, path, report) => {
+  const schema = { anyOf: [readList.schema ?? {}, read.schema ?? {}] };
+  return described(schema, (found, path, report) => {
     const { origin } = found;
     const items: Tree = found.kind === "leaf" ? { kind: "list", items: [found], origin } : found;
     return readList(items, path, report);
-  };
+  });
 }
 
 /** Texts and numbers, in a list or single, as in Go's FlexibleStringSlice. */
 export function texts() {
   return oneOrMore(
-    scalar("text", ({ value, text: written }) =>
-      typeof value === "boolean" ? undefined : written,
+    scalar(
+      "text",
+      ({ value, text: written }) => (typeof value === "boolean" ? undefined : written),
+      TEXT_OR_NUMBER,
     ),
   );
 }
 
 /** Any object, as plain JSON. */
 export function anyObject(): Read<Readonly<Record<string, unknown>>> {
-  return (found, path, report) => {
+  return described(OBJECT, (found, path, report) => {
     const entries = entriesOf(found, path, report);
     return entries && Object.fromEntries([...entries].map(([key, child]) => [key, jsonOf(child)]));
-  };
+  });
 }
 
 /** An object of secrets whose keys and values `accepts` accepts. */
@@ -148,7 +182,7 @@ export function secretTable(
   allowed: string,
   accepts: (key: string, text: string) => boolean,
 ): Read<Readonly<Record<string, Secret>>> {
-  return (found, path, report) => {
+  return described(OBJECT, (found, path, report) => {
     const entries = entriesOf(found, path, report);
     const secrets: [string, Secret][] = [];
     for (const [key, child] of entries ?? []) {
@@ -157,7 +191,7 @@ export function secretTable(
       } else report(path, `${quotable(key)} is wrong, allowed is ${allowed}`);
     }
     return secrets.length === entries?.size ? Object.fromEntries(secrets) : undefined;
-  };
+  });
 }
 
 /** Whether `enabled` of a group is false, or missing with false as its default. */
@@ -217,7 +251,8 @@ function shapeOf(found: Tree): string {
   return typeof found.value === "string" ? "text" : `a ${typeof found.value}`;
 }
 
-function jsonOf(found: Tree): unknown {
+/** A value of a file as plain JSON. */
+export function jsonOf(found: Tree): unknown {
   if (found.kind === "leaf") return found.value;
   if (found.kind === "list") return found.items.map((item) => jsonOf(item));
   return Object.fromEntries([...found.entries].map(([key, child]) => [key, jsonOf(child)]));

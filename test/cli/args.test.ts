@@ -20,6 +20,15 @@ function refused(...args: readonly string[]): string {
   return [failure.message, failure.why, failure.remedy].filter(Boolean).join(" | ");
 }
 
+it("a port is a whole number from 0 to 65535", () => {
+  assert.equal(understood("gateway", "--port", "0").flags.count("port"), 0);
+  assert.equal(understood("gateway", "--port", "65535").flags.count("port"), 65_535);
+  for (const port of ["65536", "-1", "http"]) {
+    assert.match(refused("gateway", `--port=${port}`), /use a whole number from 0 to 65535/);
+  }
+  assert.match(refused("listen", "--count", "0"), /use a whole number of at least 1/);
+});
+
 describe("words arrive as they were typed", () => {
   const exact = ["007", "0x10", "1e3", "", " ", "true", "false", "-", "-5", "-5.5", "- item", "@3"];
   for (const word of exact) {

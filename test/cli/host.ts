@@ -10,6 +10,8 @@ export interface FakeHost extends Host {
   readonly stdin: { readonly isTTY: boolean; readonly stream: Readable };
   /** Sends a signal to whoever listens. */
   signal(name: StopSignal): void;
+  /** Sends a SIGHUP to whoever listens. */
+  hangUp(isTerminalClosed: boolean): void;
   /** Hands over what nobody caught. */
   crash(thrown: unknown): void;
   /** How many listen for signals. */
@@ -34,6 +36,7 @@ export class ExitedNow extends Error {
 export function createFakeHost(args: readonly string[], options: FakeHostOptions = {}): FakeHost {
   const { env = {}, isTTY = false } = options;
   const listeners = new Set<(signal: StopSignal) => void>();
+  const hangups = new Set<(isTerminalClosed: boolean) => void>();
   const onCrash: ((thrown: unknown) => void)[] = [];
   return {
     args,
@@ -50,6 +53,10 @@ export function createFakeHost(args: readonly string[], options: FakeHostOptions
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    onHangup(listener) {
+      hangups.add(listener);
+      return () => hangups.delete(listener);
+    },
     onCrash: (listener) => void onCrash.push(listener),
     setExitCode() {},
     exitNow(code) {
@@ -57,6 +64,9 @@ export function createFakeHost(args: readonly string[], options: FakeHostOptions
     },
     signal(name) {
       for (const listener of listeners) listener(name);
+    },
+    hangUp(isTerminalClosed) {
+      for (const listener of hangups) listener(isTerminalClosed);
     },
     crash(thrown) {
       for (const listener of onCrash) listener(thrown);

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { it } from "node:test";
 import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
@@ -26,7 +28,7 @@ const channel = (broker: string, agent_id: string) => ({
 });
 
 async function readiness(gateway: Running): Promise<{ status: number; body: string }> {
-  await gateway.said('"msg":"gateway started"');
+  await gateway.said('"health":"');
   const address = /"health":"(http:[^ "]+)/.exec(gateway.stderr())?.[1] ?? "";
   const response = await fetch(`${address}/ready`);
   return { status: response.status, body: await response.text() };
@@ -55,8 +57,9 @@ it("waits for a broker that is down at start, and tells it on /ready", needsMosq
   const before = await readiness(gateway);
   assert.equal(before.status, 503);
   assert.match(before.body, /mqtt: /);
+  assert.ok(!gateway.stderr().includes("gateway started"), gateway.stderr());
   await broker.start();
-  await gateway.said('"msg":"connected"');
+  await gateway.said('"msg":"gateway started"');
   assert.equal((await readiness(gateway)).status, 200);
 });
 
@@ -306,4 +309,15 @@ it("a health port that is taken is a named failure", async () => {
   taken.close();
   assert.equal(code, 1);
   assert.match(stderr, new RegExp(`error: .*${port}`));
+});
+
+it("--config, --port and --log-format say where the configuration is, where to listen, how to log", async () => {
+  await using home = await temporaryHome({});
+  const file = join(home.path, "other.json");
+  await writeFile(file, JSON.stringify(quickConfig(`embedded://127.0.0.1:${await freePort()}`)));
+  const port = String(await freePort());
+  const args = ["gateway", "--config", file, "--port", port, "--log-format", "text"];
+  await using gateway = startPicoclaw(args, { home: home.path });
+  await gateway.said(/ gateway started config=\S+other\.json .*page=http:\/\/localhost:\d+\//);
+  assert.equal((await fetch(`http://127.0.0.1:${port}/ready`)).status, 200);
 });

@@ -35,17 +35,6 @@ it(
   },
 );
 
-it("a command whose output cannot be written fails", async () => {
-  await using home = await temporaryFolder();
-  const full = { home: home.path, output: "/dev/full" };
-  for (const words of [["--version"], ["version"], ["help"], ["try", "/help"]]) {
-    const { code, stderr } = await picoclaw(words, full);
-    assert.equal(code, 1, words.join(" "));
-    assert.match(stderr, /^error: the output could not be written$/m);
-    assert.match(stderr, /no space left on device/i);
-  }
-});
-
 it("a gateway without a channel still names the key that is misspelt", async () => {
   await using home = await temporaryHome({ channel_lst: {} });
   const { code, stderr } = await picoclaw(["gateway"], { home: home.path });

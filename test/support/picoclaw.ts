@@ -83,8 +83,20 @@ export function startPicoclaw(args: readonly string[], options: PicoclawOptions)
 /** The same on a terminal of its own, where stdout and stderr are one. */
 export function startOnTerminal(args: readonly string[], options: PicoclawOptions): Running {
   const words = COMMANDS[process.env["PICOCLAW_UNDER_TEST"] ?? "bun"] ?? [];
-  const line = [...words, ...args].map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`);
+  const line = [...words, ...args].map((word) => quoted(word));
   return started("script", ["-qefc", line.join(" "), "/dev/null"], { ...options, typed: true });
+}
+
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** A shell on a terminal of its own, in the program's home. `"$@"` in the line is the program under test. */
+export function startShellOnTerminal(line: string, options: PicoclawOptions): Running {
+  const words = COMMANDS[process.env["PICOCLAW_UNDER_TEST"] ?? "bun"] ?? [];
+  const command = `set -- ${words.map((word) => quoted(word)).join(" ")}; ${line}`;
+  const settings = { ...options, cwd: options.home, typed: true } as const;
+  return started("script", ["-qefc", command, "/dev/null"], settings);
 }
 
 /** Any other real client: mosquitto_pub, mosquitto_sub, python3. */

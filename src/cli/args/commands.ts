@@ -73,9 +73,12 @@ const GATEWAY: Command = {
   arguments: [],
   flags: [
     "check",
+    "config",
     "drain",
     "host",
+    "port",
     "log-level",
+    "log-format",
     "log-content",
     "allow-empty",
     "no-truncate",
@@ -83,6 +86,7 @@ const GATEWAY: Command = {
   ],
   detail: [
     "Runs until it gets a signal. After the first signal running answers may finish, and the exit code is 0. A second signal ends it at once.",
+    "SIGHUP reads the configuration again; the log names the changes that need a restart. When its terminal is closed it ends as after a signal, unless it was started with nohup.",
   ],
   examples: [
     { line: "picoclaw gateway", does: "serve every mqtt channel of the configuration" },
@@ -234,15 +238,38 @@ const ACL: Command = {
 
 const CONFIG: Command = {
   name: "config",
-  summary: "encrypt the secrets of the configuration",
-  arguments: [{ name: "subcommand", required: true, choices: ["encrypt"] }],
-  flags: ["to", "dry-run", "rewrite-config", "json"],
+  summary: "show, check and change the configuration",
+  arguments: [
+    {
+      name: "subcommand",
+      required: true,
+      choices: ["path", "show", "get", "set", "validate", "encrypt"],
+    },
+    { name: "key" },
+    { name: "value" },
+  ],
+  flags: ["origin", "to", "dry-run", "rewrite-config", "json", ...CONNECTION_FLAGS],
   detail: [
+    "show prints the configuration in force, with *** for each secret: all of it, or what is at and below a key. With --origin each line says where its value comes from. get prints the value of one key, and fails if it is not set. path prints where config.json is. A key is written with dots: gateway.port, channel_list.mqtt.settings.broker, model_list.gpt.model. help settings lists them all.",
+    "set changes one value in config.json; comments, order and the mode of the file stay. Nothing is written if the configuration would then be wrong. A value is text, or JSON where the key wants it. Secrets go into .security.yml: they are read from a pipe or typed without echo, and never taken from the command line.",
+    "validate prints what is wrong or suspicious, one finding per line, and ends with 78 if a value is wrong.",
     "encrypt replaces every plain secret in .security.yml with an enc:// value. With --to file it moves the secret to a file of its own beside config.json and leaves a file:// reference. The rest of .security.yml, and secrets that are references already, do not change.",
     "The passphrase comes from PICOCLAW_KEY_PASSPHRASE or the systemd credential picoclaw-key-passphrase; without either you are asked for it. The gateway needs the same passphrase at each start. If it is lost, all secrets must be entered again.",
     "Secrets in config.json are only listed, unless --rewrite-config allows to change that file.",
   ],
   examples: [
+    { line: "picoclaw config show --origin", does: "what holds, and why" },
+    { line: "picoclaw config show gateway", does: "only the keys below gateway" },
+    { line: "picoclaw config get agents.defaults.model_name", does: "one value, for a script" },
+    {
+      line: "picoclaw config set channel_list.mqtt.settings.qos 1",
+      does: "change one value",
+    },
+    {
+      line: "picoclaw config set channel_list.mqtt.settings.password",
+      does: "type a secret, which goes into .security.yml",
+    },
+    { line: "picoclaw config validate", does: "check it without starting anything" },
     {
       line: "picoclaw config encrypt --dry-run",
       does: "list the keys that would change, never their values",

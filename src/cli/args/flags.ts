@@ -14,8 +14,10 @@ export interface Flag {
   readonly choices?: readonly string[];
   /** Milliseconds, of a duration. */
   readonly default?: number;
-  /** Of a duration: 0 is allowed. */
+  /** Of a duration or a count: 0 is allowed. */
   readonly zero?: true;
+  /** Of a count: the largest one. */
+  readonly most?: number;
   /** May be given several times; otherwise the last value counts. */
   readonly repeats?: true;
   /** Accepted for scripts of the Go program, but not shown. */
@@ -116,10 +118,28 @@ export const FLAGS = {
     choices: LOG_LEVELS,
     summary: "the lowest level to log",
   },
+  "log-format": {
+    type: "choice",
+    value: "FORMAT",
+    choices: ["text", "json"],
+    summary: "how to log (default: text on a terminal, else json)",
+  },
+  config: {
+    type: "file",
+    value: "FILE",
+    summary: "the configuration file (default: config.json in PICOCLAW_HOME)",
+  },
   host: {
     type: "string",
     value: "HOST",
     summary: "the address on which /health and /ready listen",
+  },
+  port: {
+    type: "count",
+    value: "N",
+    zero: true,
+    most: 65_535,
+    summary: "the port on which /health and /ready listen; 0 picks a free one",
   },
   "allow-empty": { type: "boolean", letter: "E", hidden: true, summary: "start without a model" },
   "no-truncate": { type: "boolean", letter: "T", hidden: true, summary: "log whole texts" },
@@ -127,6 +147,7 @@ export const FLAGS = {
     type: "boolean",
     summary: "print the licences of everything in the program, with their texts",
   },
+  origin: { type: "boolean", summary: "also say where each value comes from" },
   from: {
     type: "choice",
     value: "STORE",

@@ -237,13 +237,16 @@ function valueFailure({ guarded, values }: ParsedLine): Failure | undefined {
 /** What the value must be; undefined if it is right. */
 function expectedValue(flag: Flag, value: string): string | undefined {
   if (flag.choices?.includes(value) === false) return oneOf(flag.choices, value);
-  if (flag.type === "count") return countExpectation(value);
+  if (flag.type === "count") return countExpectation(flag, value);
   return flag.type === "duration" ? durationExpectation(flag, value) : undefined;
 }
 
-function countExpectation(value: string): string | undefined {
-  const counts = /^\d{1,15}$/.test(value) && Number(value) > 0;
-  return counts ? undefined : "use a whole number of at least 1";
+function countExpectation({ zero, most = Infinity }: Flag, value: string): string | undefined {
+  const least = zero ? 0 : 1;
+  const counts = /^\d{1,15}$/.test(value) && Number(value) >= least && Number(value) <= most;
+  if (counts) return undefined;
+  const range = most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`;
+  return `use a whole number ${range}`;
 }
 
 function durationExpectation(flag: Flag, value: string): string | undefined {

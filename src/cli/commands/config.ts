@@ -1,78 +1,39 @@
-import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
-import { passphraseOf } from "../../config/compat/go/enc.ts";
-import { type Encrypted, encryptSecrets } from "../../config/encrypt.ts";
 import { configPaths } from "../../config/files.ts";
-import type { Context } from "../context.ts";
-import { askHidden } from "../prompt.ts";
+import type { Context, Run } from "../context.ts";
 
-/** `picoclaw config encrypt`. */
+/** The module of each subcommand, and how many words may follow it. */
+const SUBCOMMANDS: Readonly<Record<string, readonly [most: number, load: () => Promise<Run>]>> = {
+  path: [0, () => Promise.resolve(printPath)],
+  show: [1, async () => (await import("../config/show.ts")).show],
+  get: [1, async () => (await import("../config/show.ts")).get],
+  set: [2, async () => (await import("../config/set.ts")).set],
+  validate: [0, async () => (await import("../config/validate.ts")).validate],
+  encrypt: [0, async () => (await import("../config/encrypt.ts")).encrypt],
+};
+
+/** `picoclaw config path|show|get|set|validate|encrypt`. */
 export async function run(context: Context): Promise<number> {
-  const { host, flags, redactor } = context;
-  const { env, home: userHome, cwd } = host;
-  const { file } = configPaths({ env, userHome, cwd });
-  const isDry = flags.has("dry-run");
-  const to = flags.choice("to") ?? "enc";
-  if (to === "postgres") throw new Failure("usage", "secrets are kept as enc or file");
-  const done = await encryptSecrets({
-    file,
-    env,
-    userHome,
-    to,
-    rewriteConfig: flags.has("rewrite-config"),
-    dryRun: isDry,
-    passphrase: () => choosePassphrase(context),
-    learn: (secrets) => redactor.add(secrets),
-  });
-  for (const one of done)
-    await host.stdout.write(flags.has("json") ? secretJson(one) : secretText(one, isDry));
-  if (!flags.has("json")) await host.stdout.write(`${summary(done, isDry)}\n`);
-  const isSealed = done.some(({ did }) => did === "encrypted");
-  if (isSealed && !isDry) await host.stderr.write(REMINDER);
-  return 0;
-}
-
-const REMINDER =
-  "note: every start needs the same passphrase: PICOCLAW_KEY_PASSPHRASE, or in a systemd unit LoadCredential=picoclaw-key-passphrase:/path/of/a/file\n";
-
-function secretJson({ file, line, key, did, note }: Encrypted): string {
-  return jsonLine({ v: 1, type: "secret", file, line, key, did, note });
-}
-
-function secretText({ file, line, key, did, note }: Encrypted, isDry: boolean): string {
-  const what = isDry && did !== "left" ? `would be ${did}` : did;
-  const more = note === undefined ? "" : did === "moved" ? ` to ${note}` : `: ${note}`;
-  return `${escapeControl(`${file}:${line}: ${key}: ${what}${more}`)}\n`;
-}
-
-function summary(done: readonly Encrypted[], isDry: boolean): string {
-  const left = done.filter(({ did }) => did === "left").length;
-  const changed = done.length - left;
-  const rest = left === 0 ? "" : `, ${left} left in plain`;
-  if (changed === 0) return `nothing to encrypt${rest}`;
-  const noun = changed === 1 ? "secret" : "secrets";
-  return isDry ? `${changed} ${noun} would change${rest}` : `${changed} ${noun} changed${rest}`;
-}
-
-const WAYS = "set PICOCLAW_KEY_PASSPHRASE, or run it on a terminal";
-
-/**
- * The passphrase of `enc://` values: from the same place as for the gateway, else typed twice without echo.
- * It is never an argument, which every user of the machine could read. Throws a usage `Failure` without one.
- */
-async function choosePassphrase({ host, signal, redactor }: Context): Promise<string> {
-  const found = passphraseOf(host.env);
-  if (typeof found === "string") return found;
-  if (found !== undefined) throw new Failure("config", found.fault, { remedy: WAYS });
-  if (!host.stdin.isTTY || !host.stderr.isTTY) {
-    throw new Failure("usage", "no passphrase is set, and there is no terminal to ask for it", {
-      remedy: WAYS,
-    });
+  const [subcommand = "", ...words] = context.words;
+  const [most, load] = SUBCOMMANDS[subcommand] ?? [0, undefined];
+  if (load === undefined) throw new Failure("usage", `unknown subcommand ${subcommand}`);
+  const extra = words[most];
+  if (extra !== undefined) {
+    throw new Failure("usage", `config ${subcommand}: unexpected argument "${extra}"`);
   }
-  const first = await askHidden(host, "Passphrase for the secrets: ", signal);
-  if (first.trim() === "") throw new Failure("usage", "the passphrase is blank", { remedy: WAYS });
-  redactor.add([first]);
-  const second = await askHidden(host, "Repeat it: ", signal);
-  if (first === second) return first;
-  throw new Failure("usage", "the two passphrases differ; nothing was changed");
+  const subrun = await load();
+  return subrun(context);
+}
+
+/** `picoclaw config path`: where config.json is, or would be. */
+async function printPath({ host, flags }: Context): Promise<number> {
+  const { env, home: userHome, cwd, stdout } = host;
+  const { file, home } = configPaths({ env, userHome, cwd });
+  if (!flags.has("json")) {
+    await stdout.write(`${file}\n`);
+    return 0;
+  }
+  const { jsonLine } = await import("../../base/escape-control.ts");
+  await stdout.write(jsonLine({ v: 1, type: "path", file, home }));
+  return 0;
 }

@@ -1,20 +1,22 @@
+import { existsSync } from "node:fs";
 import { resolve as absolute } from "node:path";
 import { onAbort, pause } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import { allowRequests, compileHotCode } from "../../base/host.ts";
-import { createLog, LOG_LEVELS, type Log } from "../../base/log.ts";
-import type { LoadedConfig } from "../../config/contract.ts";
+import { createLog, type Log, type LogLevel } from "../../base/log.ts";
+import type { Config, LoadedConfig } from "../../config/contract.ts";
 import type { Health, HealthOptions } from "../../gateway/health.ts";
 import { isColoured } from "../colour.ts";
 import { configFlagsOf, load as loadWith } from "../connection.ts";
 import type { Context } from "../context.ts";
+import { listenForHangups } from "../hangup.ts";
 import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
 
 /** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, redactor } = context;
   const load = async (): Promise<LoadedConfig> => {
-    const read = await loadWith(context, configFlagsOf(flags));
+    const read = await loadWith(withConfigFile(context), configFlagsOf(flags));
     if (read instanceof Failure) throw read;
     if (read.refusal !== undefined) throw read.refusal;
     return read;
@@ -24,7 +26,7 @@ export async function run(context: Context): Promise<number> {
   // Each turn waits for its model, and should not wait for the models of others.
   if (!flags.has("check")) allowRequests(config.agents.defaults.max_parallel_turns);
   const log = await createGatewayLog(context, config.gateway.log_level);
-  for (const { message, remedy } of loaded.warnings) log.warn(message, { try: remedy });
+  logWarnings(loaded, log);
   if (config.channels.length === 0) throw nothingToServe(loaded);
   const serving = {
     config,
@@ -40,19 +42,40 @@ export async function run(context: Context): Promise<number> {
     secretFiles: secretFilesOf(loaded, context),
     load: async () => {
       const again = await load();
+      logWarnings(again, log);
       return { config: again.config, secretFiles: secretFilesOf(again, context) };
     },
+    onReload: ({ gateway }: Config) => log.setLevel(levelOf(flags, gateway.log_level)),
   };
   if (flags.has("check")) {
     const { checkGateway } = await import("../gateway-check.ts");
     return checkGateway(serving, context);
   }
-  for (;;) {
-    const runtime = await openWhenReachable(serving, context.signal);
-    if (runtime === undefined) return 0;
-    const exit = await serve(runtime, context, { loaded, log });
-    if (exit !== undefined) return exit;
+  return serveUntilStopped(serving, context, { loaded, log });
+}
+
+async function serveUntilStopped(
+  serving: RuntimeOptions,
+  context: Context,
+  running: Running,
+): Promise<number> {
+  const hangups = listenForHangups(context, running.log);
+  const { signal } = hangups;
+  try {
+    for (;;) {
+      const runtime = await openWhenReachable(serving, signal);
+      if (runtime === undefined) return 0;
+      hangups.reloads(runtime);
+      const exit = await serve(runtime, { ...context, signal }, running);
+      if (exit !== undefined) return exit;
+    }
+  } finally {
+    hangups.release();
   }
+}
+
+function logWarnings({ warnings }: LoadedConfig, log: Log): void {
+  for (const { message, remedy } of warnings) log.warn(message, { try: remedy });
 }
 
 /** Milliseconds between two attempts to reach a database. */
@@ -85,6 +108,16 @@ async function openWhenReachable(
   return undefined;
 }
 
+/** The context in which `--config` names the file, as `PICOCLAW_CONFIG` does. Throws a usage `Failure` without it. */
+function withConfigFile({ host, flags, redactor }: Context): Parameters<typeof loadWith>[0] {
+  const named = flags.text("config");
+  if (named === undefined) return { host, redactor };
+  const { env, home, cwd } = host;
+  const file = absolute(cwd, named);
+  if (!existsSync(file)) throw new Failure("usage", `--config: ${file} does not exist`);
+  return { host: { env: { ...env, PICOCLAW_CONFIG: file }, home, cwd }, redactor };
+}
+
 function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {
   const password = flags.text("password-file");
   return [...secretFiles, ...(password === undefined ? [] : [absolute(host.cwd, password)])];
@@ -97,17 +130,20 @@ function nothingToServe({ file, found }: LoadedConfig): Failure {
   });
 }
 
-/** On stderr: text on a terminal, JSON otherwise. */
-function createGatewayLog({ host, flags, redactor }: Context, configured: string): Promise<Log> {
+/** On stderr; unless --log-format says otherwise, text on a terminal and JSON elsewhere. */
+function createGatewayLog({ host, flags, redactor }: Context, configured: LogLevel) {
   const { stderr, env } = host;
-  const wanted = flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
   return createLog({
-    level: LOG_LEVELS.find((level) => level === wanted) ?? "info",
+    level: levelOf(flags, configured),
     output: stderr,
-    format: stderr.isTTY ? "text" : "json",
+    format: flags.choice("log-format") ?? (stderr.isTTY ? "text" : "json"),
     colour: isColoured(stderr, env, flags),
     redactor,
   });
+}
+
+function levelOf(flags: Context["flags"], configured: LogLevel): LogLevel {
+  return flags.has("debug") ? "debug" : (flags.choice("log-level") ?? configured);
 }
 
 interface Running {
@@ -125,6 +161,7 @@ async function serve(
   { loaded, log }: Running,
 ): Promise<number | undefined> {
   const { flags, signal } = context;
+  const { host } = healthPlace(loaded, flags);
   let drainMs = flags.duration("drain");
   let health: Health | undefined;
   try {
@@ -132,7 +169,8 @@ async function serve(
     const { openHealth } = await import("../../gateway/health.ts");
     health = await openHealth(healthOptions(serving, context, { loaded, log }));
     compileHotCode();
-    log.info("gateway started", { config: loaded.file, health: health.addresses.join(" ") });
+    const { logStart } = await import("../start-log.ts");
+    logStart(serving, { config: loaded.file, host, addresses: health.addresses, log });
     const stopped = new Promise<undefined>((resolve) => onAbort(signal, () => resolve(undefined)));
     const failure = await Promise.race([serving.over, stopped]);
     if (failure?.code === "fenced") {
@@ -151,15 +189,17 @@ async function serve(
   }
 }
 
+function healthPlace({ config: { gateway } }: LoadedConfig, flags: Context["flags"]) {
+  return { host: flags.text("host") ?? gateway.host, port: flags.count("port") ?? gateway.port };
+}
+
 function healthOptions(
   serving: Runtime,
   { host, flags, redactor }: Context,
   { loaded, log }: Running,
 ): HealthOptions {
-  const { gateway } = loaded.config;
   return {
-    host: flags.text("host") ?? gateway.host,
-    port: gateway.port,
+    ...healthPlace(loaded, flags),
     pid: host.pid,
     log,
     ready() {

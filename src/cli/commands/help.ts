@@ -63,6 +63,7 @@ export function commandHelp(command: Command, options: HelpOptions): string {
     `picoclaw ${command.name}: ${command.summary}`,
     { title: "Usage", rows: [[`picoclaw ${usageOf(command)} [flags]`, ""]] },
     ...(command.aliases ? [`Also: picoclaw ${command.aliases.join(", picoclaw ")}`] : []),
+    ...longChoices(command),
     ...(command.detail ?? []),
     { title: "Flags", rows: [...shownOf(own), ...GLOBAL_FLAGS].map(flagRow) },
     ...(connects
@@ -86,10 +87,25 @@ export function exitCodesHelp(options: HelpOptions): string {
 /** `send <client> [message…]` */
 function usageOf(command: Command): string {
   const words = command.arguments.map(({ name, required, rest, choices }) => {
-    const word = `${choices?.join("|") ?? name}${rest ? "…" : ""}`;
+    const word = `${shortChoices(choices) ?? name}${rest ? "…" : ""}`;
     return required ? `<${word}>` : `[${word}]`;
   });
   return [command.name, ...words].join(" ");
+}
+
+/** Characters of the choices that a usage line has at most. */
+const MOST_CHOICES = 32;
+
+function shortChoices(choices: readonly string[] = []): string | undefined {
+  const text = choices.join("|");
+  return text === "" || text.length > MOST_CHOICES ? undefined : text;
+}
+
+/** The choices that are too long for the usage line. */
+function longChoices({ arguments: all }: Command): readonly string[] {
+  return all.flatMap(({ name, choices }) =>
+    choices === undefined || shortChoices(choices) ? [] : [`The ${name} is ${choices.join(", ")}.`],
+  );
 }
 
 type Row = readonly [left: string, right: string];

@@ -83,7 +83,9 @@ export const SETTINGS = group({
     { variable: true },
   ),
   qos: key(
-    wholeNumber("0, 1 or 2", (qos) => (qos === 0 || qos === 1 || qos === 2 ? qos : undefined)),
+    wholeNumber("0, 1 or 2", (qos) => (qos === 0 || qos === 1 || qos === 2 ? qos : undefined), {
+      enum: [0, 1, 2],
+    }),
     0,
     "Quality of service of requests and answers: 0, 1 or 2.",
     { variable: true },

@@ -2,7 +2,7 @@ import type { ConfigFlag } from "../flags.ts";
 import { branch, DEFAULT, leaf } from "../tree.ts";
 import type { Leaf } from "../tree.ts";
 import { entriesOf, list } from "../values.ts";
-import type { Read, ReadRow } from "../values.ts";
+import type { JsonSchema, Read, ReadRow } from "../values.ts";
 
 /** The table of keys: what each name in an object means. */
 export type Table = Readonly<Record<string, Row>>;
@@ -17,6 +17,8 @@ export interface Key<Value = unknown> extends Facts {
   readonly doc: string;
   /** The default as the documentation shows it. */
   readonly shown: string;
+  /** What a file may hold; anything if it is absent. */
+  readonly schema: JsonSchema | undefined;
 }
 
 interface Facts {
@@ -82,6 +84,7 @@ export function key<Value>(
   return {
     kind: "key",
     read: (found = missing, path, report) => read(found, path, report),
+    schema: read.schema,
     doc,
     shown,
     ...facts,
@@ -94,7 +97,8 @@ export function optional<Value>(
   doc: string,
   facts: Facts = {},
 ): Key<Value> & Optional {
-  return { kind: "key", optional: true, read: orNothing(read), doc, shown: "–", ...facts };
+  const { schema } = read;
+  return { kind: "key", optional: true, read: orNothing(read), schema, doc, shown: "–", ...facts };
 }
 
 /** A key whose default is an empty list. */
@@ -103,7 +107,8 @@ export function items<Value>(
   doc: string,
   facts: Facts = {},
 ): Key<readonly Value[]> {
-  return { kind: "key", read: orNothing(read, []), doc, shown: "`[]`", ...facts };
+  const { schema } = read;
+  return { kind: "key", read: orNothing(read, []), schema, doc, shown: "`[]`", ...facts };
 }
 
 /** A key whose default is an empty object. */
@@ -112,7 +117,8 @@ export function entries<Value>(
   doc: string,
   facts: Facts = {},
 ): Key<Readonly<Record<string, Value>>> {
-  return { kind: "key", read: orNothing(read, {}), doc, shown: "`{}`", ...facts };
+  const { schema } = read;
+  return { kind: "key", read: orNothing(read, {}), schema, doc, shown: "`{}`", ...facts };
 }
 
 /** An object of keys; where it is missing, all of them have their defaults. */

@@ -27,7 +27,9 @@ export const KEYS = group(
           "The address of `GET /health` and `GET /ready`; also `--host`.",
           { variable: true },
         ),
-        port: key(integer(0, 65_535), 18_790, "Their port; 0 is a free one.", { variable: true }),
+        port: key(integer(0, 65_535), 18_790, "Their port; 0 is a free one; also `--port`.", {
+          variable: true,
+        }),
         log_level: key(
           choice("debug, info, warn or error", {
             debug: "debug",

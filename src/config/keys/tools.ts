@@ -7,6 +7,7 @@ import {
   anyObject,
   bool,
   choice,
+  described,
   integer,
   oneOrMore,
   scalar,
@@ -37,7 +38,9 @@ const base_url = (doc: string) => key(address("an http or https URL", isUrl), ""
 /** Regular expressions. In a variable, commas separate them, as in Go PicoClaw. */
 const pattern = (): Read<string[]> => {
   const read = oneOrMore(scalar("a regular expression", readPattern));
-  return (found, path, report) => read(separated(found), path, report);
+  return described(read.schema ?? {}, (found, path, report) =>
+    read(separated(found), path, report),
+  );
 };
 
 function separated(found: Tree): Tree {
@@ -280,7 +283,7 @@ function isWord(written: string): boolean {
 /** Variables of a program, with their texts. */
 function environment(): Read<Readonly<Record<string, unknown>>> {
   const readObject = anyObject();
-  return (found, path, report) => {
+  return described(readObject.schema ?? {}, (found, path, report) => {
     const variables = readObject(found, path, report);
     const isRight = Object.entries(variables ?? {}).every(
       ([name, value]) => /^[^=\0]+$/.test(name) && typeof value === "string" && isWord(value),
@@ -288,7 +291,7 @@ function environment(): Read<Readonly<Record<string, unknown>>> {
     if (isRight) return variables;
     report(path, "allowed are texts");
     return undefined;
-  };
+  });
 }
 
 /** As Go writes it, with flags in front and `(?P<name>`, in the words of this language. */

@@ -1,0 +1,74 @@
+import { escapeControl, jsonLine } from "../../base/escape-control.ts";
+import { Failure } from "../../base/failure.ts";
+import { problemLines } from "../../config/findings.ts";
+import { inspectConfig } from "../../config/load.ts";
+import { proxySecretsIn, secretsIn } from "../../config/secrets.ts";
+import { configFlagsOf } from "../connection.ts";
+import type { Context } from "../context.ts";
+import { exitCodeOf } from "../exit-codes.ts";
+
+interface Finding {
+  readonly severity: "error" | "warning";
+  readonly message: string;
+  readonly try?: string | undefined;
+}
+
+/** `picoclaw config validate`: prints all findings; exit 78 if one is an error. */
+export async function validate(context: Context): Promise<number> {
+  const { host, flags, redactor } = context;
+  const { file, findings } = await findingsOf(context);
+  const errors = findings.filter(({ severity }) => severity === "error").length;
+  for (const one of findings) {
+    const line = flags.has("json") ? jsonLine({ v: 1, type: "finding", ...one }) : findingText(one);
+    await host.stdout.write(redactor.redact(line));
+  }
+  if (!flags.has("json")) {
+    const warnings = findings.length - errors;
+    const verdict = errors === 0 ? "is valid" : "is not valid";
+    const counts = `${countOf(errors, "error")}, ${countOf(warnings, "warning")}`;
+    await host.stdout.write(escapeControl(`${file} ${verdict}: ${counts}`) + "\n");
+  }
+  return errors === 0 ? 0 : exitCodeOf({ code: "config" });
+}
+
+async function findingsOf({ host, flags, redactor }: Context): Promise<{
+  readonly file: string;
+  readonly findings: readonly Finding[];
+}> {
+  const { env, home, cwd } = host;
+  const inspection = await inspectConfig({ env, home, cwd, flags: configFlagsOf(flags) });
+  if (inspection instanceof Failure) {
+    if (inspection.code !== "config") throw inspection;
+    return { file: "the configuration", findings: [errorOf(inspection)] };
+  }
+  const { problems, warnings, refusal, config, file } = inspection;
+  redactor.add([...(config ? secretsIn(config) : []), ...proxySecretsIn(env)]);
+  const errors = problemLines(problems).map((message): Finding => ({ severity: "error", message }));
+  return {
+    file,
+    findings: [
+      ...errors,
+      ...(refusal ? [errorOf(refusal)] : []),
+      ...warnings.map(({ message, remedy }): Finding => {
+        return { severity: "warning", message, try: remedy };
+      }),
+    ],
+  };
+}
+
+function errorOf({ message, why, remedy }: Failure): Finding {
+  return {
+    severity: "error",
+    message: why === undefined ? message : `${message}: ${why}`,
+    try: remedy,
+  };
+}
+
+function findingText({ severity, message, try: remedy }: Finding): string {
+  const text = escapeControl(`${severity}: ${message}`);
+  return `${text}\n${remedy === undefined ? "" : `  try: ${escapeControl(remedy)}\n`}`;
+}
+
+function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}

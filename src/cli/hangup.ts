@@ -1,0 +1,45 @@
+import { asFailure, Failure } from "../base/failure.ts";
+import type { Log } from "../base/log.ts";
+import type { Context } from "./context.ts";
+import type { Runtime } from "./runtime.ts";
+
+export interface Hangups {
+  /** The command's own signal, aborted also when the terminal is closed. */
+  readonly signal: AbortSignal;
+  /** This one is reloaded by the next SIGHUP, and now if there was one before. */
+  reloads(runtime: Pick<Runtime, "reload">): void;
+  release(): void;
+}
+
+/** A SIGHUP reloads the configuration. One that comes because the terminal is closed ends the gateway as SIGTERM does. */
+export function listenForHangups({ host, signal }: Context, log: Log): Hangups {
+  const closed = new AbortController();
+  let reload: (() => void) | undefined;
+  let isWaiting = false;
+  const release = host.onHangup((isTerminalClosed) => {
+    if (isTerminalClosed) {
+      log.info("the terminal was closed");
+      closed.abort(new Failure("terminated", "the terminal was closed"));
+    } else if (reload === undefined) isWaiting = true;
+    else reload();
+  });
+  return {
+    signal: AbortSignal.any([signal, closed.signal]),
+    reloads(runtime) {
+      reload = () => {
+        runtime.reload().catch((thrown: unknown) => logFailure(asFailure(thrown), log));
+      };
+      if (isWaiting) reload();
+      isWaiting = false;
+    },
+    release,
+  };
+}
+
+function logFailure({ message, why, remedy }: Failure, log: Log): void {
+  log.error("could not reload: the former configuration stays in use", {
+    error: message,
+    why,
+    try: remedy,
+  });
+}

@@ -1,0 +1,73 @@
+import { Failure } from "../base/failure.ts";
+import type { Path } from "./tree.ts";
+
+/** An edited file. */
+export interface Edited {
+  readonly text: string;
+  /** Where in the file the value is now; an older form of the file may have it elsewhere. */
+  readonly path: Path;
+}
+
+interface Edit {
+  /** The text of the file; undefined if there is none. */
+  readonly text: string | undefined;
+  /** Forms of the place, of which the one is taken that the file has most of. */
+  readonly places: readonly Path[];
+  readonly value: unknown;
+}
+
+/** What a file of this program begins with. */
+const EMPTY_CONFIG = '{\n  "version": 3\n}\n';
+
+/** Sets a value of config.json. Comments, order and indentation stay. The text must be valid. */
+export async function editJson({ text = EMPTY_CONFIG, places, value }: Edit): Promise<Edited> {
+  const { applyEdits, findNodeAtLocation, modify, parseTree } = await import("jsonc-parser");
+  const root = parseTree(text, [], { allowTrailingComma: true });
+  const has = (path: Path): boolean =>
+    root !== undefined && findNodeAtLocation(root, [...path]) !== undefined;
+  const path = closest(places, has);
+  const indent = /^([ \t]+)["{]/m.exec(text)?.[1] ?? "  ";
+  const edits = modify(text, [...path], value, {
+    formattingOptions: {
+      insertSpaces: !indent.startsWith("\t"),
+      tabSize: indent.startsWith("\t") ? 1 : indent.length,
+      eol: text.includes("\r\n") ? "\r\n" : "\n",
+    },
+  });
+  return { text: applyEdits(text, edits), path };
+}
+
+/** Sets a value of .security.yml. Comments and order stay. Throws a `Failure` if the file has a form that cannot be edited. */
+export async function editYaml(file: string, { text = "", places, value }: Edit): Promise<Edited> {
+  const yaml = await import("yaml");
+  const document = yaml.parseDocument(text, { schema: "failsafe", logLevel: "silent" });
+  const path = closest(places, (place) => document.hasIn(place));
+  try {
+    if (document.errors.length > 0) throw new TypeError("it holds several documents");
+    const present = document.getIn(path, true);
+    // A scalar keeps its comment.
+    if (yaml.isScalar(present) && typeof value === "string") {
+      Object.assign(present, { value, type: "QUOTE_DOUBLE" });
+    } else document.setIn(path, document.createNode(value));
+    const quoted = { defaultStringType: "QUOTE_DOUBLE", defaultKeyType: "PLAIN" } as const;
+    return { text: document.toString({ ...quoted, lineWidth: 0 }), path };
+  } catch (error) {
+    throw new Failure("failed", `${file} cannot be edited: it has a form that set does not know`, {
+      why: "it has aliases or several documents; nothing was written",
+      remedy: "edit it by hand",
+      cause: error,
+    });
+  }
+}
+
+/** The first of the places with the longest beginning that is there. */
+function closest(places: readonly Path[], has: (path: Path) => boolean): Path {
+  let found: Path = places[0] ?? [];
+  let most = 0;
+  for (const place of places) {
+    let depth = 0;
+    while (depth < place.length && has(place.slice(0, depth + 1))) depth += 1;
+    if (depth > most) [found, most] = [place, depth];
+  }
+  return found;
+}

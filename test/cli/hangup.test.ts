@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { it } from "node:test";
+import { setImmediate } from "node:timers/promises";
+import { Failure } from "../../src/base/failure.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
+import { parseCommandLine } from "../../src/cli/args/parse.ts";
+import { listenForHangups } from "../../src/cli/hangup.ts";
+import { createFakeHost } from "./host.ts";
+
+function listening() {
+  const host = createFakeHost(["gateway"]);
+  const messages: string[] = [];
+  const write = (message: string): void => void messages.push(message);
+  const log = { debug: write, info: write, warn: write, error: write };
+  const { signal } = new AbortController();
+  const { words, flags } = parseCommandLine(host.args);
+  const context = { host, words, flags, signal, redactor: createRedactor([]) };
+  return { host, messages, hangups: listenForHangups(context, log) };
+}
+
+it("a hangup reloads the gateway once it serves, and one that fails ends nothing", async () => {
+  const { host, messages, hangups } = listening();
+  host.hangUp(false);
+  const outcomes = [Promise.resolve("well"), Promise.reject(new Failure("config", "no JSON"))];
+  let reloads = 0;
+  hangups.reloads({ reload: () => outcomes[reloads++] ?? Promise.resolve("") });
+  host.hangUp(false);
+  await setImmediate();
+  assert.equal(reloads, 2);
+  assert.equal(hangups.signal.aborted, false);
+  assert.deepEqual(messages, ["could not reload: the former configuration stays in use"]);
+});
+
+it("a closed terminal ends it like SIGTERM", () => {
+  const { host, hangups } = listening();
+  host.hangUp(true);
+  assert.ok(hangups.signal.aborted);
+  assert.equal(hangups.signal.reason.code, "terminated");
+});
