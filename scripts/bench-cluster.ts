@@ -27,6 +27,7 @@ const { values } = parseArgs({
     rate: { type: "string", default: "167" },
     seconds: { type: "string", default: "30" },
     clients: { type: "string", default: "10000" },
+    statements: { type: "boolean", default: false },
   },
 });
 const [gateways, rate, seconds, clients] = [
@@ -41,14 +42,20 @@ if (!(rate > 0 && seconds > 0 && clients > 0 && gateways >= 0)) {
 process.env["PICOCLAW_UNDER_TEST"] = "binary";
 
 const QUEUES = ["listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0"];
-const STATS = `SELECT sum(xact_commit) || ' ' || (SELECT wal_sync FROM pg_stat_wal) FROM pg_stat_database`;
+/** Committed transactions, those of them that got a number because they write or lock, and WAL syncs. */
+const STATS = `SELECT sum(xact_commit) || ' ' || pg_snapshot_xmax(pg_current_snapshot())
+  || ' ' || (SELECT wal_sync FROM pg_stat_wal) FROM pg_stat_database`;
+const STATEMENTS = `SELECT calls || ' calls, ' || round(total_exec_time) || ' ms, ' || rows || ' rows: '
+  || left(regexp_replace(query, '\\s+', ' ', 'g'), 110) FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 25`;
+
+const LIBRARIES = values.statements ? ["shared_preload_libraries = 'pg_stat_statements'"] : [];
 
 await using stack = new AsyncDisposableStack();
 const folder = stack.use(await temporaryFolder());
 const broker = stack.use(
   await startMosquitto({ lines: [...QUEUES, "max_inflight_messages 0", "set_tcp_nodelay true"] }),
 );
-const postgres = gateways > 0 ? stack.use(await startPostgres()) : undefined;
+const postgres = gateways > 0 ? stack.use(await startPostgres({ lines: LIBRARIES })) : undefined;
 const model = stack.use(await startModelServer({ forgets: true }));
 model.otherwise(answers("Four words of answer."));
 const running: Running[] = [];
@@ -104,6 +111,7 @@ await until("the first requests are answered", isQuiet, 60_000);
 times.length = 0;
 asked = 0;
 
+if (values.statements) await postgres?.sql("CREATE EXTENSION pg_stat_statements");
 const before = { cpu: cpuOfAll(), memory: memoryOfAll(), stats: await stats() };
 const began = performance.now();
 while (performance.now() - began < seconds * 1000) {
@@ -132,16 +140,19 @@ console.log(
   `${asked} requests in ${(askedFor / 1000).toFixed(1)} s, all answered after ${(took / 1000).toFixed(1)} s, ${open.size} missing`,
 );
 console.log(`p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}`);
+const perRequest = (count: number): string => (count / asked).toFixed(2);
 console.log(`${(cpu / asked).toFixed(2)} ms CPU a request, ${(cpu / took).toFixed(2)} cores`);
-const [commits = 0, syncs = 0] = after.stats.map(
+const [commits = 0, writes = 0, syncs = 0] = after.stats.map(
   (each, index) => each - (before.stats[index] ?? 0),
 );
 console.log(
-  `${(commits / asked).toFixed(2)} transactions and ${(syncs / asked).toFixed(2)} WAL syncs a request`,
+  `${perRequest(commits)} transactions, ${perRequest(writes)} that write, and ${perRequest(syncs)} WAL syncs a request`,
 );
 console.log(
   `memory ${most.map((each, index) => `+${each - (before.memory[index] ?? 0)}`).join(", ")} MB`,
 );
+
+if (values.statements) console.log(await postgres?.sql(STATEMENTS));
 
 async function stats(): Promise<number[]> {
   // The server's processes report what they did within a second.

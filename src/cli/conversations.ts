@@ -66,13 +66,15 @@ export function withGoSessions<S extends ConversationStore<Message>>(
   log: Log,
 ): S {
   const folder = join(config.agents.defaults.workspace, "sessions");
-  const imports = new Map<string, Promise<void> | "done">();
+  const imports = new Map<string, Promise<boolean> | "done">();
 
-  const importSession = async (lane: string): Promise<void> => {
+  /** False if there is none. */
+  const importSession = async (lane: string): Promise<boolean> => {
     const { readGoSession } = await import("../store/go/session.ts");
     const found = await readGoSession(goKeysOf(lane, config), { folder, bounds: BOUNDS, log });
     if (found !== undefined) await store.importConversation(lane, found);
     failpoint("adopted");
+    return found !== undefined;
   };
 
   return {
@@ -86,8 +88,9 @@ export function withGoSessions<S extends ConversationStore<Message>>(
       const [oldest] = imports.keys();
       if (oldest !== undefined && imports.size > REMEMBERED) imports.delete(oldest);
       try {
-        await imported;
+        const isFound = await imported;
         imports.set(lane, "done");
+        if (!isFound) return messages;
       } catch (thrown) {
         // What could not be written now is tried again with the next request.
         imports.delete(lane);

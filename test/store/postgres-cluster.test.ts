@@ -66,6 +66,29 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
     assert.equal(claimed.length, names.length);
   });
 
+  it("among thousands that wait are claimed without a look at all of them", async () => {
+    await using home = await postgresHome();
+    const sql = (text: string): Promise<string> => home.server.sql(text, home.address.database);
+    // A process of the server has reported all that it did when it ended.
+    const readEntries = async (store: Shared): Promise<number> => {
+      await store.close();
+      await until("its connections ended", async () => {
+        const connected =
+          "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+        return (await sql(connected)).trim() === "1";
+      });
+      return Number(await sql("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"));
+    };
+    const intake = await home.open();
+    const names = Array.from({ length: 3000 }, (_, index) => `${index}`);
+    await Promise.all(names.map((name) => left(intake, name, `lane ${Number(name) % 1000}`)));
+    const before = await readEntries(intake);
+    const owner = await home.open();
+    assert.deepEqual(await polled(owner, 2), ["0", "1", "1000", "1001", "2000", "2001"]);
+    const read = (await readEntries(owner)) - before;
+    assert.ok(read < 1000, `${read} entries of indexes were read`);
+  });
+
   it("tell admission where they are, and whether all of their requests are known", async () => {
     await using home = await postgresHome();
     const [a, b] = [await home.open(), await home.open()];

@@ -271,10 +271,11 @@ export class Connections {
 }
 
 /**
- * Statements are prepared once, and the tables may have been small then. Without the second one a plan that has to
- * read a whole table all the same would be compiled for 0.2 s.
+ * Statements are prepared once, and the tables may have been small then. Without a bitmap an index has the first of many
+ * rows at once. Without the last one a plan that has to read a whole table all the same would be compiled for 0.2 s.
  */
-const USE_INDEXES = "set local enable_seqscan = off; set local jit = off";
+const USE_INDEXES =
+  "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off";
 
 function storeClosed(): Failure {
   return new Failure("busy", "the store is closed");

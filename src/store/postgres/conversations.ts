@@ -4,26 +4,28 @@ import type {
   ConversationSize,
   ConversationStore,
   ImportedConversation,
-  StoreBounds,
   StoredTurn,
   StoreOptions,
 } from "../contract.ts";
 import { createTranscript, LISTED_CONVERSATIONS, PAGE, SUMMARY_LIMITS } from "../conversations.ts";
 import { fromJson } from "../json.ts";
 import { dayBefore, turnsOverLimit } from "../retention.ts";
+import { arrayOf } from "./arrays.ts";
 import type { Connections, Transaction } from "./connections.ts";
 import type { PostgresCommits } from "./group-commit.ts";
+import { joinedReads } from "./joined-reads.ts";
 import { keyOf, textOf } from "./keys.ts";
 import { PostgresRetention } from "./retention.ts";
 import type { Row } from "./session.ts";
 
-/** Conversations whose bytes are in memory; the bytes of others are added up with each turn. */
+/** Conversations whose bytes and size are in memory; those of others are added up with each turn. */
 const COUNTED = 1024;
 
 /** Bytes of a conversation's turns, and of those of the last 24 hours. */
 interface HeldBytes {
   readonly all: number;
   readonly day: number;
+  readonly size: ConversationSize;
 }
 
 /** The conversations of a database. */
@@ -31,6 +33,8 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
   readonly #commits: PostgresCommits;
   readonly #options: Pick<StoreOptions, "now" | "bounds">;
   readonly #retention: PostgresRetention;
+  /** Rows of the newest turns of a conversation. */
+  readonly #newest: (key: string) => Promise<readonly Row[]>;
   /**
    * At least what the conversations hold that a turn was added to last, as long as `last` is their newest turn:
    * other gateways add turns, too. The one longest ago is the first.
@@ -45,23 +49,34 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
     this.#commits = commits;
     this.#options = options;
     this.#retention = new PostgresRetention(connections, options);
+    const { messages, characters } = options.bounds;
+    this.#newest = joinedReads("lane", (keys: readonly string[]) =>
+      commits.read(SQL.newest, [arrayOf(keys), messages, characters]),
+    );
   }
 
   async history(name: string): Promise<readonly M[]> {
-    const { summary, turns } = await this.#shown(name, "DESC", this.#options.bounds);
+    const { summary, turns } = shownIn<M>(await this.#newest(keyOf(name)));
     const messages = turns.flatMap((turn) => turn.messages);
     return summary === undefined ? messages : [summary, ...messages];
   }
 
   async conversation(name: string): Promise<Conversation<M>> {
-    const { summary, turns } = await this.#shown(name, "ASC", SUMMARY_LIMITS);
+    // Another gateway may have compacted it.
+    this.#held.delete(keyOf(name));
+    const most = [SUMMARY_LIMITS.messages, SUMMARY_LIMITS.characters];
+    const rows = await this.#commits.read(SQL.oldest, [arrayOf([keyOf(name)]), ...most]);
+    const { summary, turns } = shownIn<M>(rows);
     const bare = turns.map(({ id, messages }) => ({ id, messages }));
     return { turns: bare, ...(summary !== undefined && { summary }) };
   }
 
   async size(name: string): Promise<ConversationSize> {
-    const [row] = await this.#commits.read(SQL.size, [keyOf(name)]);
-    return { messages: Number(row?.["messages"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
+    const key = keyOf(name);
+    const known = this.#held.get(key);
+    if (known !== undefined) return known.size;
+    const [row] = await this.#commits.read(SQL.size, [key]);
+    return sizeIn(row);
   }
 
   append(name: string, messages: readonly M[], forgets = false): Promise<void> {
@@ -78,13 +93,17 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
     const added = messages.length === 0 ? undefined : this.#addTurn(tx, key, messages);
     const forgotten = forgets ? tx.query(SQL.forget, [key, this.#options.now()]) : undefined;
     await Promise.all([added, forgotten]);
+    if (forgets) this.#held.delete(key);
   }
 
   compact(name: string, through: number, summary?: M): Promise<boolean> {
     const values = [keyOf(name), through, textOrNull(summary), this.#options.now()];
-    return this.#commits.run(async (tx) => (await tx.query(SQL.compact, values)).length > 0, {
-      args: ["compact", name, through, summary],
-    });
+    const work = async (tx: Transaction): Promise<boolean> => {
+      const isCompacted = (await tx.query(SQL.compact, values)).length > 0;
+      this.#held.delete(keyOf(name));
+      return isCompacted;
+    };
+    return this.#commits.run(work, { args: ["compact", name, through, summary] });
   }
 
   importConversation(name: string, imported: ImportedConversation<M>): Promise<boolean> {
@@ -130,20 +149,6 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
     return this.#retention.apply();
   }
 
-  /** The summary of the last compaction and whole turns after it, as many as fit, oldest first. */
-  async #shown(
-    name: string,
-    order: "ASC" | "DESC",
-    { messages, characters }: Pick<StoreBounds, "messages" | "characters">,
-  ): Promise<{ readonly summary: M | undefined; readonly turns: readonly StoredTurn<M>[] }> {
-    const rows = await this.#commits.read(SQL[order], [keyOf(name), messages, characters]);
-    const summary = rows[0]?.["summary"] ?? undefined;
-    return {
-      summary: summary === undefined ? undefined : fromJson<M>(summary),
-      turns: rows.filter((row) => row["id"] !== null).map((row) => turnOf<M>(row)),
-    };
-  }
-
   /** Adds a turn, and deletes what is over the limits with it. */
   async #addTurn(
     tx: Transaction,
@@ -161,7 +166,9 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
     const fits = ({ all, day }: HeldBytes): boolean =>
       all <= bounds.turnBytes && day <= bounds.turnBytesPerDay;
     if (known !== undefined && known.last === row?.["before"]) {
-      const held = { all: known.all + bytes, day: known.day + bytes };
+      const { all, day, size } = known;
+      const grown = { messages: size.messages + messages.length, bytes: size.bytes + bytes };
+      const held = { all: all + bytes, day: day + bytes, size: grown };
       if (fits(held)) return this.#used(key, { ...held, last });
     }
     const held = await this.#heldBy(tx, key);
@@ -183,7 +190,8 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
 
   async #heldBy(tx: Transaction, key: string): Promise<HeldBytes> {
     const [row] = await tx.query(SQL.held, [dayBefore(this.#options.now()), key]);
-    return { all: Number(row?.["bytes"] ?? 0), day: Number(row?.["day"] ?? 0) };
+    const [all, day] = [Number(row?.["all_bytes"] ?? 0), Number(row?.["day"] ?? 0)];
+    return { all, day, size: sizeIn(row) };
   }
 }
 
@@ -205,6 +213,22 @@ export function methodsOf<M>(
 
 function textOrNull(message: unknown): string | null {
   return message === undefined ? null : JSON.stringify(message);
+}
+
+/** The summary of the last compaction and whole turns after it, as many as fit, oldest first. */
+function shownIn<M>(rows: readonly Row[]): {
+  readonly summary: M | undefined;
+  readonly turns: readonly StoredTurn<M>[];
+} {
+  const summary = rows[0]?.["summary"] ?? undefined;
+  return {
+    summary: summary === undefined ? undefined : fromJson<M>(summary),
+    turns: rows.filter((row) => row["id"] !== null).map((row) => turnOf<M>(row)),
+  };
+}
+
+function sizeIn(row: Row | undefined): ConversationSize {
+  return { messages: Number(row?.["messages"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
 }
 
 function turnOf<M>(row: Row): StoredTurn<M> {
@@ -229,25 +253,25 @@ function infoOf(row: Row): ConversationInfo {
 }
 
 /**
- * Whole turns of $1 behind an id, as long as they fit into $2 messages and $3 characters, at least one. The index
+ * Whole turns of a lane behind an id, as long as they fit into $2 messages and $3 characters, at least one. The index
  * holds what is added up: only the messages of those turns are read.
  */
-function turnsWithin(after: string, order: "ASC" | "DESC"): string {
+function turnsWithin(lane: string, after: string, order: "ASC" | "DESC"): string {
   return `SELECT turns.id, turns.at, turns.messages FROM (
       SELECT id, sum(count) OVER newest AS messages, sum(characters) OVER newest AS characters,
         row_number() OVER newest AS place
-      FROM (SELECT id, count, characters FROM picoclaw.turns WHERE lane = $1 AND id > ${after}
+      FROM (SELECT id, count, characters FROM picoclaw.turns WHERE lane = ${lane} AND id > ${after}
         ORDER BY id ${order} LIMIT $2::int + 1) AS candidates
       WINDOW newest AS (ORDER BY id ${order})
     ) AS fitting JOIN picoclaw.turns USING (id)
     WHERE place = 1 OR (fitting.messages <= $2::int AND fitting.characters <= $3::bigint)`;
 }
 
-/** The summary stands in each row, of which there is at least one where it is. */
+/** The summary stands in each row of its lane, of which there is at least one. */
 function shown(order: "ASC" | "DESC"): string {
-  return `SELECT cuts.summary, behind.* FROM (VALUES (1)) AS one
-    LEFT JOIN picoclaw.cuts ON lane = $1
-    LEFT JOIN LATERAL (${turnsWithin("coalesce(cuts.through, 0)", order)}) AS behind ON true
+  return `SELECT one.lane, cuts.summary, behind.* FROM unnest($1::text[]) AS one (lane)
+    LEFT JOIN picoclaw.cuts USING (lane)
+    LEFT JOIN LATERAL (${turnsWithin("one.lane", "coalesce(cuts.through, 0)", order)}) AS behind ON true
     ORDER BY behind.id`;
 }
 
@@ -255,8 +279,11 @@ const SQL = {
   add: `INSERT INTO picoclaw.turns (lane, messages, count, bytes, characters, at)
        VALUES ($1, $2, $3, $4, $5, $6)
        RETURNING id, (SELECT max(id) FROM picoclaw.turns WHERE lane = $1) AS before`,
-  held: `SELECT sum(bytes)::bigint AS bytes, (sum(bytes) FILTER (WHERE at > $1))::bigint AS day
-       FROM picoclaw.turns WHERE lane = $2`,
+  held: `SELECT sum(turns.bytes)::bigint AS all_bytes, (sum(turns.bytes) FILTER (WHERE turns.at > $1))::bigint AS day,
+         sum(count) FILTER (WHERE id > coalesce(cuts.through, 0))::bigint AS messages,
+         (coalesce(sum(turns.bytes) FILTER (WHERE id > coalesce(cuts.through, 0)), 0)
+           + coalesce(max(octet_length(cuts.summary)), 0))::bigint AS bytes
+       FROM picoclaw.turns LEFT JOIN picoclaw.cuts USING (lane) WHERE lane = $2`,
   sizes: "SELECT id, bytes, at FROM picoclaw.turns WHERE lane = $1 ORDER BY id",
   drop: `DELETE FROM picoclaw.turns
        WHERE id IN (SELECT value::bigint FROM json_array_elements_text($1::text::json))`,
@@ -264,9 +291,9 @@ const SQL = {
          (coalesce(sum(turns.bytes), 0) + coalesce(max(octet_length(cuts.summary)), 0))::bigint AS bytes
        FROM (VALUES (1)) AS one LEFT JOIN picoclaw.cuts ON cuts.lane = $1
        LEFT JOIN picoclaw.turns ON turns.lane = $1 AND id > coalesce(cuts.through, 0)`,
-  DESC: shown("DESC"),
-  ASC: shown("ASC"),
-  page: `${turnsWithin("$4::bigint", "ASC")} ORDER BY id`,
+  newest: shown("DESC"),
+  oldest: shown("ASC"),
+  page: `${turnsWithin("$1", "$4::bigint", "ASC")} ORDER BY id`,
   compact: `INSERT INTO picoclaw.cuts (lane, through, summary, at)
        SELECT $1, $2::bigint, $3, $4::bigint
        WHERE EXISTS (SELECT 1 FROM picoclaw.turns WHERE lane = $1 AND id = $2::bigint)

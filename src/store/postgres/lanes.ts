@@ -145,8 +145,12 @@ function inOrder<T extends Pick<AbandonedRequest, "claim">>(requests: readonly T
   return requests.toSorted((a, b) => a.claim.seq - b.claim.seq);
 }
 
-const unclaimed = (table: string): string =>
-  `${table}.owner = '' AND ${table}.state < ${DELIVERED}`;
+const waiting = (table: string): string =>
+  `${table}.owner = '' AND ${table}.state < ${DELIVERED} AND ${table}.failed < ${REJECTED}`;
+/** The numbers of a lane's requests that wait for an owner; `OFFSET` has them looked up for each lane. */
+const waitingIn = (lane: string): string =>
+  `(SELECT w.seq FROM picoclaw.requests AS w WHERE w.lane = ${lane} AND ${waiting("w")} OFFSET 0)`;
+const REJECTION = `owner = '' AND state = ${ANSWERED} AND failed = ${REJECTED}`;
 /** Looked up for each request: a join may read all lanes. */
 const OWNER_OF_LANE = "(SELECT l.owner FROM picoclaw.lanes AS l WHERE l.lane = r.lane)";
 const COLUMNS = UNDELIVERED_COLUMNS.split(", ")
@@ -167,35 +171,40 @@ const SQL = {
   release: "DELETE FROM picoclaw.lanes WHERE owner = $1 AND lane = ANY ($2::text[])",
   stop: "INSERT INTO picoclaw.stops (owner, lane) SELECT * FROM unnest($1::text[], $2::text[])",
   hasWork: `SELECT EXISTS (SELECT FROM picoclaw.owners WHERE alive AND owner <> $1 AND until <= now())
-      OR EXISTS (SELECT FROM picoclaw.requests AS r WHERE ${unclaimed("r")}
-        AND (r.failed = ${REJECTED} OR coalesce(${OWNER_OF_LANE}, CASE WHEN $2::int > 0 THEN $1 END) = $1))
+      OR EXISTS (SELECT FROM picoclaw.requests WHERE ${REJECTION})
+      OR EXISTS (SELECT FROM picoclaw.lanes AS l, LATERAL ${waitingIn("l.lane")} AS r WHERE l.owner = $1)
+      OR ($2::int > 0 AND EXISTS (SELECT FROM picoclaw.requests AS r WHERE ${waiting("r")} AND ${OWNER_OF_LANE} IS NULL))
       OR EXISTS (SELECT FROM picoclaw.stops WHERE owner = $1)
       OR EXISTS (SELECT FROM picoclaw.joined AS j WHERE j.reported <> $1
         AND (SELECT r.owner FROM picoclaw.requests AS r WHERE r.seq = j.seq) = $1)
       AS has_work`,
-  // Only the first request of a lane is locked, so that several owners take different lanes.
-  claimMost: `WITH own AS (
-      SELECT r.seq FROM picoclaw.requests AS r WHERE ${unclaimed("r")} AND ${OWNER_OF_LANE} = $1),
-    rejected AS (
-      SELECT seq FROM picoclaw.requests WHERE owner = '' AND state = ${ANSWERED} AND failed = ${REJECTED}
-      ORDER BY seq LIMIT $3::int FOR UPDATE SKIP LOCKED),
+  // Thousands of requests may wait, of which few are claimed: those are looked up one by one. `IS TRUE` keeps the
+  // planner from indexes that have all of them in another order. Only the first request of a lane is locked, so that
+  // several owners take different lanes.
+  claimMost: `WITH rejected AS (
+      SELECT seq FROM picoclaw.requests WHERE ${REJECTION} ORDER BY seq LIMIT $3::int FOR UPDATE SKIP LOCKED),
     free AS (
       SELECT r.lane FROM picoclaw.requests AS r
-      WHERE ${unclaimed("r")} AND failed < ${REJECTED}
-        AND NOT EXISTS (SELECT FROM picoclaw.lanes AS l WHERE l.lane = r.lane)
-        AND NOT EXISTS (SELECT FROM picoclaw.requests AS e
-          WHERE e.lane = r.lane AND ${unclaimed("e")} AND e.failed < ${REJECTED} AND e.seq < r.seq)
+      WHERE r.owner = '' AND r.state < ${DELIVERED} AND (r.failed < ${REJECTED}) IS TRUE
+        AND ${OWNER_OF_LANE} IS NULL AND r.seq = (SELECT w.seq
+        FROM picoclaw.requests AS w WHERE w.lane = r.lane AND ${waiting("w")} ORDER BY w.seq LIMIT 1)
       ORDER BY r.seq LIMIT $2::int FOR UPDATE SKIP LOCKED),
     claimed AS (
       INSERT INTO picoclaw.lanes (lane, owner) SELECT lane, $1 FROM free ORDER BY lane
-      ON CONFLICT (lane) DO NOTHING RETURNING lane)
+      ON CONFLICT (lane) DO NOTHING RETURNING lane),
+    own AS (SELECT lane FROM picoclaw.lanes WHERE owner = $1 UNION ALL SELECT lane FROM claimed),
+    found AS (SELECT seq FROM rejected UNION ALL SELECT r.seq FROM own, LATERAL ${waitingIn("own.lane")} AS r)
     UPDATE picoclaw.requests AS r SET owner = $1
-    WHERE ${unclaimed("r")} AND (r.seq IN (SELECT seq FROM own) OR r.seq IN (SELECT seq FROM rejected)
-      OR (r.failed < ${REJECTED} AND r.lane IN (SELECT lane FROM claimed)))
+    WHERE r.seq = ANY (ARRAY (SELECT seq FROM found)) AND (r.owner = '') IS TRUE AND r.state < ${DELIVERED}
     RETURNING ${COLUMNS}`,
   dropStops: "DELETE FROM picoclaw.stops WHERE owner = $1 RETURNING lane",
-  joined: `UPDATE picoclaw.joined AS j SET reported = $1 FROM picoclaw.requests AS r
-    WHERE r.seq = j.seq AND r.owner = $1 AND j.reported <> $1 RETURNING ${COLUMNS}, j.address AS joined`,
+  // Few requests have further addresses: those are looked through, and not what the owner holds.
+  joined: `WITH found AS MATERIALIZED (
+      SELECT j.id FROM picoclaw.joined AS j WHERE j.reported <> $1
+        AND (SELECT r.owner FROM picoclaw.requests AS r WHERE r.seq = j.seq) = $1)
+    UPDATE picoclaw.joined AS j SET reported = $1 FROM found, picoclaw.requests AS r
+    WHERE j.id = found.id AND r.seq = j.seq AND r.owner = $1 AND j.reported <> $1
+    RETURNING ${COLUMNS}, j.address AS joined`,
   dropIdle: `DELETE FROM picoclaw.lanes AS l WHERE l.owner = $1 AND l.lane = ANY ($2::text[])
       AND NOT EXISTS (SELECT FROM picoclaw.requests AS r WHERE r.lane = l.lane AND r.state < ${DELIVERED}
         AND r.failed < ${REJECTED})`,

@@ -8,12 +8,14 @@ import type {
   StoreOptions,
 } from "../contract.ts";
 import { ANSWERED, DELIVERED, REJECTED } from "../states.ts";
+import { arrayOf } from "./arrays.ts";
 import { clusterOf, POLL_ARGS, pollLanes, unreportedLanes } from "./cluster.ts";
 import type { ClusterOptions, PollResult } from "./cluster.ts";
 import type { Query } from "./connections.ts";
 import type { CommitOptions, JointWork, PostgresCommits } from "./group-commit.ts";
 import { HeldLanes } from "./held-lanes.ts";
 import { Intakes } from "./intakes.ts";
+import { joinedReads } from "./joined-reads.ts";
 import { keyOf } from "./keys.ts";
 import { claimAll } from "./lanes.ts";
 import {
@@ -154,10 +156,13 @@ function readerOf<M>(
   commits: PostgresCommits,
   self: string,
 ): Pick<Store<M>, "load" | "rejections"> {
+  const loaded = joinedReads("seq", (seqs: readonly number[]) =>
+    commits.read(SQL.load, [arrayOf(seqs), keyOf(self)]),
+  );
   return {
     async load({ seq, owner, attempt }) {
-      const [row] = await commits.read(SQL.load, [seq, keyOf(owner), attempt]);
-      return row && storedOf<M>(wholeOf(row));
+      const [row] = owner === self ? (await loaded(seq)).map(wholeOf) : [];
+      return row?.attempt === attempt ? storedOf<M>(row) : undefined;
     },
     async rejections(after, most) {
       const rows = await commits.readAll(SQL.rejections, [after, keyOf(self), most]);
@@ -201,7 +206,7 @@ async function purgeRequests(
 const PURGE_LOCK = 0x70_69_63_6f;
 
 const SQL = {
-  load: `SELECT ${WHOLE_COLUMNS} FROM picoclaw.requests WHERE seq = $1 AND owner = $2 AND attempt = $3`,
+  load: `SELECT ${WHOLE_COLUMNS} FROM picoclaw.requests WHERE seq = ANY ($1::bigint[]) AND owner = $2`,
   rejections: `SELECT ${WHOLE_COLUMNS} FROM picoclaw.requests
     WHERE failed = ${REJECTED} AND state = ${ANSWERED} AND seq > $1 AND owner = $2 ORDER BY seq LIMIT $3`,
   lockPurge: `SELECT pg_try_advisory_xact_lock(${PURGE_LOCK}) AS is_locked`,

@@ -110,6 +110,12 @@ const MIGRATIONS: readonly string[] = [
     id text COLLATE "C" NOT NULL
   );
   `,
+  `
+  CREATE INDEX requests_waiting_by_lane ON picoclaw.requests (lane, seq)
+    WHERE owner = '' AND state < 2 AND failed < 2;
+  CREATE INDEX requests_rejected_waiting ON picoclaw.requests (seq)
+    WHERE owner = '' AND state = 1 AND failed = 2;
+  `,
 ];
 
 /** Of the lock under which gateways that start at once migrate one after the other. */
