@@ -2,22 +2,22 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
-import { gzipSync } from "node:zlib";
 import type { BuildConfig } from "bun";
 import type { InstalledPackage } from "../src/cli/commands/version.ts";
 import { readPackage } from "../src/cli/commands/version.ts";
+import { noticesOf } from "./bundle/notices.ts";
 import { bundledPackages, lawful } from "./bundle/packages.ts";
 import type { Metafile } from "./bundle/packages.ts";
-import { RUNTIME_LICENSE, runtimeNotice } from "./bundle/runtime.ts";
 import { sbomOf } from "./bundle/sbom.ts";
 import type { LockFile } from "./bundle/sbom.ts";
 import { standIns } from "./bundle/stand-ins.ts";
+import { programOf, runtimeOf, targetNamed } from "./release/targets.ts";
 
 /**
- * `npm run build [-- --out FOLDER]`: makes dist/picoclaw: one file, commands in chunks of their own, so that each loads what it uses; and
- * dist/picoclaw.cdx.json, which says what is in it. With --faults it makes dist/picoclaw-faults, which
- * tests can let die at named points. With --files FOLDER it makes only the bundle, as files with their
- * source maps, for tests that look into it.
+ * `npm run build [-- --out FOLDER]`: makes dist/picoclaw: one file, commands in chunks of their own, so that each
+ * loads what it uses; and dist/picoclaw.cdx.json, which says what is in it. With --target NAME it makes them for
+ * another machine. With --faults it makes dist/picoclaw-faults, which tests can let die at named points. With
+ * --files FOLDER it makes only the bundle, as files with their source maps, for tests that look into it.
  */
 const root = join(import.meta.dirname, "..");
 const { values } = parseArgs({
@@ -25,10 +25,15 @@ const { values } = parseArgs({
     faults: { type: "boolean", default: false },
     out: { type: "string" },
     files: { type: "string" },
+    target: { type: "string" },
   },
 });
+const machine = values.target === undefined ? undefined : targetNamed(values.target);
 const folder = resolve(values.out ?? join(root, "dist"));
-const target = join(folder, values.faults ? "picoclaw-faults" : "picoclaw");
+const target = join(
+  folder,
+  values.faults ? "picoclaw-faults" : machine === undefined ? "picoclaw" : programOf(machine),
+);
 const files = values.files === undefined ? undefined : resolve(values.files);
 const COMMON: BuildConfig = {
   entrypoints: [join(root, "src/main.ts")],
@@ -51,11 +56,12 @@ async function makeBinary(): Promise<void> {
   const compiled = await bundle({
     bytecode: true,
     define: {
-      PICOCLAW_LICENSES: JSON.stringify(await noticesOf([own, ...packages])),
+      PICOCLAW_LICENSES: JSON.stringify(await noticesOf([own, ...packages], process.versions.bun)),
       ...(values.faults && { PICOCLAW_FAULTS: "true" }),
     },
     compile: {
       outfile: target,
+      ...(machine && { target: machine.compile, executablePath: runtimeOf(machine, root) }),
       // Commands end before compiled code pays; the gateway sets this back to 1.
       jitPolicy: 30,
       // A binary must not obey files of the folder that it happens to be started in.
@@ -69,20 +75,6 @@ async function makeBinary(): Promise<void> {
   }
   if (!values.faults) await writeSbom(own, packages);
   console.log(`${relative(root, target)}, ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB`);
-}
-
-/** The licences of the packages and of the runtime, as JSON in gzip and base64. */
-async function noticesOf(packages: readonly InstalledPackage[]): Promise<string> {
-  const runtime = {
-    name: "bun",
-    version: process.versions.bun,
-    license: RUNTIME_LICENSE,
-    text: await runtimeNotice(process.versions.bun),
-  };
-  const entries = [...packages, runtime].map(({ name, version, license, text }) => {
-    return { name, version, license, text };
-  });
-  return gzipSync(JSON.stringify(entries), { level: 9 }).toString("base64");
 }
 
 async function bundle(more: Partial<BuildConfig>): Promise<Metafile> {
@@ -101,8 +93,8 @@ async function writeSbom(
   const lock: LockFile = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8"));
   const runtime = {
     version: process.versions.bun,
-    platform: process.platform,
-    arch: process.arch,
+    platform: machine?.platform ?? process.platform,
+    arch: machine?.arch ?? process.arch,
   };
   const options = { own, packages, lock, runtime, binary: readFileSync(target) };
   writeFileSync(join(folder, "picoclaw.cdx.json"), await sbomOf(options));
