@@ -39,8 +39,37 @@ export interface Spent extends Usage {
   readonly cost: number;
 }
 
+/** A model call of a turn that has ended. Times are milliseconds of `performance.now()`. */
+export interface EndedModelCall {
+  /** Its `model_name`, its protocol, and the name that its server expects. */
+  readonly name: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly startedAt: number;
+  /** When the first piece of the answer came. */
+  readonly firstAt: number | undefined;
+  readonly endedAt: number;
+  readonly spent: Spent;
+  /** The kind of the error; absent after a whole answer. */
+  readonly error?: string;
+}
+
+/** A tool call of a turn that has ended. */
+export interface EndedToolCall {
+  /** `(unknown)` if there is no such tool. */
+  readonly tool: string;
+  readonly verdict: ToolVerdict;
+  readonly startedAt: number;
+  readonly endedAt: number;
+}
+
+/** `unknown`: there is no such tool. `refused`: the client may not use it, or not any more. */
+export type ToolVerdict = "ok" | "failed" | "refused" | "unknown";
+
 /** The remaining budget of a turn. Still valid after the turn, for background tasks that it started. */
 export interface Allowance {
+  /** Hears of each model call and tool call of the turn, and of all that it started, at its end. Must not throw. */
+  readonly ended?: (call: EndedModelCall | EndedToolCall) => void;
   /**
    * Counts the expected usage of a model call before the call. The returned function adds the difference
    * to the real usage, which may be negative. Throws a `Failure` of code `budget` when the day's budget is

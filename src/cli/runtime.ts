@@ -15,6 +15,8 @@ import type { ClusterMember } from "../gateway/cluster/cluster-member.ts";
 import type { Recipient } from "../gateway/durable/recovery.ts";
 import { createGateway, type DrainResult, type Gateway } from "../gateway/gateway.ts";
 import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
+import type { GatewayStatus } from "../gateway/statistics/contract.ts";
+import { Statistics } from "../gateway/statistics/statistics.ts";
 import { openChannel } from "../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../mqtt/broker/broker.ts";
 import type { Channel, ChannelOptions } from "../mqtt/contract.ts";
@@ -22,6 +24,7 @@ import type { Cluster } from "../store/cluster.ts";
 import type { Store } from "../store/contract.ts";
 import type { ClusterChannels } from "./cluster-channels.ts";
 import { isShared } from "./conversations.ts";
+import type { StatusParts } from "./gateway-status.ts";
 import { lossTexts } from "./loss-texts.ts";
 import { announcedHost, othersText } from "./other-gateways.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
@@ -42,6 +45,10 @@ export interface Runtime {
   readonly reload: ReloadableAgent["reload"];
   /** Why not all channels are connected and subscribed; undefined while all are. */
   readonly problem: () => string | undefined;
+  /** What it has done and what it does now. */
+  readonly status: () => Promise<GatewayStatus>;
+  /** The name of the socket that tells it; undefined without state on disk. */
+  readonly socketFile: string | undefined;
   /** Resolves when every channel has ended, with the first failure. */
   readonly over: Promise<Failure>;
   /** Drains, publishes `offline`, disconnects and closes, within seconds after the deadline. */
@@ -71,8 +78,9 @@ export interface RuntimeOptions {
 
 /** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { log } = options;
-  const state = await stateOf(options);
+  const { log, logContent } = options;
+  const statistics = new Statistics(SYSTEM_CLOCK, logContent);
+  const state = await stateOf(options, statistics.committed);
   const closing = [() => state.close()];
   let dialled: readonly MqttChannel[] = [];
   const topics = createTopics({ ...options, channels: () => dialled });
@@ -98,16 +106,14 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
       return agent.compact;
     },
     store: state.store,
+    statistics,
     member: state.cluster && (await memberOf(state.store, state.cluster, { log, canDeliver })),
     replyTo: (channel, recipient) => replyTo(opened.promise, channel, recipient),
   });
-  const {
-    channels: listening,
-    brokers,
-    brokerOf,
-  } = await closingOnFailure(closing, withBrokers(options.channels, log));
+  const opening = withBrokers(options.channels, log);
+  const { brokers, brokerOf, ...listening } = await closingOnFailure(closing, opening);
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
-  dialled = listening;
+  dialled = listening.channels;
   await closingOnFailure(closing, gateway.resume());
   cluster = await clusterChannelsOf(state, options, gateway.distrustUsage);
   closing.unshift(() => Promise.resolve(cluster?.close()));
@@ -120,12 +126,26 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     const stopping = [async () => void (await gateway.drain(0)), ...closing];
     closing.unshift(await closingOnFailure(stopping, checking));
   }
+  return runtimeOf({ ...options, ...state, gateway, agent, dialled, channels }, closing);
+}
+
+interface RuntimeParts extends Omit<StatusParts, "problem">, Pick<State, "socketFile"> {
+  readonly gateway: Gateway;
+  readonly agent: ReloadableAgent;
+  readonly log: Log;
+}
+
+function runtimeOf(parts: RuntimeParts, closing: readonly (() => Promise<void>)[]): Runtime {
+  const { gateway, agent, dialled, channels, log, socketFile } = parts;
+  const problem = (): string | undefined => problemOf(channels) ?? gateway.problem();
   return {
     dialled,
     subscribed: (name) => subscribedTo(channels, name),
     model: agent.model,
     reload: agent.reload,
-    problem: () => problemOf(channels) ?? gateway.problem(),
+    problem,
+    socketFile,
+    status: () => statusOf({ ...parts, problem }),
     over: Promise.race([allEnded(channels, log), leaseLost(gateway)]),
     stop: (drainMs) => stopAll(drainMs, channels, gateway, closing),
   };
@@ -133,6 +153,11 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
 
 async function subscribedTo(channels: readonly Channel[], name: string): Promise<void> {
   await channels.find((channel) => channel.name === name)?.ready();
+}
+
+async function statusOf(parts: StatusParts): Promise<GatewayStatus> {
+  const { gatewayStatus } = await import("./gateway-status.ts");
+  return gatewayStatus(parts);
 }
 
 async function stopAll(
@@ -151,11 +176,11 @@ function canAnswer(channel: Channel): boolean {
   return channel.canAnswer?.() ?? channel.problem() === undefined;
 }
 
-async function stateOf(options: RuntimeOptions): Promise<State> {
+async function stateOf(options: RuntimeOptions, committed: (ms: number) => void): Promise<State> {
   const { config, log, persistent } = options;
   if (!persistent) return openTemporaryState(config);
   await initWorkspace(config, log);
-  return openState(options);
+  return openState({ ...options, committed });
 }
 
 function gatewayOptionsOf({ config, log, logContent }: RuntimeOptions) {

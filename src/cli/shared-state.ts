@@ -7,6 +7,7 @@ import type { Log } from "../base/log.ts";
 import type { Config } from "../config/contract.ts";
 import type { ClusterGateway } from "../store/cluster.ts";
 import type { ConversationStore, Counter, StoreClock } from "../store/contract.ts";
+import type { OnCommit } from "../store/group-commit.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { livingGateways } from "../store/postgres/cluster.ts";
 import { methodsOf } from "../store/postgres/conversations.ts";
@@ -18,22 +19,34 @@ import { agentFilesIn, stateFolderOf } from "./state-folder.ts";
 /** An owner that renews nothing for so long is dead for the others. */
 const LEASE_MS = 15_000;
 
+export interface SharedStateOptions {
+  readonly config: Config;
+  readonly log: Log;
+  /** Called after each transaction with its milliseconds. */
+  readonly committed?: (ms: number) => void;
+}
+
 /**
  * State in a database that gateways share; only what belongs to this machine is in `<workspace>/state`. Rejects with
  * a `Failure`: `unreachable` or `busy` while the database is away.
  */
-export async function openSharedState(config: Config, address: PostgresAddress, log: Log) {
+export async function openSharedState(
+  address: PostgresAddress,
+  { config, log, committed }: SharedStateOptions,
+) {
   const folder = stateFolderOf(config);
   const home = await openInstance(folder, { log });
   try {
     const options = storeOptions(config);
     const bounds = { ...options.bounds, leaseMs: LEASE_MS };
-    const store = await openPostgresStore<Message>(address, { ...options, bounds });
+    const onCommit: OnCommit = (_calls, _survives, ms) => committed?.(ms);
+    const store = await openPostgresStore<Message>(address, { ...options, bounds, onCommit });
     return {
       store: withGoSessions(store, config, log),
       cluster: store.cluster,
       notes: store.database.notes,
       instanceId: home.id,
+      socketFile: home.socketFile,
       files: agentFilesIn(config, home.instance),
       // All gateways of a cluster share one, one after the other.
       clientId: () => undefined,

@@ -10,6 +10,7 @@ import { openBrokerSessions } from "../store/broker-sessions.ts";
 import { noteConflict } from "../store/client-id-conflicts.ts";
 import type { Cluster } from "../store/cluster.ts";
 import type { NoteStore, Store } from "../store/contract.ts";
+import type { OnCommit } from "../store/group-commit.ts";
 import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { createMemoryStore, openSqliteStore } from "../store/sqlite.ts";
@@ -25,6 +26,8 @@ export interface State {
   readonly notes?: NoteStore;
   /** Names this gateway to others. */
   readonly instanceId: string;
+  /** The name of the socket that tells the state of the process; absent without a folder for it. */
+  readonly socketFile?: string;
   /** Further files of the state on disk. */
   readonly files: { readonly historyFile?: string; readonly learned?: LearnedStore };
   /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
@@ -40,6 +43,8 @@ export interface StateOptions {
   readonly config: Config;
   readonly channels: readonly MqttChannel[];
   readonly log: Log;
+  /** Called after each transaction of the store with its milliseconds. */
+  readonly committed?: (ms: number) => void;
 }
 
 /** State in memory, which ends with the process. */
@@ -65,7 +70,7 @@ export async function openState(options: StateOptions): Promise<State> {
   const { store } = options.config.gateway;
   if (store !== undefined) {
     const { openSharedState } = await import("./shared-state.ts");
-    return openSharedState(options.config, store, options.log);
+    return openSharedState(store, options);
   }
   try {
     return await openPersistent(options);
@@ -83,7 +88,7 @@ export async function openState(options: StateOptions): Promise<State> {
   }
 }
 
-async function openPersistent({ config, log }: StateOptions): Promise<State> {
+async function openPersistent({ config, log, committed }: StateOptions): Promise<State> {
   const folder = stateFolderOf(config);
   const home = await openInstance(folder, { log });
   if (home.instance > 1) {
@@ -96,12 +101,14 @@ async function openPersistent({ config, log }: StateOptions): Promise<State> {
     );
   }
   try {
-    const alone = { ...storeOptions(config), sole: true, log };
+    const onCommit: OnCommit = (_calls, _survives, ms) => committed?.(ms);
+    const alone = { ...storeOptions(config), sole: true, log, onCommit };
     const store = await openSqliteStore<Message>(home.databaseFile, alone);
     const sessions = openBrokerSessions(home.brokerSessionsFile, log);
     return {
       store: withGoSessions(store, config, log),
       instanceId: home.id,
+      socketFile: home.socketFile,
       files: agentFilesIn(config, home.instance),
       clientId({ name, settings: { qos, client_id, agent_id } }) {
         if (qos === 0 || client_id !== "") return undefined;

@@ -23,6 +23,7 @@ import { laneOf } from "./request-keys.ts";
 import { clientFields } from "./request-log.ts";
 import type { RequestRecord } from "./request-log.ts";
 import type { Place, RequestQueue } from "./request/request-queue.ts";
+import type { Statistics } from "./statistics/statistics.ts";
 import type { Accounting } from "./usage/accounts.ts";
 
 export interface AcceptOptions<M> {
@@ -42,6 +43,7 @@ export interface AcceptOptions<M> {
   readonly clock: Clock;
   readonly log: Log;
   readonly write: (entry: RequestRecord) => void;
+  readonly statistics: Pick<Statistics, "count">;
 }
 
 /**
@@ -124,7 +126,7 @@ export class Acceptor<M> {
 
   /** Rejects without the store: a client that is not allowed, QoS 0, and while nothing can be stored. */
   #reject(request: Request, failure: Failure): void {
-    const { accounting, clock, direct, log } = this.#options;
+    const { accounting, clock, direct, log, statistics } = this.#options;
     const answer = wholeAnswer("", failure, clock);
     if (failure.code !== "forbidden") {
       direct.send({ request, answer, ...this.#rejectionFacts(request, failure) });
@@ -133,7 +135,10 @@ export class Acceptor<M> {
     accounting.countRejection(request, failure.code);
     const suppressed = this.#forbidden.allow(laneOf(request));
     if (suppressed !== undefined) direct.send({ request, answer, failure, suppressed });
-    else log.debug("rejected without an answer: the client got one lately", clientFields(request));
+    else {
+      statistics.count(request.channel, failure.code);
+      log.debug("rejected without an answer: the client got one lately", clientFields(request));
+    }
   }
 
   /** Counts a rejection; returns what the log says of it. */

@@ -22,7 +22,10 @@ import { recover, restoredRequest } from "./durable/recovery.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { InFlight } from "./in-flight.ts";
 import { createRequestLog } from "./request-log.ts";
+import type { RequestRecord } from "./request-log.ts";
 import { RequestQueue } from "./request/request-queue.ts";
+import { Statistics } from "./statistics/statistics.ts";
+import type { GatewayReport } from "./statistics/status.ts";
 import { Accounting } from "./usage/accounts.ts";
 
 export interface GatewayOptions<M> {
@@ -47,6 +50,8 @@ export interface GatewayOptions<M> {
   readonly replyTo?: ReplyTo;
   /** Makes long conversations shorter, in the background. */
   readonly compact?: Compact<M> | undefined;
+  /** Counts what the gateway does; its own if left out. */
+  readonly statistics?: Statistics;
   readonly clock?: Clock;
 }
 
@@ -65,6 +70,8 @@ export interface Gateway {
   resume(): Promise<number>;
   /** Requests that run or wait. */
   readonly load: () => number;
+  /** What it has done, and what it does now. */
+  readonly report: () => GatewayReport;
   /**
    * Call it when this gateway begins to hear a channel that others of its store heard before: what it has of
    * their rate limits in memory is old.
@@ -95,13 +102,19 @@ const SHARED_ACCOUNTS = 16_384;
 
 export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const { clock = SYSTEM_CLOCK, log, member } = options;
-  const parts = createParts(options, clock);
+  const { statistics = new Statistics(clock, options.logContent ?? false) } = options;
+  const parts = createParts(options, clock, statistics);
   const { accounting, durableRequests, acceptor } = parts;
   let endMaintenance: (() => void) | undefined;
   let drained: Promise<DrainResult> | undefined;
 
   return {
     load: () => parts.inFlight.count,
+    report: () => ({
+      statistics: parts.statistics,
+      queue: { ...parts.queue.load(), in_flight: parts.inFlight.count },
+      accounts: accounting.facts(),
+    }),
     problem: durableRequests.problem,
     distrustUsage: accounting.distrust,
     lost: member?.lost.then(() => endLost(parts)),
@@ -126,7 +139,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   };
 }
 
-function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
+function createParts<M>(options: GatewayOptions<M>, clock: Clock, statistics: Statistics) {
   const { log, policies, member, limits = UNLIMITED } = options;
   const { store, cluster } = member ?? { store: options.store, cluster: undefined };
   const replyTo = options.replyTo && (member?.guardedReplyTo(options.replyTo) ?? options.replyTo);
@@ -138,15 +151,17 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
     clock,
     rows: store.clock === undefined ? ACCOUNTS : SHARED_ACCOUNTS,
     onError: durableRequests.reportError,
+    ended: statistics.ended,
   });
   const inFlight = new InFlight(clock);
-  const write = createRequestLog(log, clock, options.logContent ?? false);
+  const write = recording(createRequestLog(log, clock, options.logContent ?? false), statistics);
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;
   const dedupe = new Dedupe<AnswerStream | Storing>({ clock, windowMs, ...REMEMBERED });
   const restore =
     replyTo &&
     (({ request }: StoredRequest<unknown>): Request => restoredRequest(request, replyTo));
-  const shared = { policies, clock, log, accounting, durableRequests, inFlight, dedupe, write };
+  const kept = { accounting, durableRequests, inFlight, dedupe };
+  const shared = { policies, clock, log, ...kept, write, statistics };
   const offline = new OfflineClients({ ...shared, deliver: (answer) => direct.send(answer) });
   const direct = new DirectReplies({ ...shared, restore, offline }, policies.keys());
   const compaction = new Compaction<M>(options, clock);
@@ -172,6 +187,13 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock) {
     offline,
   });
   return { ...shared, replyTo, direct, offline, compaction, queue, acceptor };
+}
+
+function recording(log: (entry: RequestRecord) => void, { record }: Statistics): typeof log {
+  return (entry) => {
+    log(entry);
+    record(entry);
+  };
 }
 
 /** Twice within the shortest sensible lease. */

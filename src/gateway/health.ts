@@ -3,6 +3,8 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { asFailure, codeOf, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { isLocal } from "./http/local-access.ts";
+import type { GatewayStatus } from "./statistics/contract.ts";
 
 export type Readiness =
   | { readonly ready: true }
@@ -15,10 +17,24 @@ export interface HealthOptions {
   readonly port: number;
   readonly pid?: number;
   readonly ready: () => Readiness;
+  /** What `GET /status` shows to this machine, and `GET /metrics` to everyone; both are absent without it. */
+  readonly status?: () => Promise<GatewayStatus>;
+  /** Further paths. */
+  readonly routes?: ReadonlyMap<string, Route>;
   readonly log: Log;
 }
 
-/** Serves `GET /health` and `GET /ready`. */
+/** What answers the requests of one path. */
+export interface Route {
+  /** `all`: whoever reaches the port, as for `/health`. `local`: programs and pages of this machine. */
+  readonly access: "all" | "local";
+  /** GET and HEAD if they are left out. */
+  readonly methods?: readonly string[];
+  /** Ends the response. A rejection is logged, and the answer is 500 if none has begun. */
+  readonly answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+}
+
+/** Serves `GET /health`, `GET /ready` and the other routes. */
 export interface Health {
   /** The URLs it listens on, such as `http://127.0.0.1:18790`. */
   readonly addresses: readonly string[];
@@ -55,10 +71,44 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
 interface Reply {
   readonly status: number;
-  readonly body: Readonly<Record<string, string | number>>;
+  readonly body: object;
 }
 
-function createHandler({ pid, ready, log }: HealthOptions): Handler {
+function createHandler(options: HealthOptions): Handler {
+  const { log } = options;
+  const routes = new Map([...probesOf(options), ...statusRoutes(options.status)]);
+  for (const [path, route] of options.routes ?? []) routes.set(path, route);
+
+  return (request, response) => {
+    const route = routes.get(request.url?.split("?", 1)[0] ?? "");
+    const { method = "" } = request;
+    if (route === undefined) send(response, method, NOT_FOUND);
+    else if (route.access === "local" && !isLocal(request)) send(response, method, FORBIDDEN);
+    else if ((route.methods ?? READING).includes(method)) {
+      void answerWith(route, request, response, log);
+    } else {
+      const allow = (route.methods ?? READING).join(", ");
+      send(response.setHeader("allow", allow), method, NOT_ALLOWED);
+    }
+  };
+}
+
+async function answerWith(
+  route: Route,
+  request: IncomingMessage,
+  response: ServerResponse,
+  log: Log,
+): Promise<void> {
+  try {
+    await route.answer(request, response);
+  } catch (thrown) {
+    log.error("HTTP request failed", { path: request.url, why: asFailure(thrown).why });
+    if (response.headersSent) response.destroy();
+    else send(response, request.method ?? "", FAILED);
+  }
+}
+
+function probesOf({ pid, ready, log }: HealthOptions): readonly (readonly [string, Route])[] {
   const startedAt = performance.now();
   const uptime = (): number => Math.floor((performance.now() - startedAt) / 1000);
   const health = (): Reply => ({
@@ -71,20 +121,36 @@ function createHandler({ pid, ready, log }: HealthOptions): Handler {
     const body = { status: "not ready", reason: state.reason, uptime: uptime() };
     return { status: 503, body };
   };
-  const pages = new Map([
-    ["/health", health],
-    ["/ready", readiness],
-  ]);
+  return [
+    ["/health", probeOf(health)],
+    ["/ready", probeOf(readiness)],
+  ];
+}
 
-  return (request, response) => {
-    const page = pages.get(request.url?.split("?", 1)[0] ?? "");
-    const method = request.method ?? "";
-    if (page === undefined) send(response, method, NOT_FOUND);
-    else if (method === "GET" || method === "HEAD") send(response, method, page());
-    else send(response.setHeader("allow", "GET, HEAD"), method, NOT_ALLOWED);
+function probeOf(reply: () => Reply): Route {
+  return {
+    access: "all",
+    async answer({ method = "" }, response) {
+      send(response, method, reply());
+    },
   };
 }
 
+/** Client ids and texts are for this machine alone; metrics have none. */
+function statusRoutes(status: HealthOptions["status"]): readonly (readonly [string, Route])[] {
+  if (status === undefined) return [];
+  const json: Route = {
+    access: "local",
+    async answer({ method = "" }, response) {
+      send(response, method, { status: 200, body: await status() });
+    },
+  };
+  return [["/status", json]];
+}
+
+const READING: readonly string[] = ["GET", "HEAD"];
+const FORBIDDEN: Reply = { status: 403, body: { status: "only for this machine" } };
+const FAILED: Reply = { status: 500, body: { status: "failed" } };
 const NOT_FOUND: Reply = { status: 404, body: { status: "not found" } };
 const NOT_ALLOWED: Reply = { status: 405, body: { status: "method not allowed" } };
 

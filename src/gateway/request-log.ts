@@ -1,3 +1,4 @@
+import type { EndedModelCall, EndedToolCall } from "../base/contract.ts";
 import type { Failure, FailureCode } from "../base/failure.ts";
 import type { Log, LogFields } from "../base/log.ts";
 import { truncate } from "../base/truncate.ts";
@@ -26,6 +27,8 @@ export interface RequestRecord {
   /** Rejections of this client that were not logged since the last logged one. */
   readonly suppressed?: number | undefined;
   readonly usage?: (Turned<unknown>["usage"] & { readonly cost?: number }) | undefined;
+  /** The calls of models and tools, in the order of their ends; absent if there were none. */
+  readonly calls?: readonly (EndedModelCall | EndedToolCall)[] | undefined;
   readonly delivery?: Delivery | undefined;
   /** False when the gateway abandoned the delivery at shutdown. */
   readonly delivered?: boolean;

@@ -7,8 +7,8 @@ import type { LogSync } from "./log-sync.ts";
 /** What the work survives once it is done: a loss of power, or only the end of the process. */
 export type Survives = "power" | "process";
 
-/** Called after each transaction with the number of its calls and what it survives. */
-export type OnCommit = (calls: number, survives: Survives) => void;
+/** Called after each transaction with the number of its calls, what it survives, and the milliseconds that it took. */
+export type OnCommit = (calls: number, survives: Survives, ms: number) => void;
 
 interface Waiting {
   readonly survives: Survives;
@@ -35,6 +35,8 @@ export interface GroupCommitOptions {
 /** A transaction that is in the write-ahead log, and does not survive a loss of power yet. */
 interface Unsynced {
   readonly batch: readonly Waiting[];
+  /** By `performance.now()`: when it began. */
+  readonly begun: number;
   /** Why it could not be synced; null while that is under way. */
   error: Error | null;
 }
@@ -107,13 +109,14 @@ export class GroupCommit {
     if (this.#unsynced?.error === null || this.#waiting.length === 0) return;
     const survives = this.#waiting.some((one) => one.survives === "power") ? "power" : "process";
     const batch: Waiting[] = [];
+    const begun = performance.now();
     const failure = this.#transact(batch, survives);
     this.#waiting = this.#waiting.slice(batch.length);
     if (failure !== undefined || survives === "process" || this.#sync === undefined) {
-      this.#settle(batch, survives, failure);
+      this.#settle({ batch, begun }, survives, failure);
       return;
     }
-    const unsynced: Unsynced = { batch, error: null };
+    const unsynced: Unsynced = { batch, begun, error: null };
     this.#unsynced = unsynced;
     if (this.#isClosed) this.#finishSync(unsynced);
     else this.#sync.start(batch.length, (error) => this.#synced(unsynced, error));
@@ -143,7 +146,7 @@ export class GroupCommit {
     if (this.#unsynced !== unsynced) return;
     if (error === null) {
       this.#unsynced = undefined;
-      this.#settle(unsynced.batch, "power");
+      this.#settle(unsynced, "power");
       return;
     }
     unsynced.error = error;
@@ -159,11 +162,12 @@ export class GroupCommit {
    * After a failed sync the system may take for written what is lost, so it is not enough to sync again. Writes
    * the pages from the log to the database itself, and begins a new log. Throws if that fails.
    */
-  #checkpoint({ batch, error }: Unsynced): void {
+  #checkpoint(unsynced: Unsynced): void {
     const row = this.#db.prepare("PRAGMA wal_checkpoint(RESTART)").get();
-    if (row?.["busy"] !== 0) throw error ?? new Error("another process reads the database");
+    if (row?.["busy"] !== 0)
+      throw unsynced.error ?? new Error("another process reads the database");
     this.#unsynced = undefined;
-    this.#settle(batch, "power");
+    this.#settle(unsynced, "power");
   }
 
   /** At the end: waits for the disk. */
@@ -175,11 +179,15 @@ export class GroupCommit {
     } catch (error) {
       failure = unwritable(this.#file, error);
     }
-    if (this.#unsynced === unsynced) this.#settle(unsynced.batch, "power", failure);
+    if (this.#unsynced === unsynced) this.#settle(unsynced, "power", failure);
     this.#unsynced = undefined;
   }
 
-  #settle(batch: readonly Waiting[], survives: Survives, failure?: Failure): void {
+  #settle(
+    { batch, begun }: Pick<Unsynced, "batch" | "begun">,
+    survives: Survives,
+    failure?: Failure,
+  ): void {
     // The next transaction comes after the other work of the event loop.
     if (this.#waiting.length > 0 && !this.#isClosed) this.#timer ??= setImmediate(this.#flush);
     for (const one of batch) {
@@ -187,7 +195,7 @@ export class GroupCommit {
       else if (one.isRead) this.#readAgain(one);
       else one.reject(failure);
     }
-    this.#onCommit?.(batch.length, survives);
+    this.#onCommit?.(batch.length, survives, performance.now() - begun);
   }
 
   /** Adds the next work to the batch; undefined if the rest needs another transaction. */

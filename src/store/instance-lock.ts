@@ -26,6 +26,8 @@ export interface StateInstance {
   readonly brokerSessionsFile: string;
   /** When other programs used our client ids. */
   readonly conflictsFile: string;
+  /** Where the process tells its state. */
+  readonly socketFile: string;
   /** The client id of that name. The first time it is made, and on the disk before this returns. */
   clientId(name: string, make: () => string): string;
   /** Releases the lock. */
@@ -65,6 +67,7 @@ export async function openInstance(
         databaseFile: join(folder, `picoclaw${end}.db`),
         brokerSessionsFile: join(folder, `broker-sessions${end}.json`),
         conflictsFile: join(folder, `client-id-conflicts${end}.json`),
+        socketFile: join(folder, `gateway${end}.sock`),
         clientId: (name, make) => clientIdIn(clientIds, name, { make, log }),
         close,
       };

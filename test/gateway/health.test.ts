@@ -5,8 +5,11 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { openHealth } from "../../src/gateway/health.ts";
-import type { Health, HealthOptions, Readiness } from "../../src/gateway/health.ts";
+import type { Health, HealthOptions, Readiness, Route } from "../../src/gateway/health.ts";
+import type { GatewayStatus } from "../../src/gateway/statistics/contract.ts";
+import { statusOf } from "../../src/gateway/statistics/status.ts";
 import { createRecorder } from "./client.ts";
+import { createTestGateway, shout } from "./setup.ts";
 
 const hasIPv6 = Object.values(networkInterfaces()).some((all) =>
   all?.some(({ address }) => address === "::1"),
@@ -169,4 +172,66 @@ describe("health over HTTP", () => {
       assert.equal((await get(`${url}/health`)).status, 200);
     });
   });
+
+  it("tells its status to this machine alone", async () => {
+    await withHealth({ status: tellStatus }, async (url) => {
+      const { status: code, text } = await get(`${url}/status`);
+      assert.equal(code, 200);
+      assert.deepEqual(JSON.parse(text), STATUS);
+      const { host } = new URL(url);
+      const refused = [
+        "host: evil.example",
+        "host: 127.0.0.1.evil.example",
+        `host: ${host}\r\norigin: http://evil.example`,
+        `host: ${host}\r\norigin: null`,
+        `host: ${host}\r\nsec-fetch-site: cross-site`,
+        `host: ${host}\r\nx-forwarded-for: 203.0.113.1`,
+      ];
+      for (const headers of refused) {
+        const answer = await say(url, statusRequest(headers));
+        assert.match(answer, /^HTTP\/1\.1 403 /, headers);
+        assert.doesNotMatch(answer, /0123456789ab/);
+      }
+      const own = `host: ${host}\r\norigin: http://${host}\r\nsec-fetch-site: same-origin`;
+      assert.match(await say(url, statusRequest(own)), /^HTTP\/1\.1 200 /);
+      const rebound = "GET /health HTTP/1.1\r\nconnection: close\r\nhost: a.example\r\n\r\n";
+      assert.match(await say(url, rebound), /^HTTP\/1\.1 200 /, "probes ask by any name");
+    });
+  });
+
+  it("answers 500 and logs why when a route fails, and serves further routes", async () => {
+    const { log, lines } = createRecorder();
+    const teapot: Route = {
+      access: "all",
+      methods: ["POST"],
+      async answer(_request, response) {
+        response.writeHead(418).end();
+      },
+    };
+    const options = { log, status: cannotTell, routes: new Map([["/teapot", teapot]]) };
+    await withHealth(options, async (url) => {
+      assert.equal((await get(`${url}/status`)).status, 500);
+      assert.equal(lines[0]?.message, "HTTP request failed");
+      assert.equal((await get(`${url}/teapot`, "POST")).status, 418);
+      const { status, headers } = await get(`${url}/teapot`);
+      assert.equal(status, 405);
+      assert.equal(headers.get("allow"), "POST");
+    });
+  });
 });
+
+function statusRequest(headers: string): string {
+  return `GET /status HTTP/1.1\r\nconnection: close\r\n${headers}\r\n\r\n`;
+}
+
+const STATUS = statusOf(createTestGateway(shout).gateway.report(), {
+  pid: 1,
+  instance: "0123456789ab",
+  channels: [],
+  agent: {},
+  problem: undefined,
+});
+
+function tellStatus(): Promise<GatewayStatus> {
+  return Promise.resolve(STATUS);
+}

@@ -208,9 +208,9 @@ export class Candidate {
 
   /** One HTTP request, until the first step of its reply. */
   async #startOnce(call: ModelCall, key: Key): Promise<StartedReply | ModelError> {
-    const { protocol, prices, request_timeout: timeout } = this.#options;
+    const { protocol, request_timeout: timeout } = this.#options;
     call.signal.throwIfAborted();
-    const spending = beginSpending(call, prices);
+    const spending = beginSpending(call, this.#options);
     const limits = startLimits(call.signal, timeout);
     const rest = protocol({
       call,

@@ -5,6 +5,12 @@ import { callTokens } from "./call-tokens.ts";
 import type { ModelCall, Reply } from "./contract.ts";
 import type { ModelErrorKind, ModelError } from "./errors.ts";
 
+/** The model that is called, and what its tokens cost. */
+interface Called {
+  readonly name: { readonly name: string; readonly provider: string; readonly model: string };
+  readonly prices?: Prices | undefined;
+}
+
 /** Tokens of an answer to count in one step while it comes. */
 const STEP = 1024;
 /** Errors before an answer, which providers do not bill. */
@@ -24,12 +30,15 @@ const MILLION = 1_000_000;
  * numbers at the end. An interrupted call is counted as far as it went. Absent without an allowance; throws a
  * `Failure` of code `budget` if it is used up.
  */
-export function beginSpending(question: ModelCall, prices: Prices | undefined) {
+export function beginSpending(question: ModelCall, { name, prices }: Called) {
   const { allowance } = question;
   if (allowance === undefined) return undefined;
   const inputTokens = callTokens(question).all;
   let counted = priced({ inputTokens, outputTokens: 0 }, prices);
   let [written, pieces, isSettled] = [0, 0, false];
+  const startedAt = performance.now();
+  let firstAt: number | undefined;
+  let error: string | undefined = "cut_off";
   const count = allowance.begin(counted);
 
   const settle = (usage: Usage): void => {
@@ -48,15 +57,18 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined) {
     /** A chunk of the answer came, with its text; that of a thought has none. */
     onChunk(text: string): void {
       pieces += 1;
+      firstAt ??= performance.now();
       if (text !== "") written += estimatedTokens(text);
       const usage = soFar();
       if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
     },
     onReply(reply: Reply): void {
       isSettled = true;
+      error = undefined;
       settle(reply.usage ?? { inputTokens, outputTokens: tokensIn(reply) });
     },
     onError({ kind }: ModelError): void {
+      error = kind;
       if (written > 0 || !FREE.has(kind)) return;
       isSettled = true;
       settle({ inputTokens: 0, outputTokens: 0 });
@@ -64,6 +76,13 @@ export function beginSpending(question: ModelCall, prices: Prices | undefined) {
     /** Counts the rest; nothing may follow. */
     end(): void {
       if (!isSettled) settle(soFar());
+      const times = { startedAt, firstAt, endedAt: performance.now() };
+      allowance.ended?.({
+        ...name,
+        ...times,
+        spent: counted,
+        ...(error !== undefined && { error }),
+      });
     },
   };
 }

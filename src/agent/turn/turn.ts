@@ -1,5 +1,5 @@
 import { abortable } from "../../base/async.ts";
-import type { Image, Usage } from "../../base/contract.ts";
+import type { Image, ToolVerdict, Usage } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import { MAX_IMAGES } from "../../base/images.ts";
@@ -356,7 +356,12 @@ async function runToolCalls(
     const text = mayRun
       ? bounded(await runTool(call, { ...facts, showImage }), state)
       : NO_MORE_CALLS;
-    const ms = Math.round(performance.now() - startedAt);
+    const endedAt = performance.now();
+    const ms = Math.round(endedAt - startedAt);
+    const verdict = verdictOf(call.name, mayRun ? text : undefined, state);
+    // A name that the model invented can be anything, a secret too.
+    const tool = verdict === "unknown" ? "(unknown)" : call.name;
+    turn.allowance?.ended?.({ tool, verdict, startedAt, endedAt });
     log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
     failpoint("tool_ran");
     const message = { role: "tool", callId: call.id, name: call.name, text } as const;
@@ -366,6 +371,18 @@ async function runToolCalls(
   };
   const run = () => runCalls(calls, tools, result);
   return await (turn.whileWaiting?.(run) ?? run());
+}
+
+/** What became of a call; its result is the text, undefined if the turn may make no more calls. */
+function verdictOf(
+  name: string,
+  text: string | undefined,
+  { tools, permissions }: Pick<TurnSetup, "tools" | "permissions">,
+): ToolVerdict {
+  if (!tools.some((tool) => tool.name === name)) return "unknown";
+  if (text === undefined) return "refused";
+  if (!text.startsWith("error: ")) return "ok";
+  return permissions.allows(name) ? "failed" : "refused";
 }
 
 const NO_MORE_IMAGES = `no answer can look at more than ${MAX_IMAGES} image files: answer now with what is known`;

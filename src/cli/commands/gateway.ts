@@ -202,6 +202,7 @@ function healthOptions(
     ...healthPlace(loaded, flags),
     pid: host.pid,
     log,
+    status: serving.status,
     ready() {
       const reason = serving.problem();
       return reason === undefined

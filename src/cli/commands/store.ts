@@ -38,7 +38,7 @@ export async function run(context: Context): Promise<number> {
   const options = { ...storeOptions(config), sole: true, log };
   const from = await openSqliteStore<Message>(home.databaseFile, options);
   stack.defer(() => from.close());
-  const to = await openSharedState(config, address, log);
+  const to = await openSharedState(address, { config, log });
   stack.defer(() => to.close());
   const living = await to.cluster.gateways();
   if (living.some(({ owner }) => owner !== to.cluster.owner)) {

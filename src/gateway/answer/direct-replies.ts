@@ -7,6 +7,7 @@ import type { DurableRequests } from "../durable/durable-requests.ts";
 import type { InFlight } from "../in-flight.ts";
 import { laneOf, queueWeight } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
+import type { Statistics } from "../statistics/statistics.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import { deliver, restoredAnswer } from "./answer-stream.ts";
 import type { AnswerStream, Delivery } from "./answer-stream.ts";
@@ -39,6 +40,7 @@ export interface DirectRepliesOptions {
   /** A request from the store, with the way to answer it. */
   readonly restore?: ((stored: StoredRequest<unknown>) => Request) | undefined;
   readonly accounting: Pick<Accounting, "countRejection">;
+  readonly statistics: Pick<Statistics, "count">;
 }
 
 /** Weight of the rejections in memory; the rest waits in the store. */
@@ -204,9 +206,10 @@ class DroppedReplies {
   }
 
   add(request: Request): void {
-    const { accounting, clock } = this.#options;
+    const { accounting, clock, statistics } = this.#options;
     this.#count += 1;
     accounting.countRejection(request, "dropped");
+    statistics.count(request.channel, "dropped");
     if (!this.#isClosed) this.#cancelTimer ??= clock.after(LOG_EVERY_MS, () => this.#report());
   }
 

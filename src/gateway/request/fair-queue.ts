@@ -121,6 +121,16 @@ export class Lanes<Item> {
     return this.#lanes.size;
   }
 
+  /** Items that did not start. */
+  get waitingItems(): number {
+    return this.#lanes.values().reduce((sum, { queue }) => sum + queue.length, 0);
+  }
+
+  /** Free slots, whether a lane waits for them or not. */
+  get free(): number {
+    return this.#slots.free;
+  }
+
   /** The names of the lanes whose item started or is expected to start. */
   started(): readonly string[] {
     const lanes = [...this.#lanes].filter(([, lane]) => lane.isReserved || lane.current);

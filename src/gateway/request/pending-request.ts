@@ -204,6 +204,7 @@ export function recordOf<M>(pending: PendingRequest<M>, delivered: boolean): Req
     delivery,
     delivered: delivered && !isReleased,
     answer,
+    calls: pending.allowance.calls,
     ...(state.is === "answered" && state.outcome && factsOf(pending, state.outcome)),
   };
 }

@@ -128,6 +128,13 @@ export class RequestQueue<M> {
     return this.#lanes.size === 0;
   }
 
+  /** Turns that run, how many may, and requests whose turn has not begun. */
+  load(): { readonly running: number; readonly slots: number; readonly waiting: number } {
+    const { slots } = this.#options;
+    const waiting = this.#lanes.waitingItems;
+    return { running: Math.max(0, slots - this.#lanes.free), slots, waiting };
+  }
+
   /** Whether this gateway has the request, from its turn's wait to the delivery of its answer. */
   has({ seq }: Claim, lane: string): boolean {
     return this.#lanes.items(lane).some(({ pending }) => pending.claim?.seq === seq);

@@ -167,6 +167,11 @@ export class AccountCache {
     return this.#urgent.size > 0 || (which === "all" && this.#deferrable.size > 0);
   }
 
+  /** All accounts in memory. */
+  *accounts(): Generator<Account, void> {
+    for (const { account } of this.#cached.values()) yield account;
+  }
+
   find(name: string): Account | undefined {
     return this.#row(name)?.account;
   }

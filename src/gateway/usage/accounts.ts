@@ -1,5 +1,5 @@
 import { commandIn } from "../../base/command.ts";
-import type { Limits } from "../../base/contract.ts";
+import type { EndedModelCall, EndedToolCall, Limits } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
@@ -17,6 +17,7 @@ import { hasBudget, overBudget, TurnAllowance } from "./allowance.ts";
 import type { LimitScope, Scopes } from "./allowance.ts";
 import { isRated, secondsUntilToken, withTokenGiven, withTokenTaken } from "./rate-limit.ts";
 import { RejectedClients, REJECTED_CLIENTS } from "./report.ts";
+import type { AccountFacts } from "./today.ts";
 
 export interface AccountingOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
@@ -28,6 +29,8 @@ export interface AccountingOptions {
   readonly rows: number;
   /** Called when counters could not be written; they are written with the next ones. */
   readonly onError: (thrown: unknown) => void;
+  /** Called with each call of a model or a tool at its end. */
+  readonly ended?: (call: EndedModelCall | EndedToolCall) => void;
 }
 
 /** The name of the gateway's account. */
@@ -104,6 +107,13 @@ export class Accounting {
     return this.#prepareShared(needed, isCommand);
   }
 
+  /** What the accounts in memory have used. */
+  facts(): AccountFacts {
+    const { policies, limits } = this.#options;
+    const { day } = this.#cache.moment().today;
+    return { accounts: this.#cache.accounts(), day, policies, limits };
+  }
+
   /** Call it when this gateway begins to hear requests: others have counted rates until then. */
   readonly distrust = (): void => this.#cache.distrust();
 
@@ -172,7 +182,8 @@ export class Accounting {
   /** The budget of a turn, and what the turn has used. */
   allowanceOf(request: Request, policy: ChannelPolicy): TurnAllowance {
     const scopes = this.#scopesOf(request, policy);
-    return new TurnAllowance({ scopes, cache: this.#cache, save: this.save });
+    const { ended = () => {} } = this.#options;
+    return new TurnAllowance({ scopes, cache: this.#cache, save: this.save, ended });
   }
 
   /** Counts a rejection, which counts for no limit and is written with the next `saveAll`. */

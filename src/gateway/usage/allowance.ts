@@ -1,4 +1,11 @@
-import type { Allowance, Limits, Spent, UsageStatus } from "../../base/contract.ts";
+import type {
+  Allowance,
+  EndedModelCall,
+  EndedToolCall,
+  Limits,
+  Spent,
+  UsageStatus,
+} from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { DayCount } from "../../store/contract.ts";
 import { countsOf, dayCount } from "../../store/day-counts.ts";
@@ -46,7 +53,12 @@ interface AllowanceOptions {
   readonly cache: AccountCache;
   /** Called when usage was counted. */
   readonly save: () => void;
+  /** Called with each call of a model or a tool at its end. */
+  readonly ended: (call: EndedModelCall | EndedToolCall) => void;
 }
+
+/** Calls of one turn that are listed. */
+const LISTED = 128;
 
 /**
  * The budget of one turn and all that it starts. A model call that starts within the budget runs to its end,
@@ -59,6 +71,8 @@ export class TurnAllowance implements Allowance {
   /** The fewest that a scope allows; 0 is no limit. */
   #mostCalls = 0;
   #calls = 0;
+  /** The first calls of models and tools, in the order of their ends. */
+  calls: (EndedModelCall | EndedToolCall)[] | undefined;
 
   constructor(options: AllowanceOptions) {
     this.#options = options;
@@ -97,6 +111,12 @@ export class TurnAllowance implements Allowance {
     if (this.#mostCalls > 0 && this.#calls >= this.#mostCalls) return false;
     this.#calls += 1;
     return true;
+  }
+
+  ended(call: EndedModelCall | EndedToolCall): void {
+    this.calls ??= [];
+    if (this.calls.length < LISTED) this.calls.push(call);
+    this.#options.ended(call);
   }
 
   status(): UsageStatus {

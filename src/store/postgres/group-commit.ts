@@ -205,6 +205,7 @@ export class PostgresCommits {
     }
     const survives = batch.some((one) => one.survives === "power") ? "power" : "process";
     const options = { batch: randomUUID(), isDurable: survives === "power" };
+    const begun = performance.now();
     let results: readonly unknown[] = [];
     try {
       await this.#connections.write(async (tx) => {
@@ -220,7 +221,7 @@ export class PostgresCommits {
       if (!isWritten) return new TransactionError("busy", notWritten(error.failure));
     }
     for (const [index, one] of batch.entries()) settle(one, results[index]);
-    this.#options.onCommit?.(batch.length, survives);
+    this.#options.onCommit?.(batch.length, survives, performance.now() - begun);
     return undefined;
   }
 

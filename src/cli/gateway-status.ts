@@ -1,0 +1,56 @@
+import type { Agent } from "../agent/agent.ts";
+import type { Redactor } from "../base/redaction/redactor.ts";
+import { brokerCredentials } from "../config/broker.ts";
+import type { MqttChannel } from "../config/contract.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import type { GatewayStatus, StatusChannel } from "../gateway/statistics/contract.ts";
+import { statusOf } from "../gateway/statistics/status.ts";
+import type { Channel } from "../mqtt/contract.ts";
+
+export interface StatusParts {
+  readonly gateway: Pick<Gateway, "report">;
+  readonly agent: Pick<Agent, "model">;
+  readonly channels: readonly Channel[];
+  /** The same ones as they are connected. */
+  readonly dialled: readonly MqttChannel[];
+  readonly pid: number;
+  readonly instanceId: string;
+  readonly redactor: Pick<Redactor, "redact">;
+  readonly problem: () => string | undefined;
+}
+
+/** What the gateway of this process knows of itself. */
+export function gatewayStatus(parts: StatusParts): GatewayStatus {
+  const { gateway, agent, dialled, pid, redactor } = parts;
+  const problem = parts.problem();
+  const model = agent.model();
+  return statusOf(gateway.report(), {
+    pid,
+    instance: parts.instanceId,
+    problem: problem && redactor.redact(problem),
+    agent: model === undefined ? {} : { model: model.name, provider: model.provider },
+    channels: dialled.map((settings) => channelOf(settings, parts)),
+  });
+}
+
+function channelOf(
+  { name, settings }: MqttChannel,
+  { channels, redactor }: StatusParts,
+): StatusChannel {
+  const { agent_id, topic_prefix, broker, qos } = settings;
+  const channel = channels.find((each) => each.name === name);
+  const failure = channel?.problem();
+  const problem = channel === undefined ? "it is not open yet" : failure?.message;
+  return {
+    name,
+    agent_id,
+    topic_prefix,
+    broker: broker.map((url) => brokerCredentials(url).broker),
+    qos,
+    connected: problem === undefined,
+    ...(problem !== undefined && { problem: redactor.redact(problem) }),
+    sessions_lost: channel?.sessionsLost() ?? 0,
+    messages_dropped: channel?.messagesDropped() ?? 0,
+    other_gateways: channel?.otherGateways().length ?? 0,
+  };
+}
