@@ -97,8 +97,10 @@ export interface UsageStatus {
   readonly droppedToday: number;
 }
 
-/** The result of one check: a line of `gateway --check`, and a warning at the start if it is not ok. */
+/** The result of one check: a line of `doctor`, and a warning at the start of a gateway if it is not ok. */
 export interface Check {
+  /** What kind of check it is, for scripts: `broker.tcp`. It never changes. */
+  readonly code?: string;
   /** What was checked, in two or three words. */
   readonly name: string;
   /** `warn`: it works but should be changed. `fail`: it does not work, or is open to anyone. */
@@ -107,6 +109,15 @@ export interface Check {
   readonly message: string;
   /** The command or setting that fixes it. */
   readonly remedy?: string;
+}
+
+/** A line of `doctor`. */
+export interface Diagnosis extends Omit<Check, "code" | "result"> {
+  readonly code: string;
+  /** `skip`: it was not made; the message says why. */
+  readonly result: Check["result"] | "skip";
+  /** What a gateway would end with, or wait for. */
+  readonly failure?: Failure;
 }
 
 /** What a request may carry besides its text. Plain data, so that a store can write it. */

@@ -306,6 +306,11 @@ function isStandalone(): boolean {
   return process.argv[1]?.startsWith("/$bunfs/") === true;
 }
 
+/** The file of this program; undefined if it runs from source. */
+export function programFile(): string | undefined {
+  return isStandalone() ? process.execPath : undefined;
+}
+
 /** Bytes of physical memory that the process holds; takes some 20 µs. */
 export function residentBytes(): number {
   return process.memoryUsage.rss();

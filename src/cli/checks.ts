@@ -4,7 +4,6 @@ import { goWorkspaceChecks, modelChecks, permissionChecks } from "../agent/check
 import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
 import { OWNER_FILES } from "../agent/workspace/contract.ts";
 import type { Check } from "../base/contract.ts";
-import { escapeControl } from "../base/escape-control.ts";
 import { codeOf } from "../base/failure.ts";
 import { userId } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
@@ -28,27 +27,36 @@ export interface ChecksOptions {
 }
 
 /** All checks of a configuration, except for the connections of its channels. */
-export async function runChecks(options: ChecksOptions): Promise<readonly Check[]> {
+export async function runChecks(
+  options: ChecksOptions,
+): Promise<readonly (Check & { readonly code: string })[]> {
   const { channels, config, secretFiles } = options;
   const { tools, agents } = config;
-  const found = [
-    ...channels.flatMap((channel) => [trustCheck(channel), identityCheck(channel)]),
-    ...(await modelChecks(config, learnedIn(config))),
-    ...(await goWorkspaceChecks(agents.defaults.workspace)),
-    ...accessChecks(config.channels),
-    ...priceChecks(config),
-    ...permissionChecks({
-      tools,
-      workspace: agents.defaults.workspace,
-      isShared: isShared(config.session),
-    }),
-    rootCheck(),
-    await commandCheck(config),
-    ...(await modeChecks(secretFiles)),
-    ...(await placeChecks(placesOf(options))),
-    ...(await sharedChecks(options)),
+  const { workspace } = agents.defaults;
+  const isOneConversation = isShared(config.session);
+  const rights = permissionChecks({ tools, workspace, isShared: isOneConversation });
+  return [
+    ...coded("broker.trust", channels.map(trustCheck)),
+    ...coded("broker.identity", channels.map(identityCheck)),
+    ...coded("model.config", await modelChecks(config, learnedIn(config))),
+    ...coded("workspace.go", await goWorkspaceChecks(workspace)),
+    ...coded("access.clients", accessChecks(config.channels)),
+    ...coded("model.prices", priceChecks(config)),
+    ...coded("access.tools", rights),
+    ...coded("exec.root", [rootCheck()]),
+    ...coded("exec.sandbox", [await commandCheck(config)]),
+    ...coded("files.mode", await modeChecks(secretFiles)),
+    ...coded("files.mode", await placeChecks(placesOf(options))),
+    ...coded("cluster", await sharedChecks(options)),
   ];
-  return found.filter((check) => check !== undefined);
+}
+
+/** Those that were made, with the code of their kind. */
+export function coded(
+  code: string,
+  checks: readonly (Check | undefined)[],
+): readonly (Check & { readonly code: string })[] {
+  return checks.flatMap((check) => (check === undefined ? [] : [{ ...check, code }]));
 }
 
 async function sharedChecks({ cluster, ...options }: ChecksOptions): Promise<readonly Check[]> {
@@ -90,12 +98,6 @@ function logChecks(checks: readonly Check[], log: Log): void {
     if (result === "ok") continue;
     log[result === "fail" ? "error" : "warn"](message, { about: name, try: remedy });
   }
-}
-
-/** One line: `warn  TLS of mqtt: the broker's … (try: …)`. */
-export function checkLine({ name, result, message, remedy }: Check): string {
-  const way = remedy === undefined ? "" : ` (try: ${remedy})`;
-  return `${result.padEnd(4)}  ${escapeControl(`${name}: ${message}${way}`)}\n`;
 }
 
 /** Channels on which no client is allowed. */

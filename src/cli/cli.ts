@@ -14,6 +14,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   send: () => import("./commands/send.ts"),
   listen: () => import("./commands/listen.ts"),
   agent: () => import("./commands/agent.ts"),
+  doctor: () => import("./commands/doctor.ts"),
   sessions: () => import("./commands/sessions.ts"),
   config: () => import("./commands/config.ts"),
   store: () => import("./commands/store.ts"),

@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { Failure } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
@@ -56,6 +58,35 @@ export async function loadOrThrow(
   if (loaded instanceof Failure) throw loaded;
   for (const { message, remedy } of loaded.warnings) log.debug(message, { remedy });
   return loaded;
+}
+
+/** The context in which `--config` names the file, as `PICOCLAW_CONFIG` does. Throws a usage `Failure` without it. */
+export function withConfigFile({ host, flags, redactor }: Context): LoadContext {
+  const named = flags.text("config");
+  if (named === undefined) return { host, redactor };
+  const { env, home, cwd } = host;
+  const file = resolve(cwd, named);
+  if (!existsSync(file)) throw new Failure("usage", `--config: ${file} does not exist`);
+  return { host: { env: { ...env, PICOCLAW_CONFIG: file }, home, cwd }, redactor };
+}
+
+/** All files with secrets, that of --password-file too. */
+export function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {
+  const password = flags.text("password-file");
+  return [...secretFiles, ...(password === undefined ? [] : [resolve(host.cwd, password)])];
+}
+
+/** Where `/health` and `/ready` listen. */
+export function healthPlace({ config: { gateway } }: LoadedConfig, flags: Context["flags"]) {
+  return { host: flags.text("host") ?? gateway.host, port: flags.count("port") ?? gateway.port };
+}
+
+/** Why a gateway does not start without a channel. */
+export function nothingToServe({ file, found }: LoadedConfig): Failure {
+  return new Failure("config", "there is no channel to serve", {
+    why: found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`,
+    remedy: "picoclaw gateway --broker tcp://localhost:1883 --agent assistant",
+  });
 }
 
 /**

@@ -1,5 +1,5 @@
-import type { Check } from "../base/contract.ts";
-import { asFailure, Failure } from "../base/failure.ts";
+import type { Diagnosis } from "../base/contract.ts";
+import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { textAt } from "../base/unknown.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
@@ -23,11 +23,6 @@ interface PresenceCheckOptions {
   readonly signal: AbortSignal;
 }
 
-/** A check, and what the gateway would end with. */
-export interface PresenceCheck extends Check {
-  readonly failure?: Failure;
-}
-
 /** An older conflict of client ids is not shown. */
 const RECENT_MS = 86_400_000;
 
@@ -35,30 +30,36 @@ const RECENT_MS = 86_400_000;
  * Other gateways of the same agent ids, as the brokers know them, and other programs with our client ids, as the
  * gateways of this home noted them. A broker that cannot be reached was reported before.
  */
-export async function presenceChecks(
-  options: PresenceCheckOptions,
-): Promise<readonly PresenceCheck[]> {
+export async function presenceChecks(options: PresenceCheckOptions): Promise<readonly Diagnosis[]> {
   const folder = stateFolderOf(options.config);
   const cluster = options.cluster.map(({ about }) => textAt(about, "instance"));
-  const own = new Set([...instanceIdsIn(folder), ...cluster]);
+  const home = new Set(instanceIdsIn(folder));
+  const own = { home, all: new Set([...home, ...cluster]) };
   const channels = options.channels.filter(({ settings }) => !isBuiltIn(settings));
   const found = await Promise.all(channels.map((channel) => gatewayChecks(channel, own, options)));
   const conflicts = clientIdConflictsIn(folder)
     .filter(({ lastAt }) => Date.now() - lastAt < RECENT_MS)
-    .map(({ channel, lastAt, times }): Check => {
+    .map(({ channel, lastAt, times }): Diagnosis => {
       const last = new Date(lastAt).toISOString();
       const message = `another program used it, or seemed to, ${times} times, last at ${last}`;
-      return { name: `client id of ${channel}`, result: "warn", message, remedy: CLIENT_ID };
+      const name = `client id of ${channel}`;
+      return { code: "gateway.client_id", name, result: "warn", message, remedy: CLIENT_ID };
     });
   return [...found.flat(), ...conflicts];
 }
 
+/** Instance ids of this home, and with them those of the gateways that share its store. */
+interface OwnIds {
+  readonly home: ReadonlySet<string>;
+  readonly all: ReadonlySet<string>;
+}
+
 async function gatewayChecks(
   { name: channel, settings }: MqttChannel,
-  own: ReadonlySet<string>,
+  own: OwnIds,
   { config, connectTimeoutMs, log, signal }: PresenceCheckOptions,
-): Promise<readonly PresenceCheck[]> {
-  const name = `gateways of ${channel}`;
+): Promise<readonly Diagnosis[]> {
+  const facts = { code: "gateway.others", name: `gateways of ${channel}` } as const;
   const target = { settings, connectTimeoutMs, reservedPrefixes: [], log, signal };
   let kept: KeptPresence;
   try {
@@ -72,16 +73,31 @@ async function gatewayChecks(
   if (kept.info === undefined) {
     const message = "status is online, but info cannot be read: other gateways are not noticed";
     const remedy = "allow this user to read the topics status and info (picoclaw acl)";
-    return [{ name, result: "warn", message, remedy }];
+    return [{ ...facts, result: "warn", message, remedy }];
   }
-  const others = othersIn(kept.info, own);
+  const here = runningHere(kept.info, own.home);
+  const others = othersIn(kept.info, own.all);
   const [first] = others;
-  if (first === undefined) return [];
+  if (first === undefined) return here;
   const message = othersText(others);
   const remedy = "stop one of them, or give one an agent_id of its own";
-  if (!config.gateway.exclusive) return [{ name, result: "warn", message, remedy }];
+  if (!config.gateway.exclusive) return [...here, { ...facts, result: "warn", message, remedy }];
   const failure = anotherServes(settings.agent_id, first);
-  return [{ name, result: "fail", message, remedy, failure }];
+  return [...here, { ...facts, result: "fail", message, remedy, failure }];
+}
+
+/** Gateways of this home: one is as it should be. */
+function runningHere(
+  info: NonNullable<KeptPresence["info"]>,
+  home: ReadonlySet<string>,
+): readonly Diagnosis[] {
+  const running = [info, ...info.others].filter(({ instance }) => home.has(instance));
+  const facts = { code: "gateway.home", name: "gateways of this home" } as const;
+  if (running.length === 0) return [];
+  if (running.length === 1) return [{ ...facts, result: "ok", message: "one serves" }];
+  const message = `${running.length} gateways of this home run: every request is answered ${running.length} times`;
+  const remedy = "stop all but one (who they are: pgrep -af picoclaw)";
+  return [{ ...facts, result: "warn", message, remedy }];
 }
 
 /** The gateways that serve and share no store with this home; those that share one count as one. */

@@ -1,43 +1,17 @@
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
-import { run } from "../support/channel.ts";
+import { makeCertificate } from "../support/certificates.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { picoclaw, quickConfig, startPicoclaw, writeConfig } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-
-const DAY_MS = 86_400_000;
-
-/** ASN.1's GeneralizedTime, `days` from now. */
-function timeIn(days: number): string {
-  const date = new Date(Date.now() + days * DAY_MS).toISOString();
-  return `${date.slice(0, 19).replaceAll(/[-:T]/g, "")}Z`;
-}
-
-function openssl(words: string): Promise<unknown> {
-  return run("openssl", ...words.split(" "));
-}
 
 /** A mosquitto whose certificate, signed by itself, ends in so many days, and a home that trusts it. */
 async function world(days: number) {
   const folder = await temporaryFolder();
   const at = (file: string): string => join(folder.path, file);
-  await writeFile(at("index.txt"), "");
-  await writeFile(
-    at("ca.cnf"),
-    [
-      `[ca]\ndefault_ca = own\n[own]\ndatabase = ${at("index.txt")}\nnew_certs_dir = ${folder.path}`,
-      "rand_serial = yes\ndefault_md = sha256\npolicy = any\ncopy_extensions = copy",
-      "[any]\ncommonName = supplied\n",
-    ].join("\n"),
-  );
-  const key = `-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ${at("b.key")}`;
-  const names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1";
-  await openssl(`req ${key} ${names} -out ${at("b.csr")}`);
-  const term = `-startdate ${timeIn(-90)} -enddate ${timeIn(days)}`;
-  const files = `-in ${at("b.csr")} -out ${at("b.crt")} -keyfile ${at("b.key")}`;
-  await openssl(`ca -batch -selfsign -config ${at("ca.cnf")} ${term} ${files}`);
+  await makeCertificate(folder.path, { days });
   const broker = await startMosquitto({
     files: {
       "b.crt": await readFile(at("b.crt"), "utf8"),

@@ -150,18 +150,27 @@ it(
     for (let asked = 0; asked < 3; asked += 1) await place.ask();
     const { stdout, code, stderr } = await picoclaw(["gateway", "--check"], { home: place.home });
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /^ok +the gateway today: \d requests, 28 tokens, cost 0\.028 of 100$/m);
-    assert.match(stdout, /^warn +client device1 of mqtt: .*28 tokens of 28.*\(try: .+\)$/m);
-    assert.match(stdout, /^ok +mqtt today: \d requests, 28 tokens, cost 0\.028/m);
+    assert.match(
+      stdout,
+      /^ok +usage\.today +the gateway today: \d requests, 28 tokens, cost 0\.028 of 100$/m,
+    );
+    assert.match(
+      stdout,
+      /^warn +usage\.today +client device1 of mqtt: .*28 tokens of 28.*\(try: .+\)$/m,
+    );
+    assert.match(stdout, /^ok +usage\.today +mqtt today: \d requests, 28 tokens, cost 0\.028/m);
     // What no limit hangs on is worth no write of its own: it is on the disk at the end at the latest.
     gateway.kill("SIGTERM");
     await gateway.ended;
     const later = await picoclaw(["gateway", "--check"], { home: place.home });
     assert.match(
       later.stdout,
-      /^ok +mqtt today: 2 requests, 28 tokens, cost 0\.028, refused 1 budget$/m,
+      /^ok +usage\.today +mqtt today: 2 requests, 28 tokens, cost 0\.028, refused 1 budget$/m,
     );
-    assert.match(later.stdout, /^ok +client device1 of mqtt: was refused 1 times today$/m);
+    assert.match(
+      later.stdout,
+      /^ok +usage\.today +client device1 of mqtt: was refused 1 times today$/m,
+    );
   },
 );
 
@@ -197,7 +206,10 @@ it(
     gateway.kill("SIGTERM");
     await gateway.ended;
     const { stdout } = await picoclaw(["gateway", "--check"], { home: home.path });
-    assert.match(stdout, /^ok +mqtt today: 1 requests, 0 tokens, refused 120 forbidden$/m);
+    assert.match(
+      stdout,
+      /^ok +usage\.today +mqtt today: 1 requests, 0 tokens, refused 120 forbidden$/m,
+    );
   },
 );
 

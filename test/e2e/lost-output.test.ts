@@ -19,6 +19,7 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   send: ["send kitchen uptime", "send kitchen uptime --json", "send kitchen uptime --raw"],
   listen: ["listen -n 1", "listen -n 1 --json"],
   agent: ["agent -m uptime"],
+  doctor: ["doctor --offline", "doctor --offline --json"],
   sessions: ["sessions list", "sessions list --json", "sessions show kitchen"],
   store: ["store --help"],
   acl: ["acl mosquitto"],

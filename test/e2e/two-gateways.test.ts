@@ -167,7 +167,7 @@ it("--check names another gateway, and would be refused with exclusive", needs, 
   await gateway.said("gateway started");
   const instance = await instanceOf(other.path);
   const line = new RegExp(
-    `^warn {2}gateways of mqtt: every request is answered twice, also by the gateway ${instance} on .*try: stop one`,
+    `^warn {2}gateway\\.others +gateways of mqtt: every request is answered twice, also by the gateway ${instance} on .*try: stop one`,
     "m",
   );
   const before = await check(home.path);
@@ -186,7 +186,7 @@ it("--check names another gateway, and would be refused with exclusive", needs, 
   await writeConfig(home.path, quickConfig(broker.url, {}, { gateway: { exclusive: true } }));
   const exclusive = await check(home.path);
   assert.equal(exclusive.code, 5);
-  assert.match(exclusive.stdout, /^fail {2}gateways of mqtt/m);
+  assert.match(exclusive.stdout, /^fail {2}gateway\.others +gateways of mqtt/m);
   assert.match(exclusive.stderr, /another gateway serves the agent assistant/);
   gateway.kill("SIGTERM");
   await gateway.ended;
@@ -212,6 +212,6 @@ it("gateways with one client id say so, and so does --check", needs, async () =>
   const checked = await picoclaw(["gateway", "--check"], { home: home.path });
   assert.match(
     checked.stdout,
-    /^warn {2}client id of mqtt: another program used it, or seemed to, \d+ times.*try: stop the other/m,
+    /^warn {2}gateway\.client_id +client id of mqtt: another program used it, or seemed to, \d+ times.*try: stop the other/m,
   );
 });

@@ -1,32 +1,10 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { temporaryFolder } from "../support/temporary.ts";
+import { smallDisk } from "../support/small-disk.ts";
 import { until } from "../support/until.ts";
 import { openFaultHarness, withFaults } from "./fault-harness.ts";
-
-/** A separate disk that can be filled; undefined when this machine allows no mount. */
-async function smallDisk(
-  kibibytes: number,
-): Promise<({ path: string } & AsyncDisposable) | undefined> {
-  const folder = await temporaryFolder();
-  const path = join(folder.path, "workspace");
-  await mkdir(path);
-  const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${kibibytes}k`, "tmpfs", path]);
-  if (status !== 0) {
-    await folder[Symbol.asyncDispose]();
-    return undefined;
-  }
-  return {
-    path,
-    async [Symbol.asyncDispose]() {
-      spawnSync("umount", ["-l", path]);
-      await folder[Symbol.asyncDispose]();
-    },
-  };
-}
 
 describe("a disk that is full", () => {
   it(

@@ -6,6 +6,7 @@ export type CommandName =
   | "send"
   | "listen"
   | "agent"
+  | "doctor"
   | "sessions"
   | "store"
   | "acl"
@@ -74,6 +75,7 @@ const GATEWAY: Command = {
   flags: [
     "check",
     "config",
+    "offline",
     "drain",
     "host",
     "port",
@@ -176,6 +178,23 @@ const AGENT: Command = {
     { line: 'picoclaw agent -m "how full is the disk?"', does: "ask one question" },
   ],
   exits: [3, 7, 78, 130, 143],
+};
+
+const DOCTOR: Command = {
+  name: "doctor",
+  summary: "find out why it does not run, and how to mend it",
+  arguments: [],
+  flags: ["config", "offline", "json", ...CONNECTION_FLAGS],
+  detail: [
+    "Checks the program, the configuration, the disk, the broker, the model and the clock, beside a running gateway or without one. Each line has a result (ok, warn, fail or skip), a code that stays the same, what was found, and how to mend it. It ends with 1 if a check fails.",
+    "It publishes empty messages to topics of the agent, because only an echo proves what a broker allows: gateways ignore them. It calls the model once, unless there is --offline.",
+  ],
+  examples: [
+    { line: "picoclaw doctor", does: "check everything" },
+    { line: "picoclaw doctor --json --offline", does: "for a script, without calling the model" },
+  ],
+  exits: [130, 143],
+  endsWithResult: true,
 };
 
 const SESSIONS: Command = {
@@ -335,6 +354,7 @@ export const COMMANDS: readonly Command[] = [
   SEND,
   LISTEN,
   AGENT,
+  DOCTOR,
   SESSIONS,
   STORE,
   ACL,

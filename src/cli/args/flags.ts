@@ -102,8 +102,9 @@ export const FLAGS = {
   },
   check: {
     type: "boolean",
-    summary: "check the configuration, connect, subscribe, and end without serving",
+    summary: "check all that doctor checks, and end without serving",
   },
+  offline: { type: "boolean", summary: "do not call the model for a check" },
   drain: {
     type: "duration",
     value: "TIME",

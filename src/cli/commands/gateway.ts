@@ -1,5 +1,3 @@
-import { existsSync } from "node:fs";
-import { resolve as absolute } from "node:path";
 import { onAbort, pause } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import { allowRequests, compileHotCode } from "../../base/host.ts";
@@ -7,7 +5,8 @@ import { createLog, type Log, type LogLevel } from "../../base/log.ts";
 import type { Config, LoadedConfig } from "../../config/contract.ts";
 import type { Health, HealthOptions } from "../../gateway/health.ts";
 import { isColoured } from "../colour.ts";
-import { configFlagsOf, load as loadWith } from "../connection.ts";
+import { configFlagsOf, healthPlace, load as loadWith, nothingToServe } from "../connection.ts";
+import { secretFilesOf, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { listenForHangups } from "../hangup.ts";
 import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
@@ -15,6 +14,10 @@ import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
 /** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, redactor } = context;
+  if (flags.has("check")) {
+    const { checkGateway } = await import("../doctor/report.ts");
+    return checkGateway(context);
+  }
   const load = async (): Promise<LoadedConfig> => {
     const read = await loadWith(withConfigFile(context), configFlagsOf(flags));
     if (read instanceof Failure) throw read;
@@ -24,7 +27,7 @@ export async function run(context: Context): Promise<number> {
   const loaded = await load();
   const { config } = loaded;
   // Each turn waits for its model, and should not wait for the models of others.
-  if (!flags.has("check")) allowRequests(config.agents.defaults.max_parallel_turns);
+  allowRequests(config.agents.defaults.max_parallel_turns);
   const log = await createGatewayLog(context, config.gateway.log_level);
   logWarnings(loaded, log);
   if (config.channels.length === 0) throw nothingToServe(loaded);
@@ -47,10 +50,6 @@ export async function run(context: Context): Promise<number> {
     },
     onReload: ({ gateway }: Config) => log.setLevel(levelOf(flags, gateway.log_level)),
   };
-  if (flags.has("check")) {
-    const { checkGateway } = await import("../gateway-check.ts");
-    return checkGateway(serving, context);
-  }
   return serveUntilStopped(serving, context, { loaded, log });
 }
 
@@ -106,28 +105,6 @@ async function openWhenReachable(
     }
   }
   return undefined;
-}
-
-/** The context in which `--config` names the file, as `PICOCLAW_CONFIG` does. Throws a usage `Failure` without it. */
-function withConfigFile({ host, flags, redactor }: Context): Parameters<typeof loadWith>[0] {
-  const named = flags.text("config");
-  if (named === undefined) return { host, redactor };
-  const { env, home, cwd } = host;
-  const file = absolute(cwd, named);
-  if (!existsSync(file)) throw new Failure("usage", `--config: ${file} does not exist`);
-  return { host: { env: { ...env, PICOCLAW_CONFIG: file }, home, cwd }, redactor };
-}
-
-function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Context): string[] {
-  const password = flags.text("password-file");
-  return [...secretFiles, ...(password === undefined ? [] : [absolute(host.cwd, password)])];
-}
-
-function nothingToServe({ file, found }: LoadedConfig): Failure {
-  return new Failure("config", "there is no channel to serve", {
-    why: found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`,
-    remedy: "picoclaw gateway --broker tcp://localhost:1883 --agent assistant",
-  });
 }
 
 /** On stderr; unless --log-format says otherwise, text on a terminal and JSON elsewhere. */
@@ -187,10 +164,6 @@ async function serve(
     const left = cancelled + undelivered;
     log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, resumable });
   }
-}
-
-function healthPlace({ config: { gateway } }: LoadedConfig, flags: Context["flags"]) {
-  return { host: flags.text("host") ?? gateway.host, port: flags.count("port") ?? gateway.port };
 }
 
 function healthOptions(

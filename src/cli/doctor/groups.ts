@@ -1,0 +1,159 @@
+import type { Check, Diagnosis, PostgresAddress } from "../../base/contract.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
+import type { Config, MqttChannel } from "../../config/contract.ts";
+import { coded, runChecks } from "../checks.ts";
+import type { SharedFacts } from "../shared-state.ts";
+import { stateFolderOf } from "../state-folder.ts";
+import { isBuiltIn } from "../state.ts";
+import { portCheck } from "./port-check.ts";
+import { stateChecks } from "./state-checks.ts";
+
+/** What is examined. */
+export interface Subject {
+  readonly config: Config;
+  readonly home: string;
+  readonly configFile: string;
+  readonly secretFiles: readonly string[];
+  /** Where `/health` and `/ready` listen. */
+  readonly http: { readonly host: string; readonly port: number };
+  readonly connectTimeoutMs: number;
+  /** Whether the model is called. */
+  readonly asksModel: boolean;
+  /** The home folder of the user. */
+  readonly userHome: string;
+  readonly log: Log;
+  readonly redactor: Redactor;
+  readonly signal: AbortSignal;
+}
+
+/** Checks that are made one after the other, under one deadline. */
+export interface Group {
+  /** Of the line that says why they could not be made. */
+  readonly code: string;
+  readonly name: string;
+  readonly run: (signal: AbortSignal) => Promise<readonly Diagnosis[]>;
+}
+
+/** All that needs a configuration, in the order of the report. */
+export function groupsOf(subject: Subject): readonly Group[] {
+  const { config } = subject;
+  const { gateway, channels } = config;
+  const shared = gateway.store && sharedFactsOf(config, gateway.store);
+  return [
+    { code: "state.write", name: "state folder", run: () => stateChecks(stateFolderOf(config)) },
+    {
+      code: "http.port",
+      name: "port",
+      run: async () => [await portCheck(subject.http.host, subject.http.port)],
+    },
+    { code: "agent", name: "agent", run: () => agentChecks(subject) },
+    ...channels.map((channel) => channelGroup(channel, subject, shared)),
+    { code: "checks", name: "settings", run: () => settingChecks(subject) },
+    { code: "certificate", name: "certificates", run: () => termChecks(channels) },
+    { code: "model.call", name: "model", run: (signal) => modelChecks(subject, signal) },
+    { code: "usage.today", name: "usage", run: () => todayChecks(subject, shared) },
+  ];
+}
+
+async function agentChecks({ config, log, redactor }: Subject): Promise<readonly Diagnosis[]> {
+  const { openAgent } = await import("../../agent/agent.ts");
+  await (await openAgent({ config, log, redactor })).close();
+  return [];
+}
+
+async function settingChecks({ config, ...more }: Subject): Promise<readonly Diagnosis[]> {
+  return runChecks({ ...more, config, channels: config.channels });
+}
+
+async function termChecks(channels: readonly MqttChannel[]): Promise<readonly Diagnosis[]> {
+  const { certificateChecks } = await import("../../mqtt/checks/tls.ts");
+  const terms = await Promise.all(channels.map((channel) => certificateChecks(channel)));
+  return coded("certificate", terms.flat());
+}
+
+async function modelChecks(
+  { config, asksModel }: Subject,
+  signal: AbortSignal,
+): Promise<readonly Diagnosis[]> {
+  if (!asksModel) {
+    return [{ code: "model.call", name: "model", result: "skip", message: "--offline was given" }];
+  }
+  const { modelCallChecks } = await import("../../agent/model-check.ts");
+  return modelCallChecks({ config, signal });
+}
+
+type Shared = Promise<SharedFacts | Check> | undefined;
+
+async function sharedFactsOf(config: Config, store: PostgresAddress): Promise<SharedFacts | Check> {
+  const { sharedFacts } = await import("../usage-checks.ts");
+  return sharedFacts(config, store);
+}
+
+async function todayChecks(
+  { config, home }: Subject,
+  shared: Shared,
+): Promise<readonly Diagnosis[]> {
+  const { usageChecks } = await import("../usage-checks.ts");
+  const checks = await usageChecks({ config, home }, await shared);
+  return checks.flatMap((check) => coded(check.code ?? "usage.today", [check]));
+}
+
+/** The broker of a channel, and who else serves there. */
+function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): Group {
+  const { name } = channel;
+  return {
+    code: "broker.connect",
+    name,
+    async run(signal) {
+      const { config, connectTimeoutMs, log } = subject;
+      const [{ brokerChecks }, { presenceChecks }] = await Promise.all([
+        import("../../mqtt/checks/broker.ts"),
+        import("../presence-checks.ts"),
+      ]);
+      const { dialled, isTaken, close } = await openBuiltIn(channel, log);
+      try {
+        const facts = await shared;
+        const cluster = facts !== undefined && "gateways" in facts ? facts.gateways : [];
+        const options = { connectTimeoutMs, log, signal };
+        const [broker, presence] = await Promise.all([
+          brokerChecks({ ...options, channel: dialled }),
+          presenceChecks({ ...options, config, channels: [dialled], cluster }),
+        ]);
+        return [...isTaken, ...broker, ...presence];
+      } finally {
+        await close();
+      }
+    },
+  };
+}
+
+/** Starts the built-in broker of a channel, for as long as it is checked. */
+async function openBuiltIn(channel: MqttChannel, log: Log) {
+  const nothing = { dialled: channel, isTaken: [], close: () => Promise.resolve() };
+  if (!isBuiltIn(channel.settings)) return nothing;
+  const { withBrokers } = await import("../runtime.ts");
+  try {
+    const { channels, brokers } = await withBrokers([channel], log);
+    const close = async (): Promise<void> => {
+      await Promise.all(brokers.map((broker) => broker.close()));
+    };
+    return { dialled: channels[0] ?? channel, isTaken: [], close };
+  } catch (thrown) {
+    const failure = asFailure(thrown);
+    const { message, why = "", remedy = "stop it, or choose another port" } = failure;
+    const text = why === "" ? message : `${message}: ${why}`;
+    const isTaken = [
+      {
+        code: "broker.builtin",
+        name: channel.name,
+        result: "fail",
+        message: text,
+        remedy,
+        failure,
+      },
+    ] as const;
+    return { ...nothing, isTaken };
+  }
+}

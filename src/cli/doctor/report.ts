@@ -1,0 +1,79 @@
+import type { Diagnosis } from "../../base/contract.ts";
+import { escapeControl, jsonLine } from "../../base/escape-control.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
+import { createPaint, isColoured, type Paint } from "../colour.ts";
+import type { Context } from "../context.ts";
+import { type Examination, examine } from "./doctor.ts";
+
+/** Prints each result on stdout, and how many there are at the end. */
+export async function examineAndPrint(context: Context): Promise<Examination> {
+  const { host, flags, redactor } = context;
+  const isJson = flags.has("json");
+  const paint = createPaint(isColoured(host.stdout, host.env, flags));
+  const examined = await examine(context, (found) =>
+    host.stdout.write(isJson ? jsonOf(found, redactor) : lineOf(found, redactor, paint)),
+  );
+  if (!isJson) await host.stdout.write(`${summaryOf(examined.found)}\n`);
+  return examined;
+}
+
+/** In the order in which they choose the exit code of `gateway --check`; any other is 1. */
+const EXIT_ORDER: readonly string[] = ["config", "unreachable", "refused"];
+
+/** `gateway --check`: throws at the end what a gateway would end with. */
+export async function checkGateway(context: Context): Promise<number> {
+  const { found } = await examineAndPrint(context);
+  const failures = found
+    .filter(({ result }) => result === "fail")
+    .map(({ failure, message, remedy }) => failure ?? new Failure("failed", message, { remedy }));
+  const [first] = [
+    ...EXIT_ORDER.flatMap((code) => failures.filter((failure) => failure.code === code)),
+    ...failures,
+  ];
+  if (first !== undefined) throw first;
+  return 0;
+}
+
+const CODE_WIDTH = 17;
+
+/** One line: `fail  broker.tcp         mqtt: tcp://… (try: …)`. */
+function lineOf(
+  { code, name, result, message, remedy }: Diagnosis,
+  redactor: Pick<Redactor, "redact">,
+  paint: Paint,
+): string {
+  const way = remedy === undefined ? "" : ` (try: ${remedy})`;
+  const text = escapeControl(redactor.redact(`${name}: ${message}${way}`));
+  return `${painted(paint, result)(result.padEnd(4))}  ${code.padEnd(CODE_WIDTH)} ${text}\n`;
+}
+
+function painted(paint: Paint, result: Diagnosis["result"]): (text: string) => string {
+  if (result === "fail") return (text) => paint.bold(paint.red(text));
+  if (result === "warn") return paint.bold;
+  return result === "ok" ? paint.green : paint.dim;
+}
+
+function jsonOf(
+  { code, name, result, message, remedy }: Diagnosis,
+  redactor: Pick<Redactor, "redact">,
+): string {
+  return jsonLine({
+    v: 1,
+    type: "check",
+    code,
+    about: redactor.redact(name),
+    result,
+    message: redactor.redact(message),
+    remedy: remedy && redactor.redact(remedy),
+  });
+}
+
+/** `2 of 24 checks failed, 1 warning`. */
+export function summaryOf(found: readonly Diagnosis[]): string {
+  const count = (wanted: Diagnosis["result"]): number =>
+    found.filter(({ result }) => result === wanted).length;
+  const warnings = count("warn");
+  const warned = warnings === 0 ? "" : `, ${warnings} ${warnings === 1 ? "warning" : "warnings"}`;
+  return `${count("fail")} of ${found.length - count("skip")} checks failed${warned}`;
+}

@@ -1,0 +1,116 @@
+import { basename } from "node:path";
+import type { Check, Limits, PostgresAddress } from "../base/contract.ts";
+import { asFailure } from "../base/failure.ts";
+import type { Config } from "../config/contract.ts";
+import type { Counted, Usage } from "../gateway/usage/report.ts";
+import type { SharedFacts } from "./shared-state.ts";
+import { stateFolderOf } from "./state-folder.ts";
+
+/** Clients that are listed. */
+const HEAVIEST = 5;
+
+/**
+ * The limits and today's usage: of the gateway, of each channel, and of the clients that used or were refused
+ * most. Reads the databases of the home while gateways may be running; each gateway counts for itself, unless they
+ * share a store.
+ */
+export async function usageChecks(
+  { config, home }: { readonly config: Config; readonly home: string },
+  shared: SharedFacts | Check | undefined,
+): Promise<readonly Check[]> {
+  const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
+    import("../store/instance-lock.ts"),
+    import("../store/shared-access.ts"),
+    import("../gateway/usage/report.ts"),
+  ]);
+  const at = { epoch: Date.now(), heaviest: HEAVIEST };
+  const { store } = config.gateway;
+  if (store !== undefined && shared !== undefined) {
+    if ("result" in shared) return [shared];
+    const { counters, clock, gateways } = shared;
+    const hosts = store.hosts.map(({ host, port }) => `${host}:${port}`).join(", ");
+    const message = `gateways share the database ${store.database} at ${hosts}`;
+    const reached = { name: "gateway.store", result: "ok", message } as const;
+    const { clusterChecks } = await import("./cluster-checks.ts");
+    const cluster = { owner: "", gateways: () => Promise.resolve(gateways) };
+    return [
+      reached,
+      ...(await clusterChecks({ config, home, cluster })),
+      ...usageChecksOf(config, usageIn(counters, { ...at, ...clock })),
+    ];
+  }
+  const files = databaseFilesIn(stateFolderOf(config));
+  const checks: Check[] = [];
+  for (const file of files) {
+    const usage = await readCounters(file, (meters) => usageIn(meters, at));
+    const where = files.length > 1 ? ` (${basename(file)})` : "";
+    for (const check of usageChecksOf(config, usage)) {
+      checks.push({ ...check, name: check.name + where });
+    }
+  }
+  return checks;
+}
+
+/** What gateways share, or what is wrong with their database. */
+export async function sharedFacts(
+  config: Config,
+  store: PostgresAddress,
+): Promise<SharedFacts | Check> {
+  const { readSharedFacts } = await import("./shared-state.ts");
+  try {
+    return await readSharedFacts(store, config);
+  } catch (thrown) {
+    const { message, why = message, remedy } = asFailure(thrown);
+    const fixes = remedy === undefined ? {} : { remedy };
+    return { name: "gateway.store", result: "fail", message: why, ...fixes };
+  }
+}
+
+function usageChecksOf({ gateway, channels }: Config, usage: Usage): readonly Check[] {
+  return [
+    usageCheck("the gateway today", gateway.limits, usage.gateway, "gateway.limits"),
+    ...channels.map(({ name, settings: { limits } }) => {
+      const counted = usage.channels.get(name) ?? NOTHING;
+      const path = `channel_list.${name}.settings.limits.total`;
+      return usageCheck(`${name} today`, limits.total, counted, path);
+    }),
+    ...usage.clients.map((client) => {
+      const { channel = "", client: id = "" } = client;
+      const limits = channels.find(({ name }) => name === channel)?.settings.limits;
+      return usageCheck(`client ${id} of ${channel}`, limits, client, "the limits of its channel");
+    }),
+    ...usage.refused.map(({ channel, client = "", count }): Check => ({
+      name: `client ${client} of ${channel}`,
+      result: "ok",
+      message: `was refused ${count} times today`,
+    })),
+  ];
+}
+
+const NOTHING: Counted = { requests: 0, tokens: 0, cost: 0, refused: {} };
+
+function usageCheck(
+  name: string,
+  limits: Limits | undefined,
+  counted: Counted,
+  path: string,
+): Check {
+  const { tokens_per_day: tokens = 0, cost_per_day: cost = 0 } = limits ?? {};
+  const refusals = Object.entries(counted.refused).map(([code, count]) => `${count} ${code}`);
+  const parts = [
+    `${counted.requests} requests`,
+    `${counted.tokens} tokens${ofLimitText(tokens)}`,
+    ...(counted.cost > 0 || cost > 0
+      ? [`cost ${Number(counted.cost.toFixed(4))}${ofLimitText(cost)}`]
+      : []),
+    ...(refusals.length > 0 ? [`refused ${refusals.join(", ")}`] : []),
+  ];
+  const isOver = (tokens > 0 && counted.tokens >= tokens) || (cost > 0 && counted.cost >= cost);
+  const facts = { name, message: parts.join(", ") };
+  if (!isOver) return { ...facts, result: "ok" };
+  return { ...facts, result: "warn", remedy: `wait for the next day, or raise ${path}` };
+}
+
+function ofLimitText(limit: number): string {
+  return limit > 0 ? ` of ${limit}` : "";
+}

@@ -1,0 +1,521 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { chmod, readFile, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { runCommandLine } from "../../src/cli/cli.ts";
+import { makeCertificate, type CertificateOptions } from "../support/certificates.ts";
+import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
+import type { Behaviour } from "../support/model-server.ts";
+import {
+  freePort,
+  type MosquittoOptions,
+  needsMosquitto,
+  startMosquitto,
+} from "../support/mosquitto.ts";
+import { onceInCi, quickConfig, writeConfig } from "../support/picoclaw.ts";
+import { smallDisk } from "../support/small-disk.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { createFakeHost } from "./host.ts";
+
+interface Examined {
+  readonly code: number;
+  readonly out: string;
+  readonly error: string;
+  /** The first line of what fails, else of what is warned of. */
+  readonly first: string;
+}
+
+async function doctor(home: string, args: readonly string[] = ["doctor"]): Promise<Examined> {
+  const env = { PICOCLAW_HOME: home, PICOCLAW_GATEWAY_PORT: "0" };
+  const host = createFakeHost(args, { env });
+  const code = await runCommandLine(host);
+  const out = host.stdout.text();
+  const first = /^fail.*$/m.exec(out)?.[0] ?? /^warn.*$/m.exec(out)?.[0] ?? "";
+  return { code, out, error: host.stderr.text(), first };
+}
+
+/** A home with this configuration, examined. */
+async function examined(
+  config: unknown,
+  args: readonly string[] = ["doctor", "--offline"],
+): Promise<Examined> {
+  await using home = await temporaryFolder();
+  await writeConfig(home.path, config);
+  await chmod(join(home.path, "config.json"), 0o600);
+  return await doctor(home.path, args);
+}
+
+const NOWHERE = quickConfig("tcp://127.0.0.1:1");
+const needs = { skip: needsMosquitto.skip || onceInCi.skip };
+const USER = { username: "gw", password: "secret-word" };
+
+/** A broker on which the user gw has these lines of an access list. */
+function withAccess(...lines: readonly string[]): MosquittoOptions {
+  return {
+    lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
+    files: {
+      acl: [
+        "pattern write /picoclaw/assistant/%u/request",
+        "pattern read /picoclaw/assistant/%u/response",
+        "user gw",
+        "topic write /picoclaw/assistant/status",
+        "topic write /picoclaw/assistant/info",
+        ...lines,
+        "",
+      ].join("\n"),
+    },
+  };
+}
+
+const READ = "topic read /picoclaw/assistant/+/request";
+const WRITE = "topic write /picoclaw/assistant/+/response";
+
+describe("doctor", () => {
+  it(
+    "ends with 0, and 1 if a check fails; each line has a result, a code and a sentence",
+    needs,
+    async () => {
+      await using broker = await startMosquitto(withAccess(READ, WRITE));
+      const good = await examined(quickConfig(broker.url, USER));
+      assert.equal(good.code, 0, good.out + good.error);
+      for (const code of ["broker.connect", "broker.subscribe", "broker.publish", "state.write"]) {
+        assert.match(good.out, new RegExp(`^ok {4}${code} `, "m"));
+      }
+      assert.match(good.out, /^skip {2}model\.call/m);
+      assert.match(good.out, /^0 of \d+ checks failed, \d+ warnings?$/m);
+      await broker.kill();
+      const bad = await examined(quickConfig(broker.url, USER));
+      assert.equal(bad.code, 1);
+      assert.equal(bad.error, "");
+      assert.match(bad.out, /^skip {2}broker\.publish/m);
+      assert.match(bad.out, /^ok {4}state\.write/m);
+    },
+  );
+
+  it("--json prints one line a check, and always one result", async () => {
+    const { code, out } = await examined(NOWHERE, ["doctor", "--json", "--offline"]);
+    const lines = out
+      .trimEnd()
+      .split("\n")
+      .map((line): Record<string, unknown> => JSON.parse(line));
+    assert.equal(code, 1);
+    assert.deepEqual(
+      lines.map(({ type }) => type).filter((type) => type !== "check"),
+      ["result"],
+    );
+    const { result, about, remedy } = lines.find((line) => line["code"] === "broker.tcp") ?? {};
+    assert.deepEqual([result, about], ["fail", "mqtt"]);
+    assert.match(String(remedy), /start the broker/);
+    assert.deepEqual([lines.at(-1)?.["outcome"], lines.at(-1)?.["exit"]], ["failed", 1]);
+    const usage = await examined(NOWHERE, ["doctor", "--json", "--nonsense"]);
+    assert.equal(usage.code, 2);
+    assert.equal(JSON.parse(usage.out).outcome, "usage");
+  });
+
+  it("gateway --check prints the same, and ends as a gateway would", async () => {
+    const { code, out, error } = await examined(NOWHERE, ["gateway", "--check", "--offline"]);
+    assert.equal(code, 4);
+    assert.match(out, /^fail {2}broker\.tcp/m);
+    assert.match(error, /^error: .*nothing listens on port 1/);
+    const wrong = await examined(quickConfig("gopher://x"), ["gateway", "--check"]);
+    assert.equal(wrong.code, 78);
+  });
+
+  it("never prints a password, and shows what brokers are called without control characters", async () => {
+    const { out } = await examined(
+      quickConfig("tcp://127.0.0.1:1", { ...USER, agent_id: "a\u001B[2J" }),
+    );
+    assert.ok(!out.includes("secret-word"));
+    assert.ok(!out.includes("\u001B"));
+  });
+
+  it("proves rights without a running gateway answering, and disturbs none", needs, async () => {
+    await using broker = await startMosquitto();
+    await examined(quickConfig(broker.url));
+    const published = [
+      ...broker
+        .log()
+        .matchAll(
+          /Received PUBLISH from \S+ \(d\d, q\d, r(\d), m\d+, '([^']+)', ... \((\d+) bytes\)\)/g,
+        ),
+    ];
+    assert.ok(published.length > 0, broker.log());
+    for (const [, retained, topic, bytes] of published) {
+      assert.deepEqual([retained, bytes], ["0", "0"]);
+      assert.match(topic ?? "", /^\/picoclaw\/assistant\/doctor-[\da-f]{8}\/re(?:quest|sponse)$/);
+    }
+  });
+});
+
+describe("a fault of the broker is named with its place and its remedy", () => {
+  it("the port is wrong", needs, async () => {
+    const port = await freePort();
+    const { first } = await examined(quickConfig(`tcp://127.0.0.1:${port}`));
+    assert.match(
+      first,
+      new RegExp(
+        `^fail {2}broker\\.tcp +mqtt: tcp://127.0.0.1:${port}: nothing listens on port ${port} .*try: .*(?:correct|set the)`,
+      ),
+    );
+  });
+
+  it("the broker is down", needs, async () => {
+    await using broker = await startMosquitto();
+    await broker.kill();
+    const { first } = await examined(quickConfig(broker.url));
+    assert.match(first, /^fail {2}broker\.tcp .*nothing listens on port.*try: .*start the broker/);
+  });
+
+  it("its name does not resolve", async () => {
+    const { first } = await examined(quickConfig("tcp://broker.invalid:1883"));
+    assert.match(
+      first,
+      /^fail {2}broker\.dns .*the name broker\.invalid does not resolve.*try: .*getent hosts/,
+    );
+  });
+
+  it("the password is wrong", needs, async () => {
+    await using broker = await startMosquitto({
+      lines: [
+        "listener {port} 127.0.0.1",
+        "allow_anonymous false",
+        "password_file {folder}/passwords",
+      ],
+      files: { passwords: `${passwordLine()}\n` },
+    });
+    const right = await examined(quickConfig(broker.url, USER));
+    assert.match(right.out, /^ok {4}broker\.connect/m);
+    const config = quickConfig(broker.url, { ...USER, password: "other-word" });
+    const { first, out } = await examined(config);
+    assert.match(
+      first,
+      /^fail {2}broker\.login +mqtt: .*, as gw .*try: check username and password \(\.security\.yml/,
+    );
+    assert.ok(!out.includes("other-word"));
+    assert.equal((await examined(config, ["gateway", "--check", "--offline"])).code, 5);
+  });
+
+  for (const protocol_version of [5, 4]) {
+    it(`it drops what comes in, MQTT ${protocol_version}`, needs, async () => {
+      await using broker = await startMosquitto(withAccess(WRITE));
+      const { out } = await examined(quickConfig(broker.url, { ...USER, protocol_version }));
+      const first = /^.*broker\.subscribe.*$/m.exec(out)?.[0] ?? out;
+      assert.match(
+        first,
+        /broker\.subscribe +mqtt: .*\/picoclaw\/assistant\/\+\/request.* the user gw may not read that topic.*try: .*"topic read \/picoclaw\/assistant\/\+\/request" under "user gw"/,
+      );
+      assert.match(first, protocol_version === 5 ? /^fail/ : /^warn/);
+    });
+
+    it(`it drops what goes out, MQTT ${protocol_version}`, needs, async () => {
+      await using broker = await startMosquitto(withAccess(READ));
+      const { out } = await examined(quickConfig(broker.url, { ...USER, protocol_version }));
+      const line = /^(fail|warn) {2}broker\.publish .*$/m.exec(out);
+      assert.match(
+        line?.[0] ?? out,
+        /the user gw may not publish.*try: .*"topic write \/picoclaw\/assistant\/\+\/response" under "user gw"/,
+      );
+      assert.equal(line?.[1], protocol_version === 5 ? "fail" : "warn");
+    });
+  }
+
+  it(
+    "a broker that hangs up for a forbidden request is not blamed for the subscription",
+    needs,
+    async () => {
+      const { lines = [], files = {} } = withAccess(READ, WRITE);
+      const acl = files["acl"]?.replace(/^pattern.*\n/gm, "") ?? "";
+      await using broker = await startMosquitto({
+        lines: [...lines, "max_queued_messages 0"],
+        files: { acl },
+      });
+      const { out, code } = await examined(quickConfig(broker.url, USER));
+      assert.equal(code, 0, out);
+      assert.match(out, /^warn {2}broker\.subscribe .*which is no fault.*try: ask from a device/m);
+      assert.match(out, /^ok {4}broker\.publish/m);
+    },
+  );
+
+  it("the certificate is for another name", needs, async () => {
+    await using at = await secured({ days: 10, names: "DNS:broker.lan" });
+    const { first } = await examined(at.config({ ca_file: at.authority }));
+    assert.match(
+      first,
+      /^fail {2}broker\.tls .*its certificate is for broker\.lan, not for 127\.0\.0\.1.*try: .*tls\.server_name/,
+    );
+  });
+
+  it("the certificate has expired", needs, async () => {
+    await using at = await secured({ days: -3 });
+    const { first } = await examined(at.config({ ca_file: at.authority }));
+    assert.match(
+      first,
+      /^fail {2}broker\.tls .*its certificate expired on \d{4}-\d\d-\d\d.*try: renew/,
+    );
+  });
+
+  it("the certificate is of an unknown authority", needs, async () => {
+    await using at = await secured({ days: 10 });
+    const { first } = await examined(at.config({ verify: true }));
+    assert.match(
+      first,
+      /^fail {2}broker\.tls .*is signed by localhost, which this device does not trust.*try: set tls\.ca_file/,
+    );
+  });
+
+  it("the certificate is not valid yet: the clock is behind", needs, async () => {
+    await using at = await secured({ days: 10, from: 2 });
+    const { first } = await examined(at.config({ ca_file: at.authority }));
+    assert.match(
+      first,
+      /^fail {2}broker\.tls .*valid from \d{4}-\d\d-\d\d on, and this device's clock says.*try: set the clock/,
+    );
+  });
+
+  it("plain MQTT goes to a port with TLS", needs, async () => {
+    await using at = await secured({ days: 10 });
+    const { first } = await examined(quickConfig(`tcp://127.0.0.1:${at.port}`));
+    assert.match(
+      first,
+      new RegExp(
+        `^fail {2}broker\\.tls .*speaks TLS, and the address does not.*try: set channel_list\\.mqtt\\.settings\\.broker to mqtts://127\\.0\\.0\\.1:${at.port}`,
+      ),
+    );
+  });
+
+  it("TLS goes to a port without", needs, async () => {
+    await using broker = await startMosquitto();
+    const { first } = await examined(quickConfig(`mqtts://127.0.0.1:${broker.port}`));
+    assert.match(
+      first,
+      new RegExp(
+        `^fail {2}broker\\.tls .*speaks no TLS, and the address asks for it.*try: .*tcp://127\\.0\\.0\\.1:${broker.port}`,
+      ),
+    );
+  });
+
+  it("something that is no broker answers", async () => {
+    await using server = await startModelServer();
+    const { first } = await examined(quickConfig(`tcp://${new URL(server.base).host}`));
+    assert.match(first, /^fail {2}broker\.tcp .*speaks HTTP, not MQTT/);
+  });
+
+  it("a broker that says nothing is given up within ten seconds", onceInCi, async () => {
+    const silent = createServer(() => {});
+    const port = await portOf(silent);
+    const config = quickConfig(`tcp://127.0.0.1:${port}`);
+    const { first } = await examined(config, ["doctor", "--offline", "--connect-timeout", "200ms"]);
+    assert.match(first, /^fail {2}broker\.connect .*the broker did not answer/);
+    silent.close();
+  });
+});
+
+describe("a fault of this machine is named with its place and its remedy", () => {
+  it("the disk is full", async (test) => {
+    await using disk = await smallDisk(64);
+    if (disk === undefined) return test.skip("no tmpfs can be mounted here");
+    await writeFile(join(disk.path, "ballast"), Buffer.alloc(40_000));
+    const { first } = await examined(inWorkspace(disk.path));
+    assert.match(
+      first,
+      /^fail {2}state\.write .*the disk of .*\/workspace\/state is full.*try: free space/,
+    );
+  });
+
+  it("the home is read-only", async (test) => {
+    await using disk = await smallDisk(64);
+    if (disk === undefined) return test.skip("no tmpfs can be mounted here");
+    spawnSync("mount", ["-o", "remount,ro", disk.path]);
+    const { first } = await examined(inWorkspace(disk.path));
+    assert.match(
+      first,
+      /^fail {2}state\.write .*\/workspace\/state is on a disk that is mounted read-only.*try: mount it writable/,
+    );
+  });
+
+  it("the port is taken", async () => {
+    const other = createServer((socket) => socket.end("nonsense"));
+    const port = await portOf(other);
+    await using home = await temporaryFolder();
+    await writeConfig(home.path, NOWHERE);
+    const env = { PICOCLAW_HOME: home.path, PICOCLAW_GATEWAY_PORT: String(port) };
+    const host = createFakeHost(["doctor", "--offline"], { env });
+    await runCommandLine(host);
+    other.close();
+    assert.match(
+      host.stdout.text(),
+      new RegExp(
+        `^fail {2}http\\.port .*another program listens on port ${port} of 127\\.0\\.0\\.1.*try: .*PICOCLAW_GATEWAY_PORT`,
+        "m",
+      ),
+    );
+  });
+});
+
+describe("a fault of the configuration is named with its place and its remedy", () => {
+  it("it is no JSON", async () => {
+    await using home = await temporaryFolder();
+    await writeFile(join(home.path, "config.json"), '{"channel_list": {,}');
+    const { first, code, out } = await doctor(home.path);
+    assert.equal(code, 1);
+    assert.match(first, /^fail {2}config .*config\.json:1.*try:/);
+    assert.match(out, /^ok {4}program /m);
+    assert.match(out, /^skip {2}gateway /m);
+  });
+
+  it("a key is misspelt", async () => {
+    const { out } = await examined(quickConfig("tcp://127.0.0.1:1", { topic_prefx: "x" }));
+    assert.match(out, /^warn {2}config .*config\.json:\d+: .*topic_prefx.*topic_prefix/m);
+  });
+
+  it("a value has the wrong type; each is named", async () => {
+    const { out } = await examined(quickConfig("tcp://127.0.0.1:1", { qos: "x", keep_alive: [] }));
+    assert.match(
+      out,
+      /^fail {2}config .*config\.json:\d+: channel_list\.mqtt\.settings\.qos: .*try:/m,
+    );
+    assert.match(
+      out,
+      /^fail {2}config .*config\.json:\d+: channel_list\.mqtt\.settings\.keep_alive: .*try:/m,
+    );
+  });
+
+  it("a key of the Go program is of no use here", async () => {
+    const { first } = await examined(
+      quickConfig("tcp://127.0.0.1:1", {}, { version: 3, isolation: { enabled: true } }),
+    );
+    assert.match(
+      first,
+      /^fail {2}config .*config\.json:\d+: isolation\.enabled: .*try: remove the key/,
+    );
+  });
+});
+
+describe("a fault of the model is named with its place and its remedy", () => {
+  const cells: readonly (readonly [string, Behaviour, RegExp])[] = [
+    [
+      "its key is wrong",
+      refuses(401, { error: { message: "Incorrect API key provided" } }),
+      /^fail {2}model\.call +model m: the model's provider refused this agent's key: model_list "m": .*Incorrect API key.*try: check api_keys/,
+    ],
+    [
+      "its name is wrong",
+      refuses(404, { error: { message: "The model m-1 does not exist", code: "model_not_found" } }),
+      /^fail {2}model\.call +model m: the model's provider does not know this model: model_list "m": .*does not exist.*try: check model and api_base/,
+    ],
+    [
+      "its quota is used up",
+      refuses(429, {
+        error: { message: "You exceeded your current quota", code: "insufficient_quota" },
+      }),
+      /^fail {2}model\.call +model m: the model's provider requires payment: model_list "m": .*You exceeded your current quota.*try: check the account/,
+    ],
+    [
+      "it calls no tool",
+      answers("ok"),
+      /^warn {2}model\.call +model m: it answered, and did not call the tool .*try: use a model that can call tools/,
+    ],
+    [
+      "the clock is a day off",
+      async (request, response) => {
+        response.setHeader("date", new Date(Date.now() - 86_400_000).toUTCString());
+        await calls({ name: "report", arguments: '{"result":"ok"}' })(request, response);
+      },
+      /^fail {2}clock +clock: this device's clock is 24 hours fast.*try: set the clock/,
+    ],
+  ];
+  for (const [fault, behaviour, line] of cells) {
+    it(fault, async () => {
+      await using model = await startModelServer();
+      model.otherwise(behaviour);
+      const { out } = await examined(withModel(model.base), ["doctor"]);
+      assert.ok(
+        out.split("\n").some((one) => line.test(one)),
+        out,
+      );
+    });
+  }
+
+  it("it is down", async () => {
+    const { out } = await examined(withModel("http://127.0.0.1:1/v1"), ["doctor"]);
+    assert.match(
+      out,
+      /^fail {2}model\.call +model m: the model could not be reached: model_list "m": .*127\.0\.0\.1:1.*try: check the network, and api_base/m,
+    );
+  });
+
+  it("another model that works does not hide it", async () => {
+    await using model = await startModelServer();
+    model.otherwise(refuses(401, { error: { message: "no" } }));
+    await using other = await startModelServer();
+    other.otherwise(calls({ name: "report", arguments: '{"result":"ok"}' }));
+    const { out } = await examined(withModel(model.base, other.base), ["doctor"]);
+    assert.match(out, /^fail {2}model\.call +model m: /m);
+    assert.equal(other.requests.length, 0);
+  });
+
+  it("one that works is called once, with a tool", async () => {
+    await using model = await startModelServer();
+    model.otherwise(calls({ name: "report", arguments: '{"result":"ok"}' }));
+    const { out } = await examined(withModel(model.base), ["doctor"]);
+    assert.match(out, /^ok {4}model\.call +model m: it answered, and called a tool$/m);
+    assert.match(out, /^ok {4}clock /m);
+    assert.equal(model.requests.length, 1);
+  });
+});
+
+async function portOf(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+function inWorkspace(workspace: string): object {
+  return quickConfig("tcp://127.0.0.1:1", {}, { agents: { defaults: { workspace } } });
+}
+
+function modelEntry(model_name: string, api_base: string): object {
+  return { model_name, model: "openai/m-1", api_base, api_keys: ["sk-key"] };
+}
+
+function withModel(api_base: string, fallback?: string): object {
+  const defaults = { model_name: "m", ...(fallback && { model_fallbacks: ["n"] }) };
+  const model_list = [modelEntry("m", api_base), ...(fallback ? [modelEntry("n", fallback)] : [])];
+  return quickConfig("tcp://127.0.0.1:1", {}, { agents: { defaults }, model_list });
+}
+
+/** Of mosquitto_passwd for gw, `secret-word`: PBKDF2 with SHA-512. */
+function passwordLine(): string {
+  const { stdout } = spawnSync("sh", [
+    "-c",
+    "f=$(mktemp); mosquitto_passwd -b -c $f gw secret-word; cat $f; rm $f",
+  ]);
+  return String(stdout).trim();
+}
+
+/** A mosquitto with TLS and such a certificate. */
+async function secured(options: CertificateOptions) {
+  const folder = await temporaryFolder();
+  await makeCertificate(folder.path, options);
+  const read = (name: string) => readFile(join(folder.path, name), "utf8");
+  const broker = await startMosquitto({
+    files: { "b.crt": await read("b.crt"), "b.key": await read("b.key") },
+    lines: [
+      "listener {port} 127.0.0.1",
+      "allow_anonymous true",
+      "certfile {folder}/b.crt",
+      "keyfile {folder}/b.key",
+    ],
+  });
+  return {
+    port: broker.port,
+    authority: join(folder.path, "b.crt"),
+    config: (tls: object) => quickConfig(`mqtts://127.0.0.1:${broker.port}`, { tls }),
+    async [Symbol.asyncDispose](): Promise<void> {
+      await broker[Symbol.asyncDispose]();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
