@@ -15,11 +15,15 @@ import {
 import { startPostgres } from "../test/support/postgres.ts";
 import { temporaryFolder } from "../test/support/temporary.ts";
 import { until } from "../test/support/until.ts";
+import { measureKills } from "./bench-kills.ts";
 
 /**
  * `npm run bench:cluster -- --gateways 3 --rate 167 --seconds 30 --clients 10000`: gateways on one PostgreSQL, a model
  * that answers at once, and clients that ask at random times. With `--gateways 0` one gateway with SQLite. Prints
  * times from the request to the end of its answer, what the gateways and the database did for it, and what is missing.
+ * `--statements` lists what the database spent its time on. A burst: `--rate 2000 --seconds 5 --clients 2000`.
+ *
+ * `--kills 30 --role intake|worker`: kill -9 of the gateway that hears, or of one in the middle of turns.
  */
 const { values } = parseArgs({
   options: {
@@ -28,10 +32,13 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "30" },
     clients: { type: "string", default: "10000" },
     statements: { type: "boolean", default: false },
+    kills: { type: "string", default: "0" },
+    role: { type: "string", default: "intake" },
   },
 });
-const [gateways, rate, seconds, clients] = [
+const [gateways, kills, rate, seconds, clients] = [
   Number(values.gateways),
+  Number(values.kills),
   Number(values.rate),
   Number(values.seconds),
   Number(values.clients),
@@ -58,7 +65,13 @@ const broker = stack.use(
 const postgres = gateways > 0 ? stack.use(await startPostgres({ lines: LIBRARIES })) : undefined;
 const model = stack.use(await startModelServer({ forgets: true }));
 model.otherwise(answers("Four words of answer."));
+/** Of the gateway at that place, anew when it was killed. */
 const running: Running[] = [];
+const start = async (index: number): Promise<void> => {
+  const gateway = stack.use(startPicoclaw(["gateway"], { home: join(folder.path, `${index}`) }));
+  running[index] = gateway;
+  await gateway.said('"msg":"gateway started"');
+};
 for (let index = 0; index < Math.max(1, gateways); index += 1) {
   const home = join(folder.path, `${index}`);
   const entry = {
@@ -79,9 +92,14 @@ for (let index = 0; index < Math.max(1, gateways); index += 1) {
       },
     ),
   );
-  const gateway = stack.use(startPicoclaw(["gateway"], { home }));
-  await gateway.said('"msg":"gateway started"');
-  running.push(gateway);
+  await start(index);
+}
+if (kills > 0) {
+  if (postgres === undefined || gateways < 2) throw new Error("--kills needs --gateways 2 or more");
+  const role = values.role === "worker" ? "worker" : "intake";
+  await measureKills({ kills, role, running, start, broker, postgres, model });
+  await stack.disposeAsync();
+  process.exit(0);
 }
 
 const device = await connectAsync(broker.url, { clientId: "bench" });
@@ -97,6 +115,8 @@ device.on("message", (_topic, payload) => {
 });
 await device.subscribeAsync("/picoclaw/assistant/+/response", { qos: 1 });
 
+/** Requests before the measured ones. */
+const WARM = 50;
 let asked = 0;
 const ask = (client: string): void => {
   const id = `r${asked}`;
@@ -105,8 +125,13 @@ const ask = (client: string): void => {
   const payload = JSON.stringify({ text: "How are you?", id });
   device.publish(`/picoclaw/assistant/${client}/request`, payload, { qos: 1 });
 };
+/** Whether all requests are in the database, since when they are asked for. */
+const isAccepted = async (): Promise<boolean> => {
+  const rows = await postgres?.sql("SELECT count(*) FROM picoclaw.requests");
+  return rows === undefined || Number(rows) >= asked + WARM;
+};
 const isQuiet = (): boolean => open.size === 0;
-for (let index = 0; index < 50; index += 1) ask(`warm-${index}`);
+for (let index = 0; index < WARM; index += 1) ask(`warm-${index}`);
 await until("the first requests are answered", isQuiet, 60_000);
 times.length = 0;
 asked = 0;
@@ -120,6 +145,10 @@ while (performance.now() - began < seconds * 1000) {
   await pause(2);
 }
 const askedFor = performance.now() - began;
+const accepted = until("all requests are accepted", isAccepted, 120_000).then(
+  () => `${((performance.now() - began) / 1000).toFixed(1)} s`,
+  () => "more than 120 s",
+);
 let most = memoryOfAll();
 await until(
   "all requests are answered",
@@ -137,7 +166,7 @@ const at = (share: number): string =>
   `${Math.round(sorted[Math.floor(sorted.length * share)] ?? 0)} ms`;
 const cpu = after.cpu - before.cpu;
 console.log(
-  `${asked} requests in ${(askedFor / 1000).toFixed(1)} s, all answered after ${(took / 1000).toFixed(1)} s, ${open.size} missing`,
+  `${asked} requests in ${(askedFor / 1000).toFixed(1)} s, all accepted after ${await accepted}, all answered after ${(took / 1000).toFixed(1)} s, ${open.size} missing`,
 );
 console.log(`p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}`);
 const perRequest = (count: number): string => (count / asked).toFixed(2);
