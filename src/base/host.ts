@@ -241,6 +241,11 @@ export function signalProcess(pid: number, signal: NodeJS.Signals | 0): boolean 
   }
 }
 
+/** Stops the process and its job, as Ctrl-Z does; returns when it continues (`fg`). Nothing happens on Windows. */
+export function suspendJob(): void {
+  if (process.platform !== "win32") signalProcess(0, "SIGTSTP");
+}
+
 /**
  * Collects garbage now. Without it the runtimes let garbage grow to several times the memory in use. Takes
  * about 10 ms.

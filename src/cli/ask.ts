@@ -6,6 +6,7 @@ import { isDeviceClient } from "../mqtt/protocol/topics.ts";
 import type { OutputFormat } from "./args/flags.ts";
 import type { Context } from "./context.ts";
 import { failedResult, type Result, resultLine } from "./report.ts";
+import { createAnswerText } from "./terminal/answer-text.ts";
 
 /** How a request ended; `failure` is absent if the whole answer arrived. */
 export interface Outcome {
@@ -113,9 +114,13 @@ function outcomeOf({ id, client }: RequestOptions, answer: Answer, failure?: Fai
   return { result: { ...failed, outcome, ...facts }, failure };
 }
 
-interface AnswerStreams {
+export interface AnswerStreams {
   readonly stdout: Output;
   readonly stderr: Output;
+  /** Whether a line on stderr says that the answer is waited for. */
+  readonly isWaitShown?: boolean;
+  /** Whether what was printed on stdout may be erased. */
+  readonly canErase?: boolean;
 }
 
 /** Prints answers in the given format. */
@@ -125,33 +130,27 @@ export function createAnswerPrinter(form: OutputFormat, streams: AnswerStreams):
 }
 
 /**
- * Prints the text as it arrives, and a newline at the end. On a terminal control characters are escaped; a
- * pipe gets the text unchanged. The sentence of an error is not printed here. The second empty part is noted on
- * stderr, once.
+ * Prints the text as it arrives, and a newline at the end. The sentence of an error is not printed here. The
+ * second empty part is noted on stderr, once.
  */
-function textPrinter({ stdout, stderr }: AnswerStreams): AnswerPrinter {
-  let last = "";
+function textPrinter({ stdout, stderr, isWaitShown, canErase }: AnswerStreams): AnswerPrinter {
+  const answer = createAnswerText(stdout, canErase);
   let empty = 0;
-  const endLine = async () => {
-    if (last !== "" && !last.endsWith("\n")) await stdout.write("\n");
-  };
   return {
     async part({ text, restart, done, error }) {
-      if (restart && last !== "") {
-        await endLine();
+      if (restart && (await answer.end())) {
         await stderr.write("note: the answer starts again; ignore the text above\n");
-        last = "";
       }
       if (error !== undefined) return;
-      if (text === "") {
-        if (!done) empty += 1;
-        if (!done && empty === 2) await stderr.write("note: the agent is still working\n");
-        return;
+      if (text !== "") return await answer.write(text);
+      if (!done) empty += 1;
+      if (!done && empty === 2 && !isWaitShown) {
+        await stderr.write("note: the agent is still working\n");
       }
-      await stdout.write(stdout.isTTY ? escapeControl(text, "\n\t") : text);
-      last = text;
     },
-    end: endLine,
+    async end() {
+      await answer.end();
+    },
   };
 }
 

@@ -4,7 +4,7 @@ import { createRedactor, type Redactor } from "../base/redaction/redactor.ts";
 import { type Command, findCommand, type CommandName } from "./args/commands.ts";
 import { type CommandLine, parseCommandLine } from "./args/parse.ts";
 import { createPaint, isColoured } from "./colour.ts";
-import type { Run } from "./context.ts";
+import type { Context, Run } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 import { reportOf } from "./report.ts";
 /** The module of each command, loaded only when that command runs. */
@@ -32,7 +32,7 @@ export async function runCommandLine(host: Host): Promise<number> {
   reportCrashes(call);
   const stop = listenForSignals(host);
   try {
-    const code = await dispatch(call, stop.signal);
+    const code = await dispatch(call, stop);
     return host.stdout.closed.aborted ? await endWithoutOutput(call) : code;
   } catch (thrown) {
     if (host.stdout.closed.aborted) return await endWithoutOutput(call);
@@ -78,7 +78,7 @@ function reportCrashes(call: Call): void {
   });
 }
 
-async function dispatch({ host, line, redactor }: Call, signal: AbortSignal): Promise<number> {
+async function dispatch({ host, line, redactor }: Call, stop: SignalListener): Promise<number> {
   const { command, words, flags, failure } = line;
   const wantsHelp = flags.has("help") || (command === undefined && host.args.length === 0);
   if (wantsHelp && (command !== undefined || words.length === 0)) return showHelp(host, line);
@@ -91,7 +91,8 @@ async function dispatch({ host, line, redactor }: Call, signal: AbortSignal): Pr
     throw new Failure("usage", "no command was given", { remedy: "picoclaw help" });
   }
   const { run } = await LOADERS[named.name]();
-  return run({ host, words, flags, signal, redactor });
+  const { signal, onNextInterrupt } = stop;
+  return run({ host, words, flags, signal, onNextInterrupt, redactor });
 }
 
 /** After a signal, an error that is not a `Failure` is a consequence of the abort. */
@@ -139,6 +140,7 @@ function withHelpRemedy(failure: Failure, command: Command | undefined): Failure
 interface SignalListener {
   /** Aborted by the first SIGINT or SIGTERM with its `Failure`, and when nothing more can be written to stdout. */
   readonly signal: AbortSignal;
+  readonly onNextInterrupt: Context["onNextInterrupt"];
   /** Stops listening for signals. */
   release(): void;
 }
@@ -149,7 +151,11 @@ export function listenForSignals(
 ): SignalListener {
   const controller = new AbortController();
   let signalled = false;
+  let takesNext: (() => void) | undefined;
   const release = host.onSignal((name) => {
+    const take = name === "SIGINT" ? takesNext : undefined;
+    takesNext = undefined;
+    if (take !== undefined) return take();
     const failure = failureOfSignal(name);
     if (signalled) host.exitNow(exitCodeOf(failure));
     signalled = true;
@@ -165,6 +171,12 @@ export function listenForSignals(
   closed.addEventListener("abort", gone);
   return {
     signal: controller.signal,
+    onNextInterrupt(run) {
+      takesNext = run;
+      return () => {
+        if (takesNext === run) takesNext = undefined;
+      };
+    },
     release() {
       release();
       closed.removeEventListener("abort", gone);

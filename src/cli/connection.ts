@@ -89,12 +89,28 @@ export function nothingToServe({ file, found }: LoadedConfig): Failure {
   });
 }
 
+/** As `loadAgent`, without the model. */
+export async function loadChannel(context: Context, log: Log): Promise<MqttChannel> {
+  return (await loadAgent(context, log)).channel;
+}
+
+/** The way to an agent. */
+export interface AgentRoute {
+  readonly channel: MqttChannel;
+  /** The name of its model, if the configuration of the channel says so. */
+  readonly model: string | undefined;
+}
+
 /**
  * The channel that a command uses: the one of --channel, else the one with the agent id of --agent, else the
  * first. Throws a `Failure` if there is none.
  */
-export async function loadChannel(context: Context, log: Log): Promise<MqttChannel> {
+export async function loadAgent(context: Context, log: Log): Promise<AgentRoute> {
   const { flags } = context;
+  const routeOf = (channel: MqttChannel, { config }: LoadedConfig): AgentRoute => {
+    const isOwn = flags.text("broker") === undefined;
+    return { channel, model: (isOwn && config.agents.defaults.model_name) || undefined };
+  };
   const { agent, ...others } = configFlagsOf(flags);
   if (agent !== undefined && flags.text("channel") === undefined) {
     // --agent overrides the id of every channel, so the search for a channel with that id loads without it.
@@ -103,10 +119,10 @@ export async function loadChannel(context: Context, log: Log): Promise<MqttChann
       loaded instanceof Failure
         ? undefined
         : loaded.config.channels.find(({ settings }) => settings.agent_id === agent);
-    if (serving !== undefined) return serving;
+    if (serving !== undefined && !(loaded instanceof Failure)) return routeOf(serving, loaded);
   }
   const loaded = await loadOrThrow(context, log, configFlagsOf(flags));
-  return chooseChannel(loaded, flags.text("channel"));
+  return routeOf(chooseChannel(loaded, flags.text("channel")), loaded);
 }
 
 function chooseChannel({ config, file, found }: LoadedConfig, name?: string): MqttChannel {

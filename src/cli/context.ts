@@ -12,6 +12,8 @@ export interface Context {
   readonly flags: Flags;
   /** Aborted when the command should end; the reason is the `Failure` to end with. */
   readonly signal: AbortSignal;
+  /** Calls back in place of that at the next Ctrl-C, until the returned function is called. */
+  readonly onNextInterrupt: (run: () => void) => () => void;
   /** Applied to all output. Every loaded configuration adds its secrets. */
   readonly redactor: Redactor;
 }
@@ -20,8 +22,11 @@ export interface Context {
 export type Run = (context: Context) => Promise<number>;
 
 /** The log of a short-lived command: warnings, and with --debug everything. */
-export function createCommandLog({ host, flags, redactor }: Context): Promise<Log> {
-  const { stderr, env } = host;
+export function createCommandLog(
+  { host, flags, redactor }: Pick<Context, "host" | "flags" | "redactor">,
+  stderr = host.stderr,
+): Promise<Log> {
+  const { env } = host;
   return createLog({
     level: flags.has("debug") ? "debug" : "warn",
     output: stderr,

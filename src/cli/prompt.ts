@@ -2,34 +2,38 @@ import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { onAbort } from "../base/async.ts";
 import { Failure } from "../base/failure.ts";
-import type { Host, Output } from "../base/host.ts";
+import { type Host, type Output, suspendJob } from "../base/host.ts";
+import type { InputHistory } from "./terminal/input-history.ts";
 
 export interface Prompt {
-  /** The next line, or undefined at the end of input. Throws the signal's reason, and `interrupted` on Ctrl-C. */
+  /**
+   * The next line, or undefined at the end of input. Throws the signal's reason, and `interrupted` on Ctrl-C. Ctrl-Z
+   * stops the process; the line goes on when it continues.
+   */
   next(): Promise<string | undefined>;
 }
 
 const QUESTION = "> ";
 const REMEMBERED_LINES = 200;
+/** Erases what stands before the cursor: Ctrl-U. */
+const ERASE_LINE = { ctrl: true, name: "u" };
 
 /**
- * Reads lines from the terminal. The prompt and the echo go to stderr, because stdout carries only answers.
+ * Reads lines from the terminal, with what was typed before under the up key. The prompt and the echo go to stderr, because stdout carries only answers.
  * Between two lines the terminal is in its normal mode, so that Ctrl-C reaches the process while an answer
  * is printed.
  */
-export function openPrompt(host: PromptHost, signal: AbortSignal): Prompt {
-  const typed: string[] = [];
+export function openPrompt(host: PromptHost, signal: AbortSignal, history: InputHistory): Prompt {
   return {
     async next() {
       let line: string | undefined;
       try {
-        line = await readLine(host, typed, signal);
+        line = await readLine(host, history.lines(), signal);
       } finally {
         // Later output must not stand on the line of the prompt.
         if (line === undefined) await host.stderr.write("\n");
       }
-      if (line?.trim()) typed.unshift(line);
-      typed.splice(REMEMBERED_LINES);
+      if (line !== undefined) await history.add(line);
       return line;
     },
   };
@@ -61,6 +65,7 @@ function readLine(
   { stdin, stderr }: PromptHost,
   history: readonly string[],
   signal: AbortSignal,
+  typed = "",
 ): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
@@ -71,6 +76,7 @@ function readLine(
       history: [...history],
       historySize: REMEMBERED_LINES,
     });
+    let isSuspended = false;
     // Settles first: `lines.close()` emits "close", which means the end of input.
     const settle = (settled: () => void) => {
       stopListening();
@@ -78,11 +84,28 @@ function readLine(
       lines.close();
     };
     const stopListening = onAbort(signal, () => settle(() => reject(signal.reason)));
-    lines.on("SIGINT", () => settle(() => reject(new Failure("interrupted", "interrupted"))));
+    lines.on("SIGINT", () => {
+      // As in a shell, Ctrl-C drops what is typed, if there is something.
+      if (lines.line === "") settle(() => reject(new Failure("interrupted", "interrupted")));
+      else lines.write(null, ERASE_LINE);
+    });
+    // The interface of Bun reads nothing more after a suspension: another one continues the line.
+    lines.on("SIGTSTP", () => {
+      const { line } = lines;
+      isSuspended = true;
+      settle(() => {});
+      void stderr.write("\n").then(() => {
+        suspendJob();
+        resolve(readLine({ stdin, stderr }, history, signal, line));
+      });
+    });
     lines.on("line", (line) => settle(() => resolve(line)));
-    lines.on("close", () => settle(() => resolve(undefined)));
+    lines.on("close", () => {
+      if (!isSuspended) settle(() => resolve(undefined));
+    });
     lines.setPrompt(QUESTION);
     lines.prompt();
+    if (typed !== "") lines.write(typed);
   });
 }
 

@@ -6,7 +6,7 @@ import type { ChannelPolicy } from "./channel-policy.ts";
 import type { Clock } from "./clock.ts";
 import type { Request } from "./contract.ts";
 import type { Dedupe, Storing } from "./dedupe.ts";
-import { failureOf, shuttingDown } from "./errors.ts";
+import { failureOf, queueFull, shuttingDown } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
 import { isExpired } from "./request/pending-request.ts";
 import type { RequestQueue } from "./request/request-queue.ts";
@@ -16,7 +16,7 @@ export interface AdmissionOptions {
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   readonly accounting: Pick<Accounting, "consumeRateLimit" | "overBudget">;
   readonly dedupe: Dedupe<AnswerStream | Storing>;
-  readonly queue: Pick<RequestQueue<unknown>, "hasRoom" | "secondsUntilRoom">;
+  readonly queue: Pick<RequestQueue<unknown>, "hasRoom" | "runs" | "secondsUntilRoom">;
   readonly clock: Pick<Clock, "epoch">;
   readonly inFlight: Pick<InFlight, "isClosed">;
 }
@@ -80,7 +80,7 @@ export class Admission {
       commandIn(request.text) !== undefined ? undefined : accounting.overBudget(request, policy);
     if (overBudget !== undefined) return reject(overBudget);
     if (!hasRoom || !queue.hasRoom(request, policy, elsewhere)) {
-      return reject(failureOf("busy", queue.secondsUntilRoom()));
+      return reject(queueFull(queue.runs(request), queue.secondsUntilRoom()));
     }
     const limited = accounting.consumeRateLimit(request, policy);
     return limited === undefined ? { to: "run" } : reject(limited);

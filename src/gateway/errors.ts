@@ -20,6 +20,11 @@ export function failureOf(code: Own, retryAfter?: number): Failure {
   return new Failure(code, SENTENCES[code], { retryAfter });
 }
 
+/** The queue is full; `runs` names what runs, for the person who waits. */
+export function queueFull(runs: string, retryAfter: number): Failure {
+  return new Failure("busy", `${SENTENCES.busy}: ${runs}`, { retryAfter });
+}
+
 /** For requests that wait, run or arrive during a shutdown. */
 export function shuttingDown(code: "cancelled" | "busy", retryAfter?: number): Failure {
   return new Failure(code, "the agent is shutting down", { retryAfter });

@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Answerer, Message, Turn, Turned } from "../../src/agent/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
-import { answerMessage } from "../../src/cli/commands/agent.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
+import { parseCommandLine } from "../../src/cli/args/parse.ts";
+import { answerMessage, runChat } from "../../src/cli/chat.ts";
+import { createSpinner } from "../../src/cli/terminal/spinner.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+import { createFakeHost } from "./host.ts";
 import { createMemoryOutput } from "./memory.ts";
 
 /** An answerer that yields these pieces and remembers what it was asked. */
@@ -109,5 +116,44 @@ describe("a conversation", () => {
       throw thrown;
     });
     await assert.rejects(answerMessage(conversation, "x"), thrown);
+  });
+});
+
+describe("a chat", () => {
+  it("survives an interrupt of an answer, and says so", async () => {
+    await using folder = await temporaryFolder();
+    const host = createFakeHost(["agent"], { env: { PICOCLAW_HOME: folder.path } });
+    const interrupts: (() => void)[] = [];
+    const { signal } = new AbortController();
+    const context = {
+      host,
+      words: [],
+      flags: parseCommandLine(["agent"]).flags,
+      signal,
+      onNextInterrupt(run: () => void) {
+        interrupts.push(run);
+        return () => {};
+      },
+      redactor: createRedactor([]),
+    };
+    const loaded = await loadConfig({ ...host, flags: {} });
+    if (loaded instanceof Failure) throw loaded;
+    const stuck = createStuck(["first piece"]);
+    const whole = createScripted(["whole"]);
+    const conversation = createConversation((turn) =>
+      turn.text === "stuck" ? stuck(turn) : whole(turn),
+    );
+    const spinner = createSpinner(host, context.flags);
+    const chatted = runChat(conversation, context, { config: loaded.config, spinner });
+    host.stdin.stream.push("stuck\n");
+    await until("it is asked", () => conversation.stdout.text() === "first piece");
+    interrupts[0]?.();
+    await until("it is told", () => host.stderr.text().includes("note: the answer was stopped\n"));
+    host.stdin.stream.push("next\n");
+    await until("it answers", () => conversation.stdout.text() === "first piece\nwhole\n");
+    host.stdin.stream.push("exit\n");
+    await chatted;
+    assert.match(host.stderr.text(), /^picoclaw .* · offline agent · cli:test\n\/help/);
+    assert.equal(conversation.said.length, 2);
   });
 });

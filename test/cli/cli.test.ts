@@ -23,6 +23,19 @@ describe("signals", () => {
     );
   });
 
+  it("an interrupt that a command takes does not abort, and the next one does", () => {
+    const host = createFakeHost([]);
+    const stop = listenForSignals(host);
+    let taken = 0;
+    const release = stop.onNextInterrupt(() => (taken += 1));
+    host.signal("SIGINT");
+    assert.deepEqual([taken, stop.signal.aborted], [1, false]);
+    stop.onNextInterrupt(() => (taken += 1))();
+    release();
+    host.signal("SIGINT");
+    assert.deepEqual([taken, stop.signal.reason.code], [1, "interrupted"]);
+  });
+
   it("are given back when the command is over", async () => {
     const host = createFakeHost(["version"]);
     assert.equal(await runCommandLine(host), 0);

@@ -7,6 +7,8 @@ import { parseCommandLine } from "../../src/cli/args/parse.ts";
 import { listenForHangups } from "../../src/cli/hangup.ts";
 import { createFakeHost } from "./host.ts";
 
+const onNextInterrupt = () => () => {};
+
 function listening() {
   const host = createFakeHost(["gateway"]);
   const messages: string[] = [];
@@ -14,7 +16,7 @@ function listening() {
   const log = { debug: write, info: write, warn: write, error: write };
   const { signal } = new AbortController();
   const { words, flags } = parseCommandLine(host.args);
-  const context = { host, words, flags, signal, redactor: createRedactor([]) };
+  const context = { host, words, flags, signal, onNextInterrupt, redactor: createRedactor([]) };
   return { host, messages, hangups: listenForHangups(context, log) };
 }
 

@@ -5,7 +5,8 @@ import { Failure } from "../../src/base/failure.ts";
 import type { OutputFormat } from "../../src/cli/args/flags.ts";
 import { createPaint } from "../../src/cli/colour.ts";
 import { createWatchPrinter, watch, type WatchRun } from "../../src/cli/commands/listen.ts";
-import { pipedLine, terminalLine } from "../../src/cli/commands/listen.ts";
+import { pipedLine } from "../../src/cli/commands/listen.ts";
+import { createWatchLines } from "../../src/cli/terminal/watch-lines.ts";
 import type { Watched, WatchedMessage, WatchOptions } from "../../src/mqtt/contract.ts";
 import { PNG } from "../support/images.ts";
 import { createMemoryOutput } from "./memory.ts";
@@ -122,10 +123,70 @@ describe("what listen prints", () => {
     );
   });
 
-  it("on a terminal is the same, laid out", async () => {
-    const { stdout } = await play({ isTTY: true, count: 1 });
-    assert.equal(stdout, "2026-01-02T03:04:05.678Z  kitchen           request   how warm?\n");
-    assert.ok(terminalLine(message, createPaint(true)).includes("\u001b[36mrequest \u001b[39m"));
+  it("on a terminal has local time, a sign and the time of the answer", async () => {
+    const passing = [
+      { ...message, id: "r-1" },
+      { ...message, direction: "response", text: "It", id: "r-1", seq: 0 },
+      { ...message, direction: "response", text: "", id: "r-1", seq: 1 },
+      {
+        ...message,
+        time: new Date(time.getTime() + 1900),
+        direction: "response",
+        text: " is\n21 °C",
+        id: "r-1",
+        seq: 2,
+        done: true,
+      },
+      {
+        ...message,
+        direction: "response",
+        text: "too many",
+        id: "r-2",
+        seq: 0,
+        done: true,
+        error: { code: "busy", retryAfter: 30 },
+      },
+    ] as const;
+    const { stdout } = await play({ isTTY: true, passing, count: 5 });
+    assert.equal(
+      stdout.replaceAll(/^\d\d:\d\d:\d\d/gm, "hh:mm:ss"),
+      [
+        "hh:mm:ss kitchen > how warm?",
+        "hh:mm:ss kitchen · It",
+        "hh:mm:ss kitchen · (still working)",
+        "hh:mm:ss kitchen <  is",
+        "                   21 °C (1.9 s)",
+        "hh:mm:ss kitchen ! too many (busy, again in 30 s)",
+        "",
+      ].join("\n"),
+    );
+    const local = [time.getHours(), time.getMinutes(), time.getSeconds()];
+    assert.ok(stdout.startsWith(local.map((part) => String(part).padStart(2, "0")).join(":")));
+  });
+
+  it("on a terminal colours what it is", () => {
+    const paint = createPaint(true);
+    const lines = createWatchLines({ paint, columns: () => 80, textOf: ({ text = "" }) => text });
+    assert.ok(lines(message).includes("\u001b[36m>\u001b[39m \u001b[36mhow warm?\u001b[39m"));
+    const answer = { ...message, direction: "response", text: "21", done: true } as const;
+    assert.ok(lines(answer).includes("\u001b[32m<"));
+    assert.ok(lines({ ...answer, error: { code: "busy" } }).includes("\u001b[31m!"));
+  });
+
+  it("on a terminal lets no text forge a message, however narrow it is", () => {
+    const text =
+      "\n12:00:00 kitchen > no\u001b[2A\r" + "12:00:00\u00a0kitchen\u00a0>\u00a0no".repeat(9);
+    for (const columns of [80, 40, 12]) {
+      const lines = createWatchLines({
+        paint: createPaint(false),
+        columns: () => columns,
+        textOf: () => text,
+      });
+      const [first = "", ...further] = lines({ ...message, client: "k".repeat(60) }).split("\n");
+      assert.match(first, /^\d\d:\d\d:\d\d k+… >/);
+      for (const line of further) assert.match(line, /^(?: {2}.*)?$/);
+      for (const line of further) assert.ok(line.length <= columns, line);
+    }
   });
 
   it("as JSON is a line for all that happened", async () => {

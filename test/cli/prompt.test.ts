@@ -3,13 +3,26 @@ import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { openPrompt } from "../../src/cli/prompt.ts";
+import type { InputHistory } from "../../src/cli/terminal/input-history.ts";
 import { createMemoryOutput } from "./memory.ts";
+
+/** A history in memory. */
+function createHistory(): InputHistory {
+  const lines: string[] = [];
+  return {
+    lines: () => lines,
+    add(line) {
+      lines.unshift(line);
+      return Promise.resolve();
+    },
+  };
+}
 
 function createTerminal(isTTY: boolean) {
   const stream = new PassThrough();
   const stderr = createMemoryOutput({ isTTY });
   const stop = new AbortController();
-  const prompt = openPrompt({ stdin: { isTTY, stream }, stderr }, stop.signal);
+  const prompt = openPrompt({ stdin: { isTTY, stream }, stderr }, stop.signal, createHistory());
   return { prompt, stream, stderr, stop };
 }
 
@@ -51,6 +64,16 @@ describe("the prompt", () => {
     const second = prompt.next();
     stream.write("\u001b[A\r");
     assert.equal(await second, "first");
+  });
+
+  it("drops what is typed at the first Ctrl-C, and ends at the next one", async () => {
+    const { prompt, stream } = createTerminal(true);
+    const line = prompt.next();
+    stream.write("wrong\u0003right\r");
+    assert.equal(await line, "right");
+    const end = prompt.next();
+    stream.write("wrong\u0003\u0003");
+    await assert.rejects(end, { code: "interrupted" });
   });
 
   it("ends with the signal's reason", async () => {

@@ -6,6 +6,7 @@ import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import type { OutputFormat } from "../../src/cli/args/flags.ts";
 import { createAnswerPrinter } from "../../src/cli/ask.ts";
 import { ask, type Outcome } from "../../src/cli/ask.ts";
+import { stopTurn } from "../../src/cli/commands/send.ts";
 import { resultLine } from "../../src/cli/report.ts";
 import type { AnswerPart, RequestOptions } from "../../src/mqtt/contract.ts";
 import { createMemoryOutput, type MemoryOutput } from "./memory.ts";
@@ -169,6 +170,24 @@ describe("an answer that is an error", () => {
   it("has a sentence even where the agent sent none", async () => {
     const { failure } = await play({ parts: [{ text: " ", error: { code: "whatever" } }] });
     assert.equal(failure?.message, "the agent answered with an error");
+  });
+});
+
+describe("a turn that nobody waits for", () => {
+  it("is stopped with /stop under the same client", async () => {
+    const published: unknown[] = [];
+    const publishRequest = ({ client, text }: Pick<RequestOptions, "client" | "text">) => {
+      published.push([client, text]);
+      return Promise.resolve();
+    };
+    assert.ok(await stopTurn({ publishRequest }, "kitchen"));
+    assert.deepEqual(published, [["kitchen", "/stop"]]);
+  });
+
+  it("goes on if the broker does not take that", async () => {
+    const failure = new Failure("no_answer", "no answer");
+    const requester = { publishRequest: () => Promise.reject(failure) };
+    assert.ok(!(await stopTurn(requester, "kitchen")));
   });
 });
 

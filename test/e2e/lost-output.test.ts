@@ -23,7 +23,7 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   sessions: ["sessions list", "sessions list --json", "sessions show kitchen"],
   store: ["store --help"],
   acl: ["acl mosquitto"],
-  config: ["config encrypt --dry-run"],
+  config: ["config encrypt --dry-run", "config path", "config show"],
   completion: ["completion bash"],
   version: ["version", "--version", "version --json", "version --licenses"],
   help: ["help", "--help", "help send", "help exit-codes"],

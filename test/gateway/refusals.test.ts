@@ -11,11 +11,20 @@ describe("what is refused", () => {
     const { gateway } = createTestGateway(answer, {
       policy: { limits: { ...NO_LIMITS, queued: 2 } },
     });
-    const asked = [1, 2, 3, 4].map((number) => ask(`${number}`, { key: `k${number}` }));
-    for (const { request } of asked) void gateway.accept(request);
+    const asked = [1, 2, 3, 4].map((number) =>
+      ask(`${number}`, { key: `k${number}`, id: `r-${number}` }),
+    );
+    for (const { request } of asked) {
+      void gateway.accept(request);
+      await settled();
+    }
     const refused = await (asked[3]?.done ?? assert.fail());
     assert.equal(refused.error?.code, "busy");
     assert.ok((refused.error?.retryAfter ?? 0) >= 1);
+    assert.match(
+      refused.error?.message ?? "",
+      /: request r-1 has run for 0 s, and 2 of this client wait behind it$/,
+    );
     assert.equal(asked[0]?.parts.length, 0);
     const other = ask("other", { client: "other" });
     void gateway.accept(other.request);
@@ -45,7 +54,9 @@ describe("what is refused", () => {
     const few = Array.from({ length: 20 }, (_, client) => ask("?", { client: `c${client}` }));
     for (const { request } of few) void some.gateway.accept(request);
     await settled();
-    assert.equal(few.filter(({ parts }) => parts[0]?.error?.code === "busy").length, 9);
+    const busy = few.filter(({ parts }) => parts[0]?.error?.code === "busy");
+    assert.equal(busy.length, 9);
+    assert.match(busy[0]?.parts[0]?.error?.message ?? "", /: requests of other clients run \(1\)$/);
   });
 
   it("is busy when the texts, or the images, that wait are too long together", async () => {

@@ -82,9 +82,22 @@ export function startPicoclaw(args: readonly string[], options: PicoclawOptions)
 
 /** The same on a terminal of its own, where stdout and stderr are one. */
 export function startOnTerminal(args: readonly string[], options: PicoclawOptions): Running {
+  return onTerminal(commandLine(args), options);
+}
+
+/** A shell on a terminal of so many columns, in which commands can be typed, suspended and continued. */
+export function startShell(columns: number, options: PicoclawOptions): Running {
+  return onTerminal(`stty cols ${columns} rows 24; PS1='$ ' exec bash --norc -i`, options);
+}
+
+/** What to type in a shell to run the program. */
+export function commandLine(args: readonly string[]): string {
   const words = COMMANDS[process.env["PICOCLAW_UNDER_TEST"] ?? "bun"] ?? [];
-  const line = [...words, ...args].map((word) => quoted(word));
-  return started("script", ["-qefc", line.join(" "), "/dev/null"], { ...options, typed: true });
+  return [...words, ...args].map((word) => quoted(word)).join(" ");
+}
+
+function onTerminal(line: string, options: PicoclawOptions): Running {
+  return started("script", ["-qefc", line, "/dev/null"], { ...options, typed: true });
 }
 
 function quoted(word: string): string {

@@ -124,6 +124,7 @@ const SEND: Command = {
   detail: [
     "The message is the words after the client, a file (--file), or standard input (a pipe, or -). One newline at its end is removed. After -- every word is text, even if it starts with a dash.",
     `${CLIENT_ARGUMENT}.`,
+    "Ctrl-C stops the answer: it sends /stop, which cancels all that this client has asked.",
     "--timeout is for the first part of the answer, and for the next one while the agent is still working. Each later part has 30 seconds. With --no-stream it is for the whole answer, and 10 minutes by default.",
     "--json prints one part line for each part, and always exactly one result line at the end.",
   ],
@@ -153,7 +154,7 @@ const LISTEN: Command = {
   arguments: [{ name: "client", rest: true }],
   flags: ["count", "for", "only", "raw", "json", "channel", ...CONNECTION_FLAGS],
   detail: [
-    "Without a client it watches all clients. In a pipe each message is one line: time, client, direction and text, separated by tabs. Control characters in it are written as \\n, \\t, \\\\ and other escapes.",
+    "Without a client it watches all clients. On a terminal each message has the local time, the client, a sign (> request, · part of an answer, < answer or its end, ! error) and its text; the end of an answer has the time since its request. In a pipe each message is one line: time, client, direction and text, separated by tabs. Control characters in it are written as \\n, \\t, \\\\ and other escapes.",
     `${CLIENT_ARGUMENT}.`,
   ],
   examples: [
@@ -167,15 +168,17 @@ const LISTEN: Command = {
 const AGENT: Command = {
   name: "agent",
   summary: "talk to the agent without MQTT",
-  arguments: [],
+  arguments: [{ name: "message", rest: true }],
   flags: ["message", "session", "format", "image"],
   detail: [
-    "Without -m it reads the question from a pipe. On a terminal it holds a conversation; exit, quit or Ctrl-D ends it.",
+    "Without a message it reads the question from a pipe. On a terminal it holds a conversation; exit, quit or Ctrl-D ends it.",
+    "In a conversation /help lists commands, Ctrl-C stops an answer, Ctrl-Z suspends it until fg, and the up key brings back what was typed, also in earlier conversations. A line that begins with a space is not kept for that.",
     "The conversation is stored under the name of the session. The next call with that name continues it.",
   ],
   examples: [
     { line: "picoclaw agent", does: "hold a conversation" },
-    { line: 'picoclaw agent -m "how full is the disk?"', does: "ask one question" },
+    { line: "picoclaw agent how full is the disk", does: "ask one question" },
+    { line: 'picoclaw agent -m "how full is the disk?"', does: "the same" },
   ],
   exits: [3, 7, 78, 130, 143],
 };

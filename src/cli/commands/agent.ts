@@ -1,21 +1,16 @@
 import { openAgent } from "../../agent/agent.ts";
-import type { Answerer, Message, Turned } from "../../agent/contract.ts";
-import { startDeadline } from "../../base/async.ts";
-import type { RequestExtras } from "../../base/contract.ts";
-import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
-import type { Output } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config } from "../../config/contract.ts";
 import { readFormat } from "../answer-format.ts";
+import type { Chat } from "../chat.ts";
 import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { messageSource, readMessage } from "../message.ts";
-import { openPrompt } from "../prompt.ts";
-import { reportOf } from "../report.ts";
 import { learnedIn } from "../state-folder.ts";
+import { createSpinner, modelName } from "../terminal/spinner.ts";
 import { createTopics } from "../topics.ts";
 
 /** The default session; the Go program uses the same name. */
@@ -27,17 +22,17 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** Bytes of a question from a pipe. */
 const LONGEST_MESSAGE = 1_048_576;
 
-/** `picoclaw agent`: one question with -m or a pipe, a conversation on a terminal. */
+/** `picoclaw agent [message…]`: one question with words, -m or a pipe, a conversation on a terminal. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, signal, redactor } = context;
-  const message = flags.text("message");
-  const conversational = message === undefined && host.stdin.isTTY;
-  const words = message === undefined ? [] : [message];
+  const words = wordsOf(context);
+  const conversational = words.length === 0 && host.stdin.isTTY;
   const source = conversational ? undefined : messageSource({ words, file: undefined }, host);
   const format = await readFormat(context);
   if (conversational && flags.texts("image").length > 0) throw imageWithoutQuestion();
   const images = await readImages(context, { text: "", maxBytes: MAX_IMAGE_BYTES });
-  const log = await createCommandLog(context);
+  const spinner = createSpinner(host, flags);
+  const log = await createCommandLog(context, spinner.stderr);
   const { config, home, file, secretFiles, refusal } = await loadOrThrow(context, log, {});
   if (refusal !== undefined) throw refusal;
   const client = flags.text("session") ?? DEFAULT_SESSION;
@@ -55,7 +50,10 @@ export async function run(context: Context): Promise<number> {
     redactor,
     learned: learnedIn(config),
   });
-  const { openChatHistory } = await import("../chat-history.ts");
+  const [{ openChatHistory }, { answerMessage, runChat }] = await Promise.all([
+    import("../chat-history.ts"),
+    import("../chat.ts"),
+  ]);
   const session = await openChatHistory(client, { config, log, compact: agent.compact });
   const conversation: Chat = {
     answerer: agent.answer,
@@ -64,16 +62,19 @@ export async function run(context: Context): Promise<number> {
     history: session.history,
     append: session.append,
     timeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
-    stdout: host.stdout,
+    stdout: spinner.stdout,
+    canErase: isColoured(host.stdout, host.env, flags),
     signal,
   };
   try {
-    if (source === undefined) await runChat(conversation, context);
+    if (source === undefined) await runChat(conversation, context, { config, spinner });
     else {
       const text = await readMessage(source, host, { maxBytes: LONGEST_MESSAGE, signal });
+      spinner.start(modelName(config));
       await answerMessage(conversation, text);
     }
   } finally {
+    await spinner.stop();
     // In a conversation summaries are made in the background; a single question waits for its summary.
     const summaryLimit = AbortSignal.any([signal, AbortSignal.timeout(LAST_SUMMARY_MS)]);
     await session.close(conversational ? undefined : summaryLimit);
@@ -90,77 +91,16 @@ async function sharedMemory(config: Config, log: Log) {
   return openSharedMemory(store, config, log);
 }
 
+/** The words of the question, with -m or without. */
+function wordsOf({ words, flags }: Context): readonly string[] {
+  const message = flags.text("message");
+  if (message === undefined) return words;
+  if (words.length === 0) return [message];
+  throw new Failure("usage", "the question is given twice: as words and with -m", {
+    remedy: "use only one of them",
+  });
+}
+
 function imageWithoutQuestion(): Failure {
-  return new Failure("usage", "--image needs a question", { remedy: "add -m and the question" });
-}
-
-/** Runs until exit, quit or the end of input. Reports a failed answer and continues. */
-async function runChat(conversation: Chat, context: Context): Promise<void> {
-  const { host, flags, signal, redactor } = context;
-  const prompt = openPrompt(host, signal);
-  const coloured = isColoured(host.stderr, host.env, flags);
-  for (;;) {
-    const line = await prompt.next();
-    if (line === undefined || /^\s*(?:exit|quit)\s*$/i.test(line)) return;
-    if (line.trim() === "") continue;
-    try {
-      await answerMessage(conversation, line);
-    } catch (thrown) {
-      if (!(thrown instanceof Failure) || signal.aborted) throw thrown;
-      await host.stderr.write(reportOf(thrown, { coloured, debug: flags.has("debug"), redactor }));
-    }
-  }
-}
-
-interface Chat {
-  readonly answerer: Answerer;
-  readonly client: string;
-  /** The form that all answers must have, and the images of a single question. */
-  readonly extras?: RequestExtras | undefined;
-  /** Reads the conversation so far, and appends a turn to it; neither rejects. */
-  readonly history: () => Promise<readonly Message[]>;
-  readonly append: (turned: Turned) => Promise<void>;
-  /** How long one answer may take, from the question to its end. */
-  readonly timeoutMs: number;
-  readonly stdout: Output;
-  readonly signal: AbortSignal;
-}
-
-/**
- * Prints the answer to one message as it arrives and stores the turn. Throws the answerer's `Failure`,
- * `no_answer` or `cut_off` when the time is over, and the signal's reason.
- */
-export async function answerMessage(conversation: Chat, text: string): Promise<void> {
-  const { answerer, client, extras, history, stdout, signal } = conversation;
-  let code: "no_answer" | "cut_off" = "no_answer";
-  const deadline = startDeadline(conversation.timeoutMs, {
-    parent: signal,
-    reason: (milliseconds) =>
-      new Failure(code, `the answer took longer than ${milliseconds / 1000} s`, {
-        remedy: "raise agents.defaults.turn_timeout_secs",
-      }),
-  });
-  const who = { client, isRemote: false, isAdmin: true };
-  const turn = answerer({
-    history,
-    text,
-    ...extras,
-    ...who,
-    signal: deadline.signal,
-  });
-  let last = "";
-  try {
-    for (;;) {
-      const step = await turn.next();
-      if (step.done) return await conversation.append(step.value);
-      code = "cut_off";
-      last = step.value;
-      await stdout.write(stdout.isTTY ? escapeControl(last, "\n\t") : last);
-    }
-  } catch (thrown) {
-    throw deadline.signal.aborted ? deadline.signal.reason : thrown;
-  } finally {
-    deadline.close();
-    if (last !== "" && !last.endsWith("\n")) await stdout.write("\n");
-  }
+  return new Failure("usage", "--image needs a question", { remedy: "add the question" });
 }

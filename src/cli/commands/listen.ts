@@ -16,6 +16,7 @@ import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadChannel } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
+import { createWatchLines } from "../terminal/watch-lines.ts";
 
 /** `picoclaw listen [client…]`: prints requests and responses as they arrive. */
 export async function run(context: Context): Promise<number> {
@@ -117,8 +118,9 @@ export function createWatchPrinter(
   form: OutputFormat,
   { stdout, stderr, paint }: WatchStreams,
 ): WatchRun["print"] {
+  const terminalLines = createWatchLines({ paint, columns: () => stdout.columns, textOf });
   const line = (message: WatchedMessage) =>
-    stdout.isTTY ? terminalLine(message, paint) : pipedLine(message);
+    stdout.isTTY ? terminalLines(message) : pipedLine(message);
   return async (watched) => {
     if (watched.type === "connection") await stderr.write(connectionNote(watched));
     if (form === "json") await stdout.write(watchedJson(watched));
@@ -131,20 +133,6 @@ export function createWatchPrinter(
 export function pipedLine(message: WatchedMessage): string {
   const { time, client, direction } = message;
   return `${[time.toISOString(), escapedText(client), direction, escapedText(textOf(message))].join("\t")}\n`;
-}
-
-/** A message as a line for people: in columns, coloured by direction. */
-export function terminalLine(message: WatchedMessage, paint: Paint): string {
-  const { time, client, direction } = message;
-  const colour = direction === "request" ? paint.cyan : paint.green;
-  const text = escapedText(textOf(message));
-  const columns = [
-    paint.dim(time.toISOString()),
-    paint.bold(escapedText(client).padEnd(16)),
-    colour(direction.padEnd("response".length)),
-    message.error === undefined ? text : paint.red(text),
-  ];
-  return `${columns.join("  ")}\n`;
 }
 
 /** A message, or a change of the connection, as one line of JSON. */

@@ -1,4 +1,5 @@
 import type { RequestExtras } from "../../base/contract.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Requester } from "../../mqtt/contract.ts";
 import { MAX_ID_LENGTH } from "../../mqtt/protocol/wire.ts";
@@ -12,10 +13,12 @@ import {
   type Outcome,
   reportOutcome,
 } from "../ask.ts";
-import { loadChannel } from "../connection.ts";
+import { isColoured } from "../colour.ts";
+import { loadAgent } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { readImages, requestExtras } from "../image-files.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
+import { createSpinner, type Spinner } from "../terminal/spinner.ts";
 
 /** `picoclaw send <client> [message…]`: sends one request as this client and prints the answer. */
 export async function run(context: Context): Promise<number> {
@@ -24,11 +27,12 @@ export async function run(context: Context): Promise<number> {
 }
 
 async function send(context: Context, id: string): Promise<Outcome> {
-  const { host, flags, signal } = context;
+  const { host, flags, signal, redactor } = context;
   const sending = { ...checkedQuestion(context), id };
   const format = await readFormat(context);
-  const log = await createCommandLog(context);
-  const channel = await loadChannel(context, log);
+  const spinner = createSpinner(host, flags);
+  const log = await createCommandLog(context, spinner.stderr);
+  const { channel, model } = await loadAgent(context, log);
   const text = await readMessage(sending.source, host, {
     maxBytes: channel.settings.max_payload_bytes,
     setBy: `max_payload_bytes of channel ${channel.name}`,
@@ -37,17 +41,25 @@ async function send(context: Context, id: string): Promise<Outcome> {
   const limits = { text, maxBytes: channel.settings.max_payload_bytes };
   const extras = requestExtras(format, await readImages(context, limits));
   const { openRequester } = await import("../../mqtt/requester/requester.ts");
-  const requester = await openRequester({
-    channel,
-    connectTimeoutMs: flags.duration("connect-timeout"),
-    log,
-    signal,
-  });
+  spinner.start(escapeControl(redactor.redact(`connecting to ${channel.settings.broker.join()}`)));
+  let requester: Requester | undefined;
   try {
-    return await exchange(requester, { ...sending, text, extras }, context);
+    requester = await openRequester({
+      channel,
+      connectTimeoutMs: flags.duration("connect-timeout"),
+      log,
+      signal,
+    });
+    spinner.start(waitingFor(channel.settings.agent_id, model));
+    return await exchange(requester, { ...sending, text, extras, spinner }, context);
   } finally {
-    await requester.close();
+    await spinner.stop();
+    await requester?.close();
   }
+}
+
+function waitingFor(agent: string, model: string | undefined): string {
+  return escapeControl(model === undefined ? agent : `${agent} · ${model}`);
 }
 
 interface CheckedQuestion {
@@ -75,11 +87,12 @@ interface Sending extends Omit<CheckedQuestion, "source"> {
   readonly id: string;
   readonly text: string;
   readonly extras: RequestExtras | undefined;
+  readonly spinner: Spinner;
 }
 
 async function exchange(
   requester: Requester,
-  { client, text, id, form, extras }: Sending,
+  { client, text, id, form, extras, spinner }: Sending,
   { host, flags, signal }: Context,
 ): Promise<Outcome> {
   const isOnePiece = flags.has("no-stream");
@@ -96,10 +109,37 @@ async function exchange(
     await requester.publishRequest(question);
     return { result: { outcome: "ok", exit: 0, id, client } };
   }
-  return ask({
+  const { stdout, stderr, isShown } = spinner;
+  const canErase = isColoured(host.stdout, host.env, flags);
+  const outcome = await ask({
     requester,
     question: { ...question, nextPartMs: NEXT_PART_MS },
-    printer: createAnswerPrinter(form, host),
+    printer: createAnswerPrinter(form, { stdout, stderr, isWaitShown: isShown, canErase }),
     now: () => performance.now(),
   });
+  const { failure } = outcome;
+  if (failure?.code === "interrupted" && !host.stdout.closed.aborted) {
+    await spinner.stop();
+    const isStopped = await stopTurn(requester, client);
+    await host.stderr.write(isStopped ? STOPPED : NOT_STOPPED);
+  }
+  return outcome;
+}
+
+const STOPPED = "note: the answer was stopped (/stop)\n";
+const NOT_STOPPED = "note: the answer could not be stopped; the agent goes on\n";
+/** How long the broker may take to accept `/stop`. */
+const STOP_MS = 3000;
+
+/** Asks the agent to cancel what the client asked. Returns false if the broker did not take it; does not reject. */
+export async function stopTurn(
+  requester: Pick<Requester, "publishRequest">,
+  client: string,
+): Promise<boolean> {
+  const stop = { client, text: "/stop", id: crypto.randomUUID(), firstPartMs: STOP_MS };
+  const { signal } = new AbortController();
+  return await requester.publishRequest({ ...stop, signal }).then(
+    () => true,
+    () => false,
+  );
 }

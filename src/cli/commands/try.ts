@@ -8,10 +8,12 @@ import { openRequester } from "../../mqtt/requester/requester.ts";
 import { readFormat } from "../answer-format.ts";
 import { outputFormat } from "../args/flags.ts";
 import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome, reportOutcome } from "../ask.ts";
+import { isColoured } from "../colour.ts";
 import { load } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { openRuntime } from "../runtime.ts";
+import { createSpinner, modelName } from "../terminal/spinner.ts";
 
 const CLIENT = "try";
 const ADDRESS = { topic_prefix: "/picoclaw", agent_id: "assistant" };
@@ -49,6 +51,7 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     return await exchange(serving.dialled[0], context, {
       id,
       extras: requestExtras(format, images),
+      model: modelName(config),
     });
   } finally {
     await serving.stop(0);
@@ -81,10 +84,16 @@ function channelFor({ channels }: Config): MqttChannel {
   };
 }
 
+interface Trial {
+  readonly id: string;
+  readonly extras: RequestExtras | undefined;
+  readonly model: string;
+}
+
 async function exchange(
   channel: MqttChannel | undefined,
   { host, words, flags, signal }: Context,
-  { id, extras }: { readonly id: string; readonly extras: RequestExtras | undefined },
+  { id, extras, model }: Trial,
 ): Promise<Outcome> {
   if (channel === undefined) throw new Failure("internal", "there is no channel to try");
   const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
@@ -94,10 +103,13 @@ async function exchange(
     log: SILENT,
     signal,
   });
+  const { stdout, stderr, isShown, start, stop } = createSpinner(host, flags);
   try {
     const form = outputFormat(flags);
     if (form === "text")
       await host.stderr.write(`${pathOf(channel, { text, ...shownExtras(extras) })}\n`);
+    const canErase = isColoured(host.stdout, host.env, flags);
+    start(model);
     return await ask({
       requester,
       question: {
@@ -109,10 +121,11 @@ async function exchange(
         firstPartMs: flags.duration("timeout"),
         nextPartMs: NEXT_PART_MS,
       },
-      printer: createAnswerPrinter(form, host),
+      printer: createAnswerPrinter(form, { stdout, stderr, isWaitShown: isShown, canErase }),
       now: () => performance.now(),
     });
   } finally {
+    await stop();
     await requester.close();
   }
 }

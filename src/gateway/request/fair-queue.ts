@@ -106,6 +106,11 @@ export class Lanes<Item> {
     return current === undefined ? [...queue] : [current, ...queue];
   }
 
+  /** The item of a lane that has started. */
+  current(name: string): Item | undefined {
+    return this.#lanes.get(name)?.current;
+  }
+
   /** The items of every lane, each lane's in the same order. */
   all(): readonly Item[] {
     return [...this.#lanes.keys()].flatMap((name) => this.items(name));

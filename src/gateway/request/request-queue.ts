@@ -145,6 +145,22 @@ export class RequestQueue<M> {
     return this.#backlog.secondsUntilRoom(this.#lanes.size);
   }
 
+  /** What a request of this client would wait for: its own running request, or other clients. */
+  runs(request: Request): string {
+    const { clock, slots } = this.#options;
+    const lane = laneOf(request);
+    const waiting = this.#lanes.waiting(lane);
+    const pending = this.#lanes.current(lane)?.pending;
+    if (pending !== undefined && !isWaiting(pending) && pending.state.is === "running") {
+      const { id } = pending.request;
+      const name = id === undefined ? "an earlier request" : `request ${id}`;
+      const seconds = Math.round((clock.now() - pending.state.startedAt) / 1000);
+      return `${name} has run for ${seconds} s, and ${waiting} of this client wait behind it`;
+    }
+    if (waiting > 0) return `${waiting} of this client wait already`;
+    return `requests of other clients run (${Math.min(slots, this.#lanes.size)})`;
+  }
+
   /** Takes a place before the request is stored, so that requests stored together do not take more than there are. */
   reserve(request: Request, policy: ChannelPolicy): Place<M> {
     const lane = laneOf(request);
