@@ -16,6 +16,7 @@ import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { ModelName } from "./model/candidate.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { LearnedStore } from "./model/memory.ts";
+import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { Topics } from "./tools/mqtt.ts";
@@ -93,7 +94,8 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
   const hooks = await configuredHooks(options, redactor);
   const parts = { ...options, fetch, models, deviceTool, permissionsOf, redactor, hooks };
   const agent = models && new Lazy(() => loadModelAgent({ ...parts, models }));
-  const body = agent ?? new Lazy(() => loadOffline(withHooks(deviceTool, hooks), permissionsOf));
+  const offlineTool = withAudit(withHooks(deviceTool, hooks), options.log);
+  const body = agent ?? new Lazy(() => loadOffline(offlineTool, permissionsOf));
   const commanded = withCommands(answerWith(body), async () => {
     const { openCommands } = await import("./commands/commands.ts");
     const loaded = await agent?.load();

@@ -10,6 +10,7 @@ import { isSmallWindow } from "./small-window.ts";
 import type { FinishedTask } from "./subagents/background-tasks.ts";
 import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
+import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
 import { withHooks } from "./tools/run.ts";
 import { createToolbox } from "./tools/toolbox.ts";
@@ -47,7 +48,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { config, models, permissionsOf, log } = options;
   const { defaults } = config.agents;
   const toolbox = createToolbox(options);
-  const deviceTool = withHooks(options.deviceTool, options.hooks);
+  const deviceTool = withAudit(withHooks(options.deviceTool, options.hooks), log);
   const deps: AgentDeps = { ...options, toolbox, subagents: undefined };
   const turnsOf = (context: TurnContext) =>
     createTurns({
@@ -152,6 +153,7 @@ async function prepareTurn(
     model: await formatted(model, turn),
     tools,
     permissions,
+    hasTool: deps.toolbox.has,
     hooks: deps.hooks,
     system,
     preface,

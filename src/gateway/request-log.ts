@@ -82,7 +82,7 @@ function factsOf(entry: RequestRecord, now: number) {
   return {
     id: request.id === undefined ? undefined : truncate(request.id, NAME),
     ...clientFields(request),
-    outcome: entry.outcome,
+    outcome: outcomeOf(entry),
     duplicate: entry.duplicate,
     attempt: (entry.attempt ?? 0) > 1 ? entry.attempt : undefined,
     ...courseOf(entry, now),
@@ -93,6 +93,11 @@ function factsOf(entry: RequestRecord, now: number) {
     abandoned: entry.abandoned || undefined,
     passed_over: entry.suppressed || undefined,
   } satisfies LogFields;
+}
+
+/** `refused` if the broker refuses the answer (PUBACK or PUBREC with an error): the client hears nothing. */
+function outcomeOf({ outcome, delivery }: RequestRecord): string {
+  return outcome === "ok" && delivery?.failure?.code === "refused" ? "refused" : outcome;
 }
 
 function usedIn({ usage }: RequestRecord): LogFields {

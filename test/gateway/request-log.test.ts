@@ -63,4 +63,17 @@ describe("the log", () => {
     assert.equal(lines[0]?.fields["undelivered"], "the answer came too late");
     assert.equal(lines.length, 2);
   });
+
+  it("says of an answer that the broker refuses that it was refused", async () => {
+    const { gateway, lines } = createTestGateway(shout);
+    const refused = ask("one", {}, () => {
+      throw new Failure("refused", "the broker refused the message: not authorized");
+    });
+    void gateway.accept(refused.request);
+    await settled();
+    const [line] = lines;
+    assert.deepEqual([line?.level, line?.message], ["warn", "answer not delivered"]);
+    assert.equal(line?.fields["outcome"], "refused");
+    assert.match(String(line?.fields["undelivered"]), /not authorized/);
+  });
 });

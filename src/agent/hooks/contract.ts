@@ -8,10 +8,10 @@ export interface HookedCall extends Caller {
   readonly signal: AbortSignal;
 }
 
-/** The result of the hooks: the call to run, possibly changed, or an `answer` in its place. */
+/** The result of the hooks: the call to run, possibly changed, or an `answer` in its place, perhaps because it is denied. */
 export type Verdict =
   | { readonly tool: string; readonly arguments: Readonly<Record<string, unknown>> }
-  | { readonly answer: string };
+  | { readonly answer: string; readonly isDenied?: true };
 
 /**
  * The owner's programs that decide about tool calls. A hook that fails (cannot be started, dies, is too slow,

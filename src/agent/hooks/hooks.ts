@@ -154,7 +154,8 @@ function resultOf(text: string) {
 }
 
 function denial(who: string, reason: string): Verdict {
-  return { answer: `error: tool execution denied by ${who}${reason === "" ? "" : `: ${reason}`}` };
+  const answer = `error: tool execution denied by ${who}${reason === "" ? "" : `: ${reason}`}`;
+  return { answer, isDenied: true };
 }
 
 function withheld(reason: string): string {

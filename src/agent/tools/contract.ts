@@ -14,6 +14,8 @@ export interface CallContext extends Caller {
   readonly permissions: Permissions;
   /** The budget of the call, if it asks a model; no limit if absent. */
   readonly allowance?: Allowance | undefined;
+  /** Called when the call is refused, for the log. */
+  readonly onRefusal?: (() => void) | undefined;
   /** Shows the model an image with the result; absent if no model reads it. */
   readonly showImage?: (image: Image) => void;
 }
@@ -23,11 +25,21 @@ export class ToolError extends Error {
   override readonly name = "ToolError";
 }
 
-/** The text that the work returns, or that of the `ToolError` that it throws. */
-export async function resultOf(work: () => Promise<string>): Promise<string> {
+/** A tool must not do its work: the caller may not, or a rule of the owner forbids it. */
+export class RefusedCall extends ToolError {}
+
+/**
+ * The text that the work returns, or that of the `ToolError` that it throws; of a `RefusedCall`, `onRefusal` hears
+ * as well.
+ */
+export async function resultOf(
+  work: () => Promise<string>,
+  { onRefusal }: Pick<CallContext, "onRefusal">,
+): Promise<string> {
   try {
     return await work();
   } catch (thrown) {
+    if (thrown instanceof RefusedCall) onRefusal?.();
     if (thrown instanceof ToolError) return `error: ${thrown.message}`;
     throw thrown;
   }

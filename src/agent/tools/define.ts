@@ -30,7 +30,7 @@ export function defineTool<Schema extends v.GenericSchema>(typed: TypedTool<Sche
         if (parsed.success) return await typed.run(parsed.output, call);
         const issues = parsed.issues.slice(0, 5).map(issueText).join("; ");
         throw new ToolError(`wrong arguments: ${issues}`);
-      }),
+      }, call),
   };
 }
 

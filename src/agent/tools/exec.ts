@@ -5,7 +5,7 @@ import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { ExecSettings } from "../../config/contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
-import { ToolError } from "./contract.ts";
+import { RefusedCall, ToolError } from "./contract.ts";
 import { defineTool } from "./define.ts";
 import { endingText, startCommand } from "./exec/command.ts";
 import type { PreparedCommand, Running } from "./exec/command.ts";
@@ -60,7 +60,7 @@ export function createExec(options: ExecOptions): Exec {
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
     async run(input, call) {
       if (call.isRemote && settings.allow_remote === false) {
-        throw new ToolError(
+        throw new RefusedCall(
           "commands run only for somebody who talks to the agent on its own machine",
         );
       }
@@ -193,7 +193,7 @@ async function prepareCommand(
   // Without a sandbox a command could also write to paths that are only readable.
   const otherPaths = [...paths.writable, ...(sandbox === undefined ? [] : paths.readable)];
   const blocked = await checkCommand(command, { ...rules, workspace, cwd, otherPaths });
-  if (blocked !== undefined) throw new ToolError(blocked);
+  if (blocked !== undefined) throw new RefusedCall(blocked);
   const shell = await findShell(rules.env);
   const limits = await limitArgs(cwd);
   const env = sandbox === undefined ? rules.env : { ...rules.env, TMPDIR: "/tmp" };

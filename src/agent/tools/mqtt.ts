@@ -11,7 +11,7 @@ import {
 } from "../../base/topic-filter.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { TopicPermissions } from "../access/permissions.ts";
-import { ToolError } from "./contract.ts";
+import { RefusedCall, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 import { defineTool, flagField, textField } from "./define.ts";
 import { isText, textOf } from "./files/text.ts";
@@ -84,9 +84,9 @@ export function createMqttTool(topics: Topics, holdsSecret: HoldsSecret = () => 
       const bounds = { permissions: call.permissions.topics, trees: topics.trees() };
       const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;
       const refusal = refuse(wanted.topic, bounds);
-      if (refusal !== undefined) throw new ToolError(refusal);
+      if (refusal !== undefined) throw new RefusedCall(refusal);
       if ([wanted.topic, wanted.payload ?? ""].some(holdsSecret)) {
-        throw new ToolError(`nothing was sent: ${HELD_BACK}`);
+        throw new RefusedCall(`nothing was sent: ${HELD_BACK}`);
       }
       let release: (() => void) | undefined;
       try {

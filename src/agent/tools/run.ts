@@ -9,7 +9,7 @@ import { ownerOf } from "../access/permissions.ts";
 import type { Caller, Permissions } from "../access/permissions.ts";
 import type { ToolCall } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
-import { resultOf, ToolError } from "./contract.ts";
+import { RefusedCall, resultOf, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 
 /** The context of a call for a caller with these permissions. */
@@ -82,7 +82,7 @@ export async function runTool(call: ToolCall, options: RunOptions): Promise<stri
   return await resultOf(async () => {
     const tool = findTool(call.name, options);
     return await execute(tool, parseArguments(call.arguments), options);
-  });
+  }, options);
 }
 
 /** The tool with that name. Throws a `ToolError` if there is none, or the client may not use it. */
@@ -94,7 +94,7 @@ function findTool(name: string, { tools, permissions }: RunOptions): Tool {
     throw new ToolError(limitLength(why));
   }
   // Such a tool was not offered to the model, but a model may call it anyway.
-  if (!permissions.allows(tool.name)) throw new ToolError(`this client may not use ${tool.name}`);
+  if (!permissions.allows(tool.name)) throw new RefusedCall(`this client may not use ${tool.name}`);
   return tool;
 }
 
@@ -108,6 +108,7 @@ async function execute(tool: Tool, input: unknown, options: RunOptions): Promise
   }
   const call = { client, channel, isRemote, tool: tool.name, arguments: { ...words }, signal };
   const verdict = await hooks.before(call);
+  if ("answer" in verdict && verdict.isDenied) options.onRefusal?.();
   if ("answer" in verdict) return limitLength(verdict.answer, tool.characters);
   // The tool that a hook chooses must be allowed too.
   const chosen = findTool(verdict.tool, options);
@@ -122,7 +123,8 @@ export function withHooks(tool: Tool, hooks: ToolHooks | undefined): Tool {
   if (hooks === undefined) return tool;
   return {
     ...tool,
-    run: (input, facts) => resultOf(() => execute(tool, input, { ...facts, tools: [tool], hooks })),
+    run: (input, facts) =>
+      resultOf(() => execute(tool, input, { ...facts, tools: [tool], hooks }), facts),
   };
 }
 

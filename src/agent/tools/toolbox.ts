@@ -43,6 +43,8 @@ export interface Toolbox {
     permissions: Permissions,
     more?: readonly Tool[],
   ) => readonly Tool[];
+  /** Whether there is a tool of that name, for whomever. */
+  readonly has: (name: string) => boolean;
   /** Ends everything that the tools left running. */
   close(): Promise<void>;
 }
@@ -97,6 +99,8 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
       const hasSkills = usableSkills(texts.skills, names).length > 0;
       return wanted.filter((tool) => tool !== skills || hasSkills).map(filtered);
     },
+    has: (name) =>
+      [...always, ...filesFor(undefined), skills, mqtt].some((tool) => tool?.name === name),
     close: () => exec.close(),
   };
 }

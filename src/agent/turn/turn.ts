@@ -15,6 +15,7 @@ import type { Model, ModelCall, Reply, PromptMessage } from "../model/contract.t
 import { isImageless, isOverflow, promptTooLong } from "../model/errors.ts";
 import type { ModelFailure } from "../model/errors.ts";
 import { estimatedTokens } from "../tokens.ts";
+import { logToolCall, outcomeOf } from "../tools/audit.ts";
 import { ToolError } from "../tools/contract.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
@@ -26,6 +27,8 @@ export interface TurnSetup {
   readonly tools: readonly Tool[];
   /** Checked again at each tool call. */
   readonly permissions: Permissions;
+  /** Whether there is a tool of that name, perhaps not for this caller; if left out, those of `tools`. */
+  readonly hasTool?: ((name: string) => boolean) | undefined;
   /** Run before and after each tool call. */
   readonly hooks?: ToolHooks | undefined;
   /** The same in each turn of a conversation, so that a provider has the beginning of the prompt in its cache. */
@@ -353,16 +356,19 @@ async function runToolCalls(
     };
     const startedAt = performance.now();
     const mayRun = turn.allowance?.takeCall() ?? true;
+    let isRefused = !mayRun;
+    const onRefusal = (): void => {
+      isRefused = true;
+    };
     const text = mayRun
-      ? bounded(await runTool(call, { ...facts, showImage }), state)
+      ? bounded(await runTool(call, { ...facts, showImage, onRefusal }), state)
       : NO_MORE_CALLS;
     const endedAt = performance.now();
-    const ms = Math.round(endedAt - startedAt);
-    const verdict = verdictOf(call.name, mayRun ? text : undefined, state);
+    const verdict = verdictOf(call.name, { text, isRefused }, state);
     // A name that the model invented can be anything, a secret too.
     const tool = verdict === "unknown" ? "(unknown)" : call.name;
     turn.allowance?.ended?.({ tool, verdict, startedAt, endedAt });
-    log.debug("a tool ran", { tool: call.name.slice(0, 100), ms, characters: text.length });
+    logToolCall(log, turn, { tool: call.name, verdict, ms: endedAt - startedAt, text });
     failpoint("tool_ran");
     const message = { role: "tool", callId: call.id, name: call.name, text } as const;
     await record(turn, message);
@@ -373,16 +379,16 @@ async function runToolCalls(
   return await (turn.whileWaiting?.(run) ?? run());
 }
 
-/** What became of a call; its result is the text, undefined if the turn may make no more calls. */
+/** What became of a call. A tool that is not offered to this client is refused, not unknown. */
 function verdictOf(
   name: string,
-  text: string | undefined,
-  { tools, permissions }: Pick<TurnSetup, "tools" | "permissions">,
+  { text, isRefused }: { readonly text: string; readonly isRefused: boolean },
+  { tools, permissions, hasTool }: Pick<TurnSetup, "tools" | "permissions" | "hasTool">,
 ): ToolVerdict {
-  if (!tools.some((tool) => tool.name === name)) return "unknown";
-  if (text === undefined) return "refused";
-  if (!text.startsWith("error: ")) return "ok";
-  return permissions.allows(name) ? "failed" : "refused";
+  if (tools.some((tool) => tool.name === name)) {
+    return outcomeOf(text, isRefused || !permissions.allows(name));
+  }
+  return hasTool?.(name) ? "refused" : "unknown";
 }
 
 const NO_MORE_IMAGES = `no answer can look at more than ${MAX_IMAGES} image files: answer now with what is known`;

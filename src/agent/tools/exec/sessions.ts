@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { escapeControl } from "../../../base/escape-control.ts";
 import { truncate } from "../../../base/truncate.ts";
-import { ToolError } from "../contract.ts";
+import { RefusedCall, ToolError } from "../contract.ts";
 import { realWorkspace } from "../files/locate.ts";
 import { lastWholeEnd } from "../files/text.ts";
 import type { Ending, PreparedCommand, Running } from "./command.ts";
@@ -164,7 +164,7 @@ async function writeTo(session: Session, text: string, rules: InputRules): Promi
   const workspace = await realWorkspace(rules.workspace);
   const { cwd } = session;
   const blocked = await checkCommand(line, { ...rules, workspace, cwd, isInput: true });
-  if (blocked !== undefined) throw new ToolError(blocked);
+  if (blocked !== undefined) throw new RefusedCall(blocked);
   session.line = line.slice(Math.max(line.lastIndexOf("\n"), line.lastIndexOf("\r")) + 1);
   session.line = session.line.slice(-MAX_LINE);
   if (!(await session.running.write(text))) throw new ToolError(`${session.id} reads no input`);

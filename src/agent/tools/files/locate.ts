@@ -3,7 +3,7 @@ import { basename, dirname, join, relative, resolve } from "node:path";
 import { codeOf } from "../../../base/failure.ts";
 import { isInside } from "../../../base/path-contains.ts";
 import type { FilePermissions } from "../../access/permissions.ts";
-import { ToolError } from "../contract.ts";
+import { RefusedCall, ToolError } from "../contract.ts";
 import { refusalOf } from "./bounds.ts";
 import type { Bounds, Use } from "./bounds.ts";
 import { shownPath } from "./errors.ts";
@@ -37,7 +37,7 @@ export async function locate(path: string, use: Use, bounds: Bounds): Promise<Lo
   const permissions =
     bounds.permissions && (await realPermissions(bounds.permissions, bounds.workspace, workspace));
   const refusal = refusalOf(real, use, { ...bounds, workspace, permissions });
-  if (refusal !== undefined) throw new ToolError(`${shownPath(path)} ${refusal}`);
+  if (refusal !== undefined) throw new RefusedCall(`${shownPath(path)} ${refusal}`);
   if (found.fault !== undefined) throw found.fault;
   if (found.missing.length > 0) {
     return { folder: found.base, names: found.missing, exists: false };

@@ -5,7 +5,7 @@ import type { FileHandle } from "node:fs/promises";
 import { platform } from "node:os";
 import { join } from "node:path";
 import { codeOf } from "../../../base/failure.ts";
-import { ToolError } from "../contract.ts";
+import { RefusedCall, ToolError } from "../contract.ts";
 
 /**
  * An open folder. Names in it belong to this very folder, even if its path changes. On Linux the files in
@@ -132,7 +132,7 @@ export async function openRegular(dir: OpenDir, name: string, flags: number): Pr
     const stats = await handle.stat();
     assertRegular(stats);
     if ((await dir.isAliasOfProtected?.(stats)) === true) {
-      throw new ToolError("that is another name of a file with this program's own state or keys");
+      throw new RefusedCall("that is another name of a file with this program's own state or keys");
     }
     return { handle, stats };
   } catch (error) {

@@ -4,7 +4,7 @@ import { networkMessage } from "../../../base/network-error.ts";
 import { prefixOf } from "../../../base/truncate.ts";
 import type { WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
-import { ToolError } from "../contract.ts";
+import { RefusedCall, ToolError } from "../contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool, oldField, textField } from "../define.ts";
 import { createAllowance } from "./addresses.ts";
@@ -75,7 +75,7 @@ export function createWebFetch(options: WebFetchOptions): Tool {
       const fetch = proxiedFetch(options.fetch, settings.proxy);
       if (holdsSecret?.(written) || holdsSecret?.(url.href)) {
         log.warn("a page was not fetched", { why: HELD_BACK });
-        throw new ToolError(`this URL was not fetched: ${HELD_BACK}`);
+        throw new RefusedCall(`this URL was not fetched: ${HELD_BACK}`);
       }
       try {
         const proxied = hasProxy ? fetch : undefined;
@@ -83,12 +83,10 @@ export function createWebFetch(options: WebFetchOptions): Tool {
         return await resultOf(page, Math.min(maxChars, MAX_CHARACTERS), settings);
       } catch (error) {
         signal.throwIfAborted();
-        if (error instanceof Refusal) {
-          log.warn("a page was not fetched", { host: url.hostname, why: error.message });
-        }
-        throw new ToolError(
-          `${url.host || "this URL"} was not fetched: ${withoutControls(wordsFor(error))}`,
-        );
+        const words = `${url.host || "this URL"} was not fetched: ${withoutControls(wordsFor(error))}`;
+        if (!(error instanceof Refusal)) throw new ToolError(words);
+        log.warn("a page was not fetched", { host: url.hostname, why: error.message });
+        throw new RefusedCall(words);
       }
     },
   });

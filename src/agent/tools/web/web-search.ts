@@ -5,7 +5,7 @@ import type { Log } from "../../../base/log.ts";
 import { truncate } from "../../../base/truncate.ts";
 import type { KeyedSearch, SearchName, WebSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
-import { ToolError } from "../contract.ts";
+import { RefusedCall, ToolError } from "../contract.ts";
 import type { Tool } from "../contract.ts";
 import { defineTool } from "../define.ts";
 import { proxiedFetch } from "./request.ts";
@@ -69,7 +69,7 @@ export function createWebSearch(options: WebSearchOptions): Tool | undefined {
     async run({ query: written, count, range }, { signal }) {
       const fetch = proxiedFetch(options.fetch, settings.proxy);
       const query = written.trim().slice(0, MAX_QUERY);
-      if (holdsSecret?.(query)) throw new ToolError(`the query was not sent: ${HELD_BACK}`);
+      if (holdsSecret?.(query)) throw new RefusedCall(`the query was not sent: ${HELD_BACK}`);
       const end = performance.now() + milliseconds;
       const faults: string[] = [];
       for (const [index, named] of searches.entries()) {

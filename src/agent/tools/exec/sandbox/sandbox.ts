@@ -3,7 +3,7 @@ import { homedir, userInfo, platform, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { ExecSettings } from "../../../../config/contract.ts";
 import { KEY_FILES } from "../../../workspace/contract.ts";
-import { ToolError } from "../../contract.ts";
+import { RefusedCall } from "../../contract.ts";
 import type { Sandbox } from "../command.ts";
 import { findProgram } from "../environment.ts";
 import { chownWorkspace, commandUser, isRoot, setprivArgs } from "./command-user.ts";
@@ -62,12 +62,12 @@ async function bubblewrapFor(options: SandboxOptions): Promise<Bubblewrap | unde
   const found = await findBubblewrap(path);
   if ("program" in found) return found;
   if (settings.sandbox === "bwrap") {
-    throw new ToolError(
+    throw new RefusedCall(
       `no command is run: tools.exec.sandbox is bwrap, and ${found.why}; the owner can install bubblewrap or set tools.exec.sandbox`,
     );
   }
   if (!isRemote) return undefined;
-  throw new ToolError(
+  throw new RefusedCall(
     "no command is run: commands of clients run only in a sandbox, and bubblewrap does not work here; the owner can install it",
   );
 }

@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { it } from "node:test";
+import { openAgent } from "../../../src/agent/agent.ts";
+import type { LogFields } from "../../../src/base/log.ts";
+import { agentConfig, collect, modelEntry } from "../../support/agent-config.ts";
+import { answers, calls, startModelServer } from "../../support/model-server.ts";
+import { temporaryFolder } from "../../support/temporary.ts";
+
+type Line = Readonly<Record<string, unknown>>;
+
+const ignore = (): void => {};
+
+/** A log, and the audit lines in it, without their times. */
+function auditLog() {
+  const lines: Line[] = [];
+  const info = (message: string, { ms, ...fields }: LogFields = {}): void => {
+    if (message !== "tool call") return;
+    assert.equal(typeof ms, "number");
+    lines.push(fields);
+  };
+  return { lines, log: { debug: ignore, warn: ignore, error: ignore, info } };
+}
+
+const asked = { history: async () => [], client: "kitchen", channel: "mqtt", isRemote: true };
+
+it("each tool call has a line: by whom, which, whether it was refused, and nothing of its texts", async () => {
+  await using folder = await temporaryFolder();
+  const server = await startModelServer();
+  const { lines, log } = auditLog();
+  const workspace = join(folder.path, "workspace");
+  const config = agentConfig([modelEntry({ api_base: server.base })], { workspace });
+  const agent = await openAgent({ config, log });
+  server.script(
+    calls(
+      { name: "device", arguments: '{"facts":["time"]}' },
+      { name: "exec", arguments: '{"command":"cat secret"}' },
+      { name: "nothing\u001b[2J", arguments: "{}" },
+    ),
+    answers("done"),
+  );
+  await collect(agent.answer({ ...asked, text: "hello", signal: new AbortController().signal }));
+  await agent.close();
+  await server.close();
+  const verdicts = Object.fromEntries(lines.map(({ tool, verdict }) => [tool, verdict]));
+  const expected = { device: "ok", exec: "refused", "nothing\u001b[2J": "unknown" };
+  assert.deepEqual(verdicts, expected);
+  assert.equal(lines.length, 3);
+  assert.ok(lines.every(({ client, channel }) => client === "kitchen" && channel === "mqtt"));
+  assert.doesNotMatch(JSON.stringify(lines), /secret/);
+});
+
+it("so has a measurement of the offline agent", async () => {
+  await using folder = await temporaryFolder();
+  const { lines, log } = auditLog();
+  const agent = await openAgent({ config: agentConfig([], { workspace: folder.path }), log });
+  const signal = new AbortController().signal;
+  await collect(agent.answer({ ...asked, text: "uptime", signal }));
+  await agent.close();
+  assert.deepEqual(
+    lines.map(({ tool, verdict }) => [tool, verdict]),
+    [["device", "ok"]],
+  );
+});
