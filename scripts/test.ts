@@ -98,21 +98,30 @@ const [COMPILED, FROM_BUN, FROM_DENO] = [
   },
 ] as const satisfies readonly Suite[];
 
-const FAULTS: readonly Suite[] = [
-  {
-    name: "faults, a binary that can be told to die",
-    command: [...BUN_TEST, "--timeout", "120000", "test/faults"],
-    under: "faults",
-  },
-];
+/** A storm lasts as long as it is told to, and mostly waits; the other faults run beside it. */
+const faultFiles = readdirSync(join(root, "test/faults")).filter((name) =>
+  name.endsWith(".test.ts"),
+);
+const faults = (name: string, isStorm: boolean): Suite => ({
+  name: `${name}, a binary that can be told to die`,
+  command: [
+    ...BUN_TEST,
+    "--timeout",
+    "120000",
+    ...faultFiles
+      .filter((file) => file.includes("chaos") === isStorm)
+      .map((file) => `test/faults/${file}`),
+  ],
+  under: "faults",
+});
 
 /** One after the other; of one row the lists run side by side, each from its first to its last. */
 const ROWS: readonly (readonly (readonly Suite[])[])[] = [
   [
-    [...UNITS, FROM_BUN],
+    [...UNITS, ...NODE, FROM_BUN],
     [COMPILED, FROM_DENO],
   ],
-  [FAULTS, NODE],
+  [[faults("storms of faults", true)], [faults("faults", false)]],
 ];
 
 let passed = 0;

@@ -62,8 +62,8 @@ describe("a flood", () => {
         `5,000 at once: ${busy} told busy, ${harness.model.turns.length - WARM - 1} answered, memory grew by ${grown.toFixed(1)} MiB, another client waited ${(waited / TURN_MS).toFixed(1)} turns`,
       );
       assert.ok(grown < 40, `memory grew by ${grown} MiB`);
-      // Its own turn, the running one, and the messages.
-      assert.ok(waited < 3.5 * TURN_MS, `waited ${waited} ms`);
+      // Its own turn, the running one, and the messages; behind the 32 that wait it would be 33 turns.
+      assert.ok(waited < 16 * TURN_MS, `waited ${waited} ms`);
       const unknown = harness.devices.heard.filter(
         ({ error }) => error !== undefined && error !== "busy",
       );
