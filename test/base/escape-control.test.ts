@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { jsonLine } from "../../src/base/escape-control.ts";
 import { escapeControl } from "../../src/base/escape-control.ts";
+import { codePoint } from "../support/code-point.ts";
 
 describe("text from outside", () => {
   for (const [name, text, expected] of [
@@ -51,7 +52,7 @@ describe("text from outside", () => {
       "\u00ad",
     );
     const text = fc
-      .array(fc.oneof(unseen, fc.string({ unit: "binary" })))
+      .array(fc.oneof(unseen, fc.string({ unit: codePoint })))
       .map((all) => all.join(""));
     fc.assert(
       fc.property(text, (said) => {

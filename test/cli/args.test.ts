@@ -5,6 +5,7 @@ import { suggestWord } from "../../src/base/spelling.ts";
 import { COMMANDS } from "../../src/cli/args/commands.ts";
 import { type CommandLine, parseCommandLine } from "../../src/cli/args/parse.ts";
 import { formatDuration, parseDuration } from "../../src/cli/duration.ts";
+import { codePoint } from "../support/code-point.ts";
 
 const parse = (...args: readonly string[]): CommandLine => parseCommandLine(args);
 
@@ -45,7 +46,7 @@ describe("words arrive as they were typed", () => {
 
   it("whatever comes after --", () => {
     fc.assert(
-      fc.property(fc.array(fc.string({ unit: "binary" })), (words) => {
+      fc.property(fc.array(fc.string({ unit: codePoint })), (words) => {
         assert.deepEqual(understood("send", "c", "--", ...words).words, ["c", ...words]);
       }),
     );

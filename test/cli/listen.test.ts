@@ -8,6 +8,7 @@ import { createWatchPrinter, watch, type WatchRun } from "../../src/cli/commands
 import { pipedLine } from "../../src/cli/commands/listen.ts";
 import { createWatchLines } from "../../src/cli/terminal/watch-lines.ts";
 import type { Watched, WatchedMessage, WatchOptions } from "../../src/mqtt/contract.ts";
+import { codePoint } from "../support/code-point.ts";
 import { PNG } from "../support/images.ts";
 import { createMemoryOutput } from "./memory.ts";
 
@@ -258,15 +259,19 @@ describe("what listen prints", () => {
 
   it("is one line with three tabs that can be read back, whatever the text and the client", () => {
     fc.assert(
-      fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (text, client) => {
-        const line = pipedLine({ ...message, text, client });
-        assert.equal(line.split("\n").length, 2);
-        const fields = line.slice(0, -1).split("\t");
-        assert.equal(fields.length, 4);
-        assert.doesNotMatch(line.slice(0, -1).replaceAll("\t", ""), /\p{Cc}/u);
-        assert.equal(unescaped(fields[1] ?? ""), client);
-        assert.equal(unescaped(fields[3] ?? ""), text);
-      }),
+      fc.property(
+        fc.string({ unit: codePoint }),
+        fc.string({ unit: codePoint }),
+        (text, client) => {
+          const line = pipedLine({ ...message, text, client });
+          assert.equal(line.split("\n").length, 2);
+          const fields = line.slice(0, -1).split("\t");
+          assert.equal(fields.length, 4);
+          assert.doesNotMatch(line.slice(0, -1).replaceAll("\t", ""), /\p{Cc}/u);
+          assert.equal(unescaped(fields[1] ?? ""), client);
+          assert.equal(unescaped(fields[3] ?? ""), text);
+        },
+      ),
     );
   });
 });

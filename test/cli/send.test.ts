@@ -9,6 +9,7 @@ import { ask, type Outcome } from "../../src/cli/ask.ts";
 import { stopTurn } from "../../src/cli/commands/send.ts";
 import { resultLine } from "../../src/cli/report.ts";
 import type { AnswerPart, RequestOptions } from "../../src/mqtt/contract.ts";
+import { codePoint } from "../support/code-point.ts";
 import { createMemoryOutput, type MemoryOutput } from "./memory.ts";
 
 type Said = Partial<AnswerPart> & { readonly text: string };
@@ -260,7 +261,7 @@ describe("an answer as JSON", () => {
 
   it("is one line of printable characters that reads back as it was", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.string({ unit: "binary" }), async (text) => {
+      fc.asyncProperty(fc.string({ unit: codePoint }), async (text) => {
         const { stdout } = await play({ form: "json", parts: [{ text }] });
         const line = stdout.text();
         assert.equal(line.indexOf("\n"), line.length - 1);

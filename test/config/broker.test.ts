@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { brokerCredentials, parseBroker } from "../../src/config/broker.ts";
+import { codePoint } from "../support/code-point.ts";
 
 const PATH = { path: "/" };
 
@@ -108,7 +109,7 @@ describe("credentials in a broker's URL", () => {
 
 describe("for every text", () => {
   const text = fc.oneof(
-    fc.string({ unit: "binary" }),
+    fc.string({ unit: codePoint }),
     fc
       .tuple(fc.constantFrom("", "tcp://", "wss://", "unix://", "embedded://"), fc.string())
       .map((parts) => parts.join("")),

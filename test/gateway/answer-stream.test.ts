@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { AnswerStream, deliver } from "../../src/gateway/answer/answer-stream.ts";
+import { codePoint } from "../support/code-point.ts";
 import { runs } from "../support/runs.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
@@ -38,7 +39,7 @@ function start() {
 
 /** All UTF-16 units, also lone surrogates. */
 const anyText = fc.oneof(
-  fc.string({ unit: "binary" }),
+  fc.string({ unit: codePoint }),
   fc.string({ unit: fc.constantFrom("a", "😀", "\ud83d", "\ude00") }),
 );
 

@@ -7,6 +7,7 @@ import { connectAsync, type MqttClient } from "mqtt";
 import { cutIntoPayloads, roomFor, type AnswerProperties } from "../../src/mqtt/protocol/parts.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import { decodePart } from "../../src/mqtt/protocol/wire.ts";
+import { codePoint } from "../support/code-point.ts";
 import { readPackets, type RawPacket } from "../support/packets.ts";
 import { runs } from "../support/runs.ts";
 import { until } from "../support/until.ts";
@@ -19,7 +20,7 @@ const properties: AnswerProperties = {
   messageExpiryInterval: 60,
 };
 const text = fc.oneof(
-  fc.string({ unit: "binary", maxLength: 400 }),
+  fc.string({ unit: codePoint, maxLength: 400 }),
   fc.string({ unit: fc.constantFrom('"', "\\", "\n", "é", "\u{1F600}", "\uD83D"), maxLength: 300 }),
 );
 const part = fc.record({

@@ -13,9 +13,10 @@ import {
   responseTopic,
   statusTopic,
 } from "../../src/mqtt/protocol/topics.ts";
+import { codePoint } from "../support/code-point.ts";
 
 const address = { prefix: "/picoclaw", agent: "edge" };
-const anyText = fc.string({ unit: "binary", maxLength: 40 });
+const anyText = fc.string({ unit: codePoint, maxLength: 40 });
 const nearlyTopic = fc
   .array(fc.constantFrom("/", "+", "#", "\0", "$", "a", "é", "\u{1F600}", "\uFFFD", "\uD800"))
   .map((letters) => letters.join(""));

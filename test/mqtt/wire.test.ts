@@ -8,6 +8,7 @@ import {
   encodePart,
   encodeRequest,
 } from "../../src/mqtt/protocol/wire.ts";
+import { codePoint } from "../support/code-point.ts";
 import { JPEG, jpegOf, PNG, WEBP } from "../support/images.ts";
 
 const limits = { plainText: false, maxPayloadBytes: 1_000 };
@@ -63,8 +64,8 @@ describe("a request's payload", () => {
   it("what the asking side encodes is what the agent's side reads", () => {
     const question = fc.record(
       {
-        text: fc.string({ unit: "binary" }).filter((text) => text.trim() !== ""),
-        id: fc.string({ unit: "binary", maxLength: 64 }),
+        text: fc.string({ unit: codePoint }).filter((text) => text.trim() !== ""),
+        id: fc.string({ unit: codePoint, maxLength: 64 }),
         stream: fc.boolean(),
       },
       { requiredKeys: ["text"] },
@@ -193,8 +194,8 @@ describe("a part's payload", () => {
   it("survives the way", () => {
     const part = fc.record(
       {
-        text: fc.string({ unit: "binary" }),
-        id: fc.string({ unit: "binary" }),
+        text: fc.string({ unit: codePoint }),
+        id: fc.string({ unit: codePoint }),
         seq: fc.nat(),
         done: fc.constant(true),
         error: fc.record(

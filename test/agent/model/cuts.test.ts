@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { createCallCollector } from "../../../src/agent/model/protocols/openai.ts";
 import { createThoughtFilter } from "../../../src/agent/model/protocols/openai.ts";
 import { collect, modelFailureOf } from "../../support/agent-config.ts";
+import { codePoint } from "../../support/code-point.ts";
 import { streamEvents } from "../../support/model-server.ts";
 import { openModel } from "../../support/model.ts";
 import { runs } from "../../support/runs.ts";
@@ -28,7 +29,7 @@ function bodyOf(bytes: Uint8Array, cuts: readonly number[]): ReadableStream<Uint
 }
 
 it("any text in any deltas and any cuts of bytes comes out as it went in", async () => {
-  const words = fc.array(fc.string({ unit: "binary" }), { maxLength: 8 });
+  const words = fc.array(fc.string({ unit: codePoint }), { maxLength: 8 });
   const cuts = fc.array(fc.nat(), { maxLength: 40 });
   const newline = fc.constantFrom("\n" as const, "\r\n" as const);
   await fc.assert(

@@ -5,6 +5,7 @@ import type { ModelCall, Reply, PromptMessage } from "../../../src/agent/model/c
 import { isOverflow } from "../../../src/agent/model/errors.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
+import { codePoint } from "../../support/code-point.ts";
 import { bytesOf, sendsAll } from "../../support/dialects.ts";
 import type { ScriptedAnswer, TestDialect } from "../../support/dialects.ts";
 import { hangs, refuses, resets, sends, startModelServer } from "../../support/model-server.ts";
@@ -100,7 +101,7 @@ export function describeProtocol(dialect: TestDialect): void {
     }
 
     it("reads any text in any deltas and any cuts of bytes", async () => {
-      const words = fc.array(fc.string({ unit: "binary" }), { maxLength: 8 });
+      const words = fc.array(fc.string({ unit: codePoint }), { maxLength: 8 });
       const cuts = fc.array(fc.nat(), { maxLength: 40 });
       await fc.assert(
         fc.asyncProperty(words, cuts, fc.boolean(), async (text, at, comments) => {

@@ -6,6 +6,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { createMemoryTool } from "../../../src/agent/tools/memory.ts";
 import { callContext } from "../../support/agent-config.ts";
+import { codePoint } from "../../support/code-point.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 const NOW = new Date(2026, 6, 1, 9, 5, 44);
@@ -137,7 +138,7 @@ describe("the memory tool", () => {
   });
 
   it("stores every entry on one line without control characters", async () => {
-    const text = fc.string({ unit: "binary", minLength: 1, maxLength: 60 });
+    const text = fc.string({ unit: codePoint, minLength: 1, maxLength: 60 });
     await fc.assert(
       fc.asyncProperty(
         text,

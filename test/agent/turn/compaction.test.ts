@@ -14,7 +14,7 @@ import { ask } from "../../gateway/client.ts";
 import { createManualClock } from "../../gateway/manual-clock.ts";
 import { OPEN_TO_ALL, storeFacts } from "../../gateway/setup.ts";
 import { agentDefaults, createMemoryLog } from "../../support/agent-config.ts";
-import { runs } from "../../support/runs.ts";
+import { codePoint } from "../../support/code-point.ts";
 import { until } from "../../support/until.ts";
 
 const NEVER = new AbortController().signal;
@@ -102,7 +102,7 @@ describe("a compaction", () => {
         assert.deepEqual(questions, []);
       },
     );
-    await fc.assert(property, { numRuns: runs(300) });
+    await fc.assert(property, { numRuns: 300 });
     assert.ok(skipped > 20, `${skipped}`);
   });
 
@@ -152,7 +152,7 @@ describe("a compaction", () => {
 
   it("keeps every question within the window, whatever was said", async () => {
     const text = fc.oneof(
-      fc.string({ maxLength: 200, unit: "binary" }),
+      fc.string({ maxLength: 200, unit: codePoint }),
       fc.integer({ min: 0, max: 60_000 }).map((length) => "z".repeat(length)),
     );
     const message = fc.oneof(

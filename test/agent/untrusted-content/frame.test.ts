@@ -5,6 +5,7 @@ import type { Message } from "../../../src/agent/contract.ts";
 import { contextMessages, taskResultsText, withFrames } from "../../../src/agent/turn/context.ts";
 import { framed, escapeMarkers, sourceOf } from "../../../src/agent/untrusted-content/frame.ts";
 import { stripInvisible } from "../../../src/agent/untrusted-content/frame.ts";
+import { codePoint } from "../../support/code-point.ts";
 import { frameOf, framesIn } from "../../support/frames.ts";
 import { runs } from "../../support/runs.ts";
 
@@ -96,7 +97,7 @@ describe("a frame", () => {
       "<",
       "</da",
     );
-    const words = fc.array(fc.oneof(hostile, fc.string({ unit: "binary" })), { maxLength: 6 });
+    const words = fc.array(fc.oneof(hostile, fc.string({ unit: codePoint })), { maxLength: 6 });
     fc.assert(
       fc.property(words, fc.nat(200), (pieces, length) => {
         const text = framed("exec ls", pieces.join("").slice(0, length).toWellFormed());
@@ -249,10 +250,10 @@ describe("a source", () => {
       "x".repeat(5000),
     );
     const path = fc
-      .array(fc.oneof(hostile, fc.string({ unit: "binary" })))
+      .array(fc.oneof(hostile, fc.string({ unit: codePoint })))
       .map((all) => all.join(""));
     fc.assert(
-      fc.property(path, fc.string({ unit: "binary" }), (words, name) => {
+      fc.property(path, fc.string({ unit: codePoint }), (words, name) => {
         const source = sourceOf({ name, arguments: JSON.stringify({ path: words }) });
         const text = framed(source, "inside");
         const { from, text: inside } = frameOf(text);

@@ -10,6 +10,7 @@ import {
   createRingBuffer,
 } from "../../../../src/agent/tools/exec/output.ts";
 import { callContext } from "../../../support/agent-config.ts";
+import { codePoint } from "../../../support/code-point.ts";
 import { createCommands, isAlive } from "../../../support/commands.ts";
 import { until } from "../../../support/until.ts";
 
@@ -242,7 +243,7 @@ describe("output", () => {
     const written =
       "1%\r50%\r100%\r\ndone\r\n\u001b]0;title\u0007a\u001b[1;31mb\u001b[0m\u001bMc\b\u202e\td\u001b[3";
     assert.equal(readable(bytesOf(written)), "100%\ndone\nabc\td");
-    const text = fc.string({ unit: "binary" });
+    const text = fc.string({ unit: codePoint });
     fc.assert(fc.property(text, (any) => !CONTROL.test(readable(bytesOf(any)))));
   });
 

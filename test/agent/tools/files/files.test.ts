@@ -7,6 +7,7 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { openDir } from "../../../../src/agent/tools/files/open-dir.ts";
 import { toolSettings } from "../../../support/agent-config.ts";
+import { codePoint } from "../../../support/code-point.ts";
 import { called, createTestWorkspace } from "../../../support/file-tools.ts";
 
 const ODD = "aé€😀\nz";
@@ -55,7 +56,7 @@ describe("read_file", () => {
     await using files = await createTestWorkspace();
     await fc.assert(
       fc.asyncProperty(
-        fc.string({ unit: "binary", minLength: 1 }),
+        fc.string({ unit: codePoint, minLength: 1 }),
         fc.nat(30),
         async (part, most) => {
           const text = `${part.replaceAll("\0", "")}${ODD}`;

@@ -7,6 +7,7 @@ import * as fc from "fast-check";
 import { isProtected, refusalOf } from "../../../../src/agent/tools/files/bounds.ts";
 import { signalGroup } from "../../../../src/base/host.ts";
 import { toolSettings } from "../../../support/agent-config.ts";
+import { codePoint } from "../../../support/code-point.ts";
 import { called, createTestWorkspace } from "../../../support/file-tools.ts";
 import type { TestWorkspace } from "../../../support/file-tools.ts";
 import { until } from "../../../support/until.ts";
@@ -80,7 +81,7 @@ function paths({ workspace, outside }: TestWorkspace): fc.Arbitrary<string> {
   const names = [...NAMES, "", MARKED, "x".repeat(300)];
   const segment = fc.oneof(
     { weight: 8, arbitrary: fc.constantFrom(...names) },
-    { weight: 1, arbitrary: fc.string({ unit: "binary", maxLength: 5 }) },
+    { weight: 1, arbitrary: fc.string({ unit: codePoint, maxLength: 5 }) },
   );
   const roots = ["proc/self/root", "proc/thread-self/root", "proc/self/cwd/../../../../../.."];
   const start = fc.oneof(
