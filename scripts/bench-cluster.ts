@@ -55,14 +55,18 @@ const STATS = `SELECT sum(xact_commit) || ' ' || pg_snapshot_xmax(pg_current_sna
 const STATEMENTS = `SELECT calls || ' calls, ' || round(total_exec_time) || ' ms, ' || rows || ' rows: '
   || left(regexp_replace(query, '\\s+', ' ', 'g'), 110) FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 25`;
 
-const LIBRARIES = values.statements ? ["shared_preload_libraries = 'pg_stat_statements'"] : [];
+const SERVER = [
+  // Tests do without.
+  "fsync = on",
+  ...(values.statements ? ["shared_preload_libraries = 'pg_stat_statements'"] : []),
+];
 
 await using stack = new AsyncDisposableStack();
 const folder = stack.use(await temporaryFolder());
 const broker = stack.use(
   await startMosquitto({ lines: [...QUEUES, "max_inflight_messages 0", "set_tcp_nodelay true"] }),
 );
-const postgres = gateways > 0 ? stack.use(await startPostgres({ lines: LIBRARIES })) : undefined;
+const postgres = gateways > 0 ? stack.use(await startPostgres({ lines: SERVER })) : undefined;
 const model = stack.use(await startModelServer({ forgets: true }));
 model.otherwise(answers("Four words of answer."));
 /** Of the gateway at that place, anew when it was killed. */

@@ -14,6 +14,8 @@ import type { Lease } from "./lease.ts";
 const POLL_MS = { busy: 250, idle: 1000, away: 4000 };
 /** Between the end of a poll and the next one after a hint, of which there may be very many. */
 const HINT_MS = 20;
+/** A poll that took longer counts as one that took this. */
+const MOST_POLL_MS = 1000;
 /** For the last call at a shutdown: without it the others wait for the end of the lease. */
 const LEAVE_MS = 2000;
 
@@ -53,6 +55,8 @@ export class LanePoller<M> {
   #cancelTimer: (() => void) | undefined;
   #stopHints: (() => void) | undefined;
   #endedAt = Number.NEGATIVE_INFINITY;
+  /** How long the last poll took. */
+  #tookMs = 0;
   #waitMs = POLL_MS.busy;
   /** The last poll claimed as many lanes as it could: there may be more. */
   #hasMore = false;
@@ -121,14 +125,17 @@ export class LanePoller<M> {
 
   /** Claims lanes, and schedules the next poll. */
   async #poll(ports: PollerPorts<M>): Promise<Polled> {
-    const { cluster, canDeliver = () => true } = this.#options;
+    const { cluster, clock, canDeliver = () => true } = this.#options;
     const { queue, durableRequests } = ports;
     this.isPolling = true;
     this.#isWoken = false;
     let mostMs = POLL_MS.away;
     try {
-      const lanes = canDeliver() ? queue.roomForLanes(HINT_MS) : 0;
+      // Enough for the turns that end until the next poll brings more: a busy database takes its time.
+      const lanes = canDeliver() ? queue.roomForLanes(HINT_MS + this.#tookMs) : 0;
+      const askedAt = clock.now();
       const polled = await durableRequests.once(cluster.poll(lanes));
+      this.#tookMs = Math.min(clock.now() - askedAt, MOST_POLL_MS);
       // What was accepted before the poll is added first.
       await new Promise((resolve) => setImmediate(resolve));
       if (!this.#lease.isHeld()) return polled;

@@ -78,9 +78,13 @@ export async function pollLanes(
 export function clusterOf(options: ClusterOptions): Cluster {
   const { owner, connections, commits, intakes, held, onHint } = options;
   const self = keyOf(owner);
+  /** The last poll claimed as many lanes as it could. */
+  let hasMore = false;
   const poll = async (lanes: number): Promise<Polled> => {
     const isExpected =
-      commits.unreported(POLL_ARGS).length > 0 || held.idle(idleMsOf(lanes)).length > 0;
+      (hasMore && lanes > 0) ||
+      commits.unreported(POLL_ARGS).length > 0 ||
+      held.idle(idleMsOf(lanes)).length > 0;
     if (!isExpected && !(await hasWork((...all) => commits.read(...all), owner, lanes)))
       return NOTHING;
     const result = await options.poll(lanes);
@@ -89,6 +93,7 @@ export function clusterOf(options: ClusterOptions): Cluster {
     held.drop(idle);
     for (const lane of kept) held.use(lane);
     for (const { request } of polled.claimed) held.use(request.lane);
+    hasMore = lanes > 0 && new Set(polled.claimed.map(({ request }) => request.lane)).size >= lanes;
     return polled;
   };
   return {
