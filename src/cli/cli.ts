@@ -15,6 +15,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   listen: () => import("./commands/listen.ts"),
   agent: () => import("./commands/agent.ts"),
   doctor: () => import("./commands/doctor.ts"),
+  status: () => import("./commands/status.ts"),
   sessions: () => import("./commands/sessions.ts"),
   config: () => import("./commands/config.ts"),
   store: () => import("./commands/store.ts"),

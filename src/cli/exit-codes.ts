@@ -5,8 +5,8 @@ export const EXIT_CODES: ReadonlyMap<number, string> = new Map([
   [0, "done"],
   [1, "it ran and failed: the agent answered with an error, or a check failed"],
   [2, "wrong usage: unknown command or flag, missing argument, wrong value"],
-  [3, "no answer in time; for listen: fewer messages than --count"],
-  [4, "the broker cannot be reached: DNS, port, TLS or connect timeout"],
+  [3, "no answer in time; for listen: fewer messages than --count; for status: no gateway runs"],
+  [4, "the broker cannot be reached: DNS, port, TLS or connect timeout; for status: not connected"],
   [
     5,
     "the broker refused the credentials, the access or the subscription; or another gateway serves (gateway.exclusive)",

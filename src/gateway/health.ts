@@ -145,7 +145,21 @@ function statusRoutes(status: HealthOptions["status"]): readonly (readonly [stri
       send(response, method, { status: 200, body: await status() });
     },
   };
-  return [["/status", json]];
+  const metrics: Route = {
+    access: "all",
+    async answer({ method = "" }, response) {
+      const { METRICS_TYPE, metricsText } = await import("./http/metrics.ts");
+      sendText(response, method, {
+        status: 200,
+        type: METRICS_TYPE,
+        text: metricsText(await status()),
+      });
+    },
+  };
+  return [
+    ["/status", json],
+    ["/metrics", metrics],
+  ];
 }
 
 const READING: readonly string[] = ["GET", "HEAD"];
@@ -165,8 +179,16 @@ function readinessOf(ready: HealthOptions["ready"], log: Log): Readiness {
 
 function send(response: ServerResponse, method: string, { status, body }: Reply): void {
   const text = `${JSON.stringify(body)}\n`;
+  sendText(response, method, { status, type: "application/json", text });
+}
+
+function sendText(
+  response: ServerResponse,
+  method: string,
+  { status, type, text }: { readonly status: number; readonly type: string; readonly text: string },
+): void {
   response.writeHead(status, {
-    "content-type": "application/json",
+    "content-type": type,
     "content-length": Buffer.byteLength(text),
     "cache-control": "no-store",
   });

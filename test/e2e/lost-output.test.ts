@@ -20,6 +20,7 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   listen: ["listen -n 1", "listen -n 1 --json"],
   agent: ["agent -m uptime"],
   doctor: ["doctor --offline", "doctor --offline --json"],
+  status: ["status", "status --json", "status --ready"],
   sessions: ["sessions list", "sessions list --json", "sessions show kitchen"],
   store: ["store --help"],
   acl: ["acl mosquitto"],

@@ -7,6 +7,7 @@ export type CommandName =
   | "listen"
   | "agent"
   | "doctor"
+  | "status"
   | "sessions"
   | "store"
   | "acl"
@@ -200,6 +201,24 @@ const DOCTOR: Command = {
   endsWithResult: true,
 };
 
+const STATUS: Command = {
+  name: "status",
+  aliases: ["s"],
+  summary: "ask the running gateway how it is",
+  arguments: [],
+  flags: ["ready", "json"],
+  detail: [
+    "Asks every gateway of this home over its socket in the state folder. Starts nothing, and connects to no broker.",
+    "The exit code is 0 if a gateway runs and is connected, 3 if none runs, and 4 if one runs and is not ready.",
+  ],
+  examples: [
+    { line: "picoclaw status", does: "version, broker, model, queue, usage, last request" },
+    { line: "picoclaw status --ready", does: "for HEALTHCHECK in a Dockerfile" },
+    { line: "picoclaw status --json", does: "everything that is known, for a script" },
+  ],
+  exits: [3, 4, 78],
+};
+
 const SESSIONS: Command = {
   name: "sessions",
   summary: "list, show, export or delete conversations",
@@ -358,6 +377,7 @@ export const COMMANDS: readonly Command[] = [
   LISTEN,
   AGENT,
   DOCTOR,
+  STATUS,
   SESSIONS,
   STORE,
   ACL,

@@ -164,6 +164,10 @@ export const FLAGS = {
   },
   "dry-run": { type: "boolean", summary: "print what would change, and change nothing" },
   "rewrite-config": { type: "boolean", summary: "also change config.json" },
+  ready: {
+    type: "boolean",
+    summary: "print one line, and end with 0 if all is ready, else with 1: for a container's probe",
+  },
   json: { type: "boolean", summary: "print JSON Lines" },
   debug: { type: "boolean", letter: "d", summary: "log everything, and print stacks of errors" },
   "no-color": { type: "boolean", summary: "print no colours" },

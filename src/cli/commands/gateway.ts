@@ -141,10 +141,12 @@ async function serve(
   const { host } = healthPlace(loaded, flags);
   let drainMs = flags.duration("drain");
   let health: Health | undefined;
+  let socket: Awaited<ReturnType<typeof openStatusSocket>>;
   try {
     // Loaded after the channels have subscribed.
     const { openHealth } = await import("../../gateway/health.ts");
     health = await openHealth(healthOptions(serving, context, { loaded, log }));
+    socket = await openStatusSocket(serving, log);
     compileHotCode();
     const { logStart } = await import("../start-log.ts");
     logStart(serving, { config: loaded.file, host, addresses: health.addresses, log });
@@ -160,9 +162,22 @@ async function serve(
     return 0;
   } finally {
     const { cancelled, undelivered, resumable } = await serving.stop(drainMs);
+    await socket?.close();
     await health?.close();
     const left = cancelled + undelivered;
     log[left > 0 ? "warn" : "info"]("gateway stopped", { cancelled, undelivered, resumable });
+  }
+}
+
+/** For `picoclaw status`. Without it the gateway serves all the same: some disks have no sockets. */
+async function openStatusSocket({ socketFile, status }: Runtime, log: Log) {
+  if (socketFile === undefined) return undefined;
+  try {
+    const { serveText } = await import("../../base/local-socket.ts");
+    return await serveText(socketFile, async () => `${JSON.stringify(await status())}\n`);
+  } catch (thrown) {
+    log.warn("picoclaw status cannot ask this gateway", { why: asFailure(thrown).why });
+    return undefined;
   }
 }
 
