@@ -2,6 +2,7 @@ import { dirname, join, resolve } from "node:path";
 import type { PostgresAddress } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
+import { parseBroker } from "./broker.ts";
 import { mqttChannels, mqttNames, withoutUrlCredentials, withSettings } from "./channels.ts";
 import { GO_VARIABLES } from "./compat/go/keys.ts";
 import { refusalOf, unsupportedKeys } from "./compat/go/unsupported.ts";
@@ -53,7 +54,20 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   if (inspected instanceof Failure) return inspected;
   const { tree, problems, config, ...rest } = inspected;
   if (config === undefined || problems.length > 0) return problemsFailure(problems, rest.file);
+  const unused = unusedAuthority(config, options.flags);
+  if (unused !== undefined) return problemsFailure([unused], rest.file);
   return { ...rest, config, origins: originsOf(tree) };
+}
+
+/** `--cafile` where no broker is reached by TLS: who gives it expects to be protected. */
+function unusedAuthority({ channels }: Config, { cafile }: ConfigFlags = {}): Problem | undefined {
+  const brokers = channels.flatMap(({ settings }) => settings.broker);
+  const kinds = brokers.map((broker) => parseBroker(broker).kind);
+  const isUsed = kinds.some((kind) => kind === "tls" || kind === "wss");
+  const [broker] = brokers;
+  if (cafile === undefined || broker === undefined || isUsed) return undefined;
+  const text = `${broker} is reached without TLS; begin it with mqtts:// or wss://, or leave the flag out`;
+  return { origin: { from: "flag", flag: "--cafile" }, path: [], text };
 }
 
 /** What all layers say, right or wrong. */

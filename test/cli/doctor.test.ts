@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmod, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { runCommandLine } from "../../src/cli/cli.ts";
+import { serviceChecks } from "../../src/cli/doctor/service-checks.ts";
 import { makeCertificate, type CertificateOptions } from "../support/certificates.ts";
 import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
 import type { Behaviour } from "../support/model-server.ts";
@@ -14,7 +15,13 @@ import {
   needsMosquitto,
   startMosquitto,
 } from "../support/mosquitto.ts";
-import { onceInCi, quickConfig, writeConfig } from "../support/picoclaw.ts";
+import {
+  onceInCi,
+  quickConfig,
+  startGateway,
+  temporaryHome,
+  writeConfig,
+} from "../support/picoclaw.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost } from "./host.ts";
@@ -147,6 +154,53 @@ describe("doctor", () => {
       assert.match(topic ?? "", /^\/picoclaw\/assistant\/doctor-[\da-f]{8}\/re(?:quest|sponse)$/);
     }
   });
+});
+
+describe("doctor --bundle", () => {
+  it("writes an archive without secrets that only its owner can read, and no second time", async () => {
+    await using home = await temporaryFolder();
+    const more = { telegram: { token: "tg-secret-1", note: "https://ann:pw-secret-2@host/x" } };
+    await writeConfig(home.path, quickConfig("tcp://127.0.0.1:1", USER, more));
+    const file = join(home.path, "report.tar.gz");
+    const args = ["doctor", "--offline", "--bundle", file];
+    const { code, out } = await doctor(home.path, args);
+    assert.equal(code, 1, out);
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    const list = String(spawnSync("tar", ["-tzf", file]).stdout);
+    assert.match(list, /^picoclaw\/version\.json\npicoclaw\/doctor\.jsonl\n/);
+    const text = String(spawnSync("tar", ["-xzOf", file]).stdout);
+    assert.match(text, /"code":"broker\.tcp"/);
+    assert.match(text, /"agent_id": "assistant"/);
+    for (const secret of ["secret-word", "tg-secret-1", "pw-secret-2"]) {
+      assert.ok(!text.includes(secret), text);
+    }
+    const again = await doctor(home.path, args);
+    assert.match(
+      again.error,
+      /^error: --bundle: .*report\.tar\.gz cannot be written\n.*the file exists/,
+    );
+  });
+});
+
+describe("the service", () => {
+  it(
+    "is checked where there is a unit: its program, and whether it outlives a login",
+    onceInCi,
+    async () => {
+      await using home = await temporaryFolder();
+      const folder = join(home.path, ".config/systemd/user");
+      const places = { system: [], linger: home.path };
+      assert.deepEqual(await serviceChecks(home.path, "ann", places), []);
+      await mkdir(folder, { recursive: true });
+      await writeFile(
+        join(folder, "picoclaw.service"),
+        "[Service]\nExecStart=/nowhere/picoclaw gateway\n",
+      );
+      const [unit] = await serviceChecks(home.path, "ann", places);
+      assert.deepEqual([unit?.code, unit?.result], ["service.unit", "fail"]);
+      assert.match(unit?.message ?? "", /starts \/nowhere\/picoclaw, which is not there/);
+    },
+  );
 });
 
 describe("a fault of the broker is named with its place and its remedy", () => {
@@ -333,6 +387,25 @@ describe("a fault of this machine is named with its place and its remedy", () =>
       first,
       /^fail {2}state\.write .*\/workspace\/state is on a disk that is mounted read-only.*try: mount it writable/,
     );
+  });
+
+  it("the port of the built-in broker is taken", async () => {
+    const other = createServer((socket) => socket.end("nonsense"));
+    const port = await portOf(other);
+    const { first } = await examined(quickConfig(`embedded://127.0.0.1:${port}`));
+    other.close();
+    assert.match(first, new RegExp(`^fail {2}broker\\.builtin +mqtt: .*${port}.*try: `));
+  });
+
+  it("the port of the built-in broker is taken by a gateway of this home", onceInCi, async () => {
+    await using home = await temporaryHome(quickConfig(`embedded://127.0.0.1:${await freePort()}`));
+    await using gateway = await startGateway({ home: home.path });
+    await gateway.said('"msg":"gateway started"');
+    const { out, code } = await doctor(home.path, ["doctor", "--offline"]);
+    assert.match(out, /^ok {4}broker\.builtin +mqtt: a gateway of this home runs it$/m);
+    assert.match(out, /^ok {4}gateway\.home .*one serves$/m);
+    assert.match(out, /^ok {4}broker\.subscribe /m);
+    assert.equal(code, 0, out);
   });
 
   it("the port is taken", async () => {

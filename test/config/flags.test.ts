@@ -65,6 +65,17 @@ describe("flags", () => {
     });
   });
 
+  it("--cafile is wrong usage where no broker is reached by TLS", async () => {
+    const failure = await failureFrom(mqttConfig(), { flags: { cafile: "ca.pem" } });
+    assert.equal(failure.code, "usage");
+    assert.match(
+      failure.message,
+      /^--cafile: tcp:\/\/broker\.lan:1883 is reached without TLS.*mqtts:/,
+    );
+    const broker = ["tcp://a", "mqtts://b"];
+    await loadedFrom(mqttConfig({ broker }), { flags: { cafile: "ca.pem" } });
+  });
+
   it("--insecure is verify: false, whatever the file says", async () => {
     const config = mqttConfig({ broker: "mqtts://b", tls: { verify: true, ca_file: "ca.pem" } });
     const loaded = await loadedFrom(config, { flags: { insecure: true, cafile: "x" } });

@@ -188,13 +188,17 @@ const DOCTOR: Command = {
   name: "doctor",
   summary: "find out why it does not run, and how to mend it",
   arguments: [],
-  flags: ["config", "offline", "json", ...CONNECTION_FLAGS],
+  flags: ["config", "offline", "bundle", "json", ...CONNECTION_FLAGS],
   detail: [
     "Checks the program, the configuration, the disk, the broker, the model and the clock, beside a running gateway or without one. Each line has a result (ok, warn, fail or skip), a code that stays the same, what was found, and how to mend it. It ends with 1 if a check fails.",
     "It publishes empty messages to topics of the agent, because only an echo proves what a broker allows: gateways ignore them. It calls the model once, unless there is --offline.",
   ],
   examples: [
     { line: "picoclaw doctor", does: "check everything" },
+    {
+      line: "picoclaw doctor --bundle report.tar.gz",
+      does: "write everything for a bug report, with secrets masked",
+    },
     { line: "picoclaw doctor --json --offline", does: "for a script, without calling the model" },
   ],
   exits: [130, 143],

@@ -104,6 +104,11 @@ export const FLAGS = {
     type: "boolean",
     summary: "check all that doctor checks, and end without serving",
   },
+  bundle: {
+    type: "file",
+    value: "FILE",
+    summary: "also write an archive for a bug report (tar.gz), without secrets",
+  },
   offline: { type: "boolean", summary: "do not call the model for a check" },
   drain: {
     type: "duration",

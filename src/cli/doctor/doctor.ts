@@ -65,6 +65,7 @@ function subjectOf(loaded: LoadedConfig, context: Context, log: Log): Subject {
     connectTimeoutMs: flags.duration("connect-timeout", CONNECT_MS),
     asksModel: !flags.has("offline"),
     userHome: host.home,
+    user: host.env["USER"] ?? "",
     log,
     redactor,
     signal,

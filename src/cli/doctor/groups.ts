@@ -2,12 +2,14 @@ import type { Check, Diagnosis, PostgresAddress } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
+import { parseBroker } from "../../config/broker.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { coded, runChecks } from "../checks.ts";
 import type { SharedFacts } from "../shared-state.ts";
 import { stateFolderOf } from "../state-folder.ts";
 import { isBuiltIn } from "../state.ts";
 import { portCheck } from "./port-check.ts";
+import { serviceChecks } from "./service-checks.ts";
 import { stateChecks } from "./state-checks.ts";
 
 /** What is examined. */
@@ -23,6 +25,7 @@ export interface Subject {
   readonly asksModel: boolean;
   /** The home folder of the user. */
   readonly userHome: string;
+  readonly user: string;
   readonly log: Log;
   readonly redactor: Redactor;
   readonly signal: AbortSignal;
@@ -53,6 +56,11 @@ export function groupsOf(subject: Subject): readonly Group[] {
     { code: "checks", name: "settings", run: () => settingChecks(subject) },
     { code: "certificate", name: "certificates", run: () => termChecks(channels) },
     { code: "model.call", name: "model", run: (signal) => modelChecks(subject, signal) },
+    {
+      code: "service.unit",
+      name: "service",
+      run: () => serviceChecks(subject.userHome, subject.user),
+    },
     { code: "usage.today", name: "usage", run: () => todayChecks(subject, shared) },
   ];
 }
@@ -121,12 +129,23 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
           brokerChecks({ ...options, channel: dialled }),
           presenceChecks({ ...options, config, channels: [dialled], cluster }),
         ]);
-        return [...isTaken, ...broker, ...presence];
+        return [...takenChecks(isTaken, presence), ...broker, ...presence];
       } finally {
         await close();
       }
     },
   };
+}
+
+/** The port of the built-in broker is taken, as it should be, where a gateway of this home runs it. */
+function takenChecks(
+  isTaken: readonly Diagnosis[],
+  presence: readonly Diagnosis[],
+): readonly Diagnosis[] {
+  const isOwn = presence.some(({ code }) => code === "gateway.home");
+  if (!isOwn) return isTaken;
+  const message = "a gateway of this home runs it";
+  return isTaken.map(({ code, name }) => ({ code, name, result: "ok", message }));
 }
 
 /** Starts the built-in broker of a channel, for as long as it is checked. */
@@ -154,6 +173,15 @@ async function openBuiltIn(channel: MqttChannel, log: Log) {
         failure,
       },
     ] as const;
-    return { ...nothing, isTaken };
+    return { ...nothing, dialled: asClient(channel), isTaken };
   }
+}
+
+/** The channel as a client of whatever listens in the place of the built-in broker. */
+function asClient(channel: MqttChannel): MqttChannel {
+  const address = parseBroker(channel.settings.broker.join());
+  if (address.kind !== "embedded") return channel;
+  const { host, port } = address;
+  const broker = [`tcp://${host.includes(":") ? `[${host}]` : host}:${port}`];
+  return { ...channel, settings: { ...channel.settings, broker } };
 }

@@ -107,7 +107,7 @@ const CONNECT = Buffer.from(
 
 type WireProtocol = "mqtt" | "tls" | "http" | "unknown";
 
-/** What is protocol on a port. A server of TLS may hang up on what is none without a byte. */
+/** Which protocol a port speaks. A server of TLS may hang up on what is none, without a byte. */
 async function protocolOn(address: NetworkAddress): Promise<WireProtocol> {
   const { host, port } = address;
   const protocol = await plainProtocol(address);
