@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
@@ -24,6 +24,7 @@ import {
 } from "../support/picoclaw.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
 import { createFakeHost } from "./host.ts";
 
 interface Examined {
@@ -54,6 +55,7 @@ async function examined(
   return await doctor(home.path, args);
 }
 
+const OFFLINE = ["doctor", "--offline"];
 const NOWHERE = quickConfig("tcp://127.0.0.1:1");
 const needs = { skip: needsMosquitto.skip || onceInCi.skip };
 const USER = { username: "gw", password: "secret-word" };
@@ -422,6 +424,32 @@ describe("a fault of this machine is named with its place and its remedy", () =>
       new RegExp(
         `^fail {2}http\\.port .*another program listens on port ${port} of 127\\.0\\.0\\.1.*try: .*PICOCLAW_GATEWAY_PORT`,
         "m",
+      ),
+    );
+  });
+});
+
+describe("another gateway is named, with its place and its remedy", () => {
+  it("two of one home, and one of a copied home", { ...needs, timeout: 60_000 }, async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryHome(quickConfig(broker.url));
+    await using one = await startGateway({ home: home.path });
+    await one.said('"msg":"gateway started"');
+    assert.match((await doctor(home.path, OFFLINE)).out, /^ok {4}gateway\.home .*one serves$/m);
+
+    await using copy = await temporaryFolder();
+    await cp(home.path, copy.path, { recursive: true });
+    const copied = await doctor(copy.path, OFFLINE);
+    assert.match(
+      copied.out,
+      /^warn {2}gateway\.others +gateways of mqtt: every request is answered twice, also by the gateway \w+ on .*try: stop one of them/m,
+    );
+
+    await using two = await startGateway({ home: home.path });
+    await two.said('"msg":"gateway started"');
+    await until("doctor counts both", async () =>
+      /^warn {2}gateway\.home +.*2 gateways of this home run: every request is answered 2 times .*try: stop all but one/m.test(
+        (await doctor(home.path, OFFLINE)).out,
       ),
     );
   });
