@@ -68,11 +68,11 @@ export async function lastLogLines(): Promise<string> {
     ["--user-unit", UNIT],
     ["--unit", UNIT],
   ];
-  const texts = await Promise.all(scopes.map((scope) => journalOf(scope)));
+  const texts = await Promise.all(scopes.map((scope) => unitLog(scope)));
   return texts.join("").trim();
 }
 
-function journalOf(scope: readonly string[]): Promise<string> {
+function unitLog(scope: readonly string[]): Promise<string> {
   const words = ["--no-pager", "--quiet", "--lines=200", ...scope];
   return new Promise((resolve) => {
     execFile("journalctl", words, { timeout: LOG_MS }, (error, stdout) => {
