@@ -6,8 +6,9 @@ import type { BuildConfig } from "bun";
 import type { InstalledPackage } from "../src/cli/commands/version.ts";
 import { readPackage } from "../src/cli/commands/version.ts";
 import { noticesOf } from "./bundle/notices.ts";
-import { bundledPackages, lawful } from "./bundle/packages.ts";
+import { lawful, shippedPackages } from "./bundle/packages.ts";
 import type { Metafile } from "./bundle/packages.ts";
+import { pageFiles } from "./bundle/page.ts";
 import { sbomOf } from "./bundle/sbom.ts";
 import type { LockFile } from "./bundle/sbom.ts";
 import { standIns } from "./bundle/stand-ins.ts";
@@ -52,11 +53,12 @@ else await bundle({ outdir: files, sourcemap: "external" });
 async function makeBinary(): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const own = await readPackage(root);
-  const packages = await lawful(await bundledPackages(await bundle({}), root));
+  const packages = await lawful(await shippedPackages(await bundle({}), root));
   const compiled = await bundle({
     bytecode: true,
     define: {
       PICOCLAW_LICENSES: JSON.stringify(await noticesOf([own, ...packages], process.versions.bun)),
+      PICOCLAW_PAGE: JSON.stringify(await pageFiles()),
       ...(values.faults && { PICOCLAW_FAULTS: "true" }),
     },
     compile: {
@@ -69,7 +71,7 @@ async function makeBinary(): Promise<void> {
       autoloadBunfig: false,
     },
   });
-  const inBinary = await bundledPackages(compiled, root);
+  const inBinary = await shippedPackages(compiled, root);
   if (namesOf(inBinary) !== namesOf(packages)) {
     throw new Error(`the binary holds other packages than are listed: ${namesOf(inBinary)}`);
   }

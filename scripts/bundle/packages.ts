@@ -14,8 +14,17 @@ export interface Metafile {
   >;
 }
 
+/** The packages in a program: those of its bundle, and the one of which only the browser gets code. */
+export async function shippedPackages(
+  metafile: Metafile,
+  root: string,
+): Promise<readonly InstalledPackage[]> {
+  const inBrowser = await readPackage(join(root, "node_modules/uplot"));
+  return [...(await bundledPackages(metafile, root)), inBrowser].toSorted(byName);
+}
+
 /** The packages of which there is code in a bundle; paths of the metafile are relative to `root`. */
-export async function bundledPackages(
+async function bundledPackages(
   { outputs }: Metafile,
   root: string,
 ): Promise<readonly InstalledPackage[]> {

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import type { BuildConfig } from "bun";
 import { readPackage } from "../../src/cli/commands/version.ts";
 import { noticesOf } from "../bundle/notices.ts";
-import { bundledPackages, lawful } from "../bundle/packages.ts";
+import { lawful, shippedPackages } from "../bundle/packages.ts";
+import { pageFiles } from "../bundle/page.ts";
 import { standIns } from "../bundle/stand-ins.ts";
 import { run } from "./targets.ts";
 
@@ -24,9 +25,12 @@ export async function makeNpmPackage({ root, out }: { root: string; out: string 
     metafile: true,
   };
   const { metafile = { outputs: {} } } = await Bun.build(options);
-  const packages = await lawful(await bundledPackages(metafile, root));
+  const packages = await lawful(await shippedPackages(metafile, root));
   const licenses = await noticesOf([await readPackage(root), ...packages]);
-  const define = { PICOCLAW_LICENSES: JSON.stringify(licenses) };
+  const define = {
+    PICOCLAW_LICENSES: JSON.stringify(licenses),
+    PICOCLAW_PAGE: JSON.stringify(await pageFiles()),
+  };
   await Bun.build({ ...options, outdir: folder, define });
   chmodSync(join(folder, "picoclaw.js"), 0o755);
   for (const file of ["LICENSE", "README.md", "CHANGELOG.md"]) {

@@ -22,6 +22,10 @@ export interface HealthOptions {
   /** Further paths. */
   readonly routes?: ReadonlyMap<string, Route>;
   readonly log: Log;
+  /** Answers all other requests. Must not reject. Without it they are not found. */
+  readonly page?:
+    | ((request: IncomingMessage, response: ServerResponse) => Promise<void>)
+    | undefined;
 }
 
 /** What answers the requests of one path. */
@@ -75,14 +79,15 @@ interface Reply {
 }
 
 function createHandler(options: HealthOptions): Handler {
-  const { log } = options;
+  const { log, page } = options;
   const routes = new Map([...probesOf(options), ...statusRoutes(options.status)]);
   for (const [path, route] of options.routes ?? []) routes.set(path, route);
 
   return (request, response) => {
     const route = routes.get(request.url?.split("?", 1)[0] ?? "");
     const { method = "" } = request;
-    if (route === undefined) send(response, method, NOT_FOUND);
+    if (route === undefined && page) void page(request, response);
+    else if (route === undefined) send(response, method, NOT_FOUND);
     else if (route.access === "local" && !isLocal(request)) send(response, method, FORBIDDEN);
     else if ((route.methods ?? READING).includes(method)) {
       void answerWith(route, request, response, log);

@@ -16,6 +16,7 @@ function configFor(workspace: string, models = [modelEntry()]): Config {
     dedupe_window_secs: 600,
     exclusive: false,
     ignore_unsupported: [],
+    page: { enabled: false },
     limits: NO_LIMITS,
   } as const;
   return { ...agentConfig(models, { workspace }), gateway, session: { dimensions: ["chat"] } };

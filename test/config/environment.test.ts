@@ -241,6 +241,7 @@ describe("other environment variables", () => {
       log_level: "debug",
       dedupe_window_secs: 600,
       exclusive: false,
+      page: { enabled: true },
       ignore_unsupported: [],
       limits: NO_LIMITS,
     });

@@ -63,6 +63,7 @@ describe("a configuration that is not there", () => {
           log_level: "info",
           dedupe_window_secs: 600,
           exclusive: false,
+          page: { enabled: true },
           ignore_unsupported: [],
           limits: NO_LIMITS,
         },

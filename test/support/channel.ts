@@ -27,6 +27,7 @@ export const QUIET_GATEWAY: Config["gateway"] = {
   dedupe_window_secs: 1,
   exclusive: false,
   ignore_unsupported: [],
+  page: { enabled: false },
   limits: NO_LIMITS,
 };
 

@@ -9,6 +9,7 @@ import { configFlagsOf, healthPlace, load as loadWith, nothingToServe } from "..
 import { secretFilesOf, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { listenForHangups } from "../hangup.ts";
+import { gatewayPage } from "../page/page.ts";
 import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
 
 /** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
@@ -183,14 +184,16 @@ async function openStatusSocket({ socketFile, status }: Runtime, log: Log) {
 
 function healthOptions(
   serving: Runtime,
-  { host, flags, redactor }: Context,
+  context: Context,
   { loaded, log }: Running,
 ): HealthOptions {
+  const { host, flags, redactor } = context;
   return {
     ...healthPlace(loaded, flags),
     pid: host.pid,
     log,
     status: serving.status,
+    page: gatewayPage({ context, runtime: serving, loaded, log }),
     ready() {
       const reason = serving.problem();
       return reason === undefined

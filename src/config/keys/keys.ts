@@ -24,7 +24,7 @@ export const KEYS = group(
         host: key(
           text("a host without blanks", isHost),
           "localhost",
-          "The address of `GET /health` and `GET /ready`; also `--host`.",
+          "The address of the [page](page.md), `GET /health` and `GET /ready`; also `--host`.",
           { variable: true },
         ),
         port: key(integer(0, 65_535), 18_790, "Their port; 0 is a free one; also `--port`.", {
@@ -69,6 +69,14 @@ export const KEYS = group(
           "The password of `store`; better in `.security.yml`, encrypted: [secrets](secrets.md).",
           { variable: true, reference: true },
         ),
+        page: group({
+          enabled: key(bool(), true, "Whether there is a [page](page.md) at that address."),
+          token: optional(
+            secret(),
+            "Opens all of the page, from other machines too; else it is in `<workspace>/state/page-token`.",
+            { variable: "PICOCLAW_GATEWAY_PAGE_TOKEN", reference: true },
+          ),
+        }),
         limits: TOTAL_LIMITS,
         ignore_unsupported: items(
           texts(),

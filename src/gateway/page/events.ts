@@ -1,0 +1,60 @@
+import type { ServerResponse } from "node:http";
+import type { GatewayStatus } from "../statistics/contract.ts";
+
+/** Browsers that hear of changes at once; further ones ask by themselves. */
+const READERS = 8;
+const INTERVAL_MS = 2000;
+/** Then the browser connects again, and shows its cookie again. */
+const LONGEST_MS = 30 * 60_000;
+
+/** Sends the status to browsers whenever it has changed, as server-sent events. */
+export interface Events {
+  readonly open: (response: ServerResponse, status: () => Promise<GatewayStatus>) => void;
+}
+
+export function createEvents(): Events {
+  let readers = 0;
+  return {
+    open(response, status) {
+      if (readers >= READERS) {
+        response.writeHead(503, { "retry-after": "60", "content-length": 0 }).end();
+        return;
+      }
+      readers += 1;
+      response.writeHead(200, {
+        "content-type": "text/event-stream",
+        "cache-control": "no-store, no-transform",
+        // For nginx, which would hold it back.
+        "x-accel-buffering": "no",
+        connection: "close",
+      });
+      const end = sendChanges(response, status);
+      const over = setTimeout(() => response.end(), LONGEST_MS);
+      response.on("close", () => {
+        readers -= 1;
+        clearTimeout(over);
+        end();
+      });
+    },
+  };
+}
+
+/** The first one at once. A word comes also without a change, so that the other side knows of the connection. */
+function sendChanges(response: ServerResponse, status: () => Promise<GatewayStatus>): () => void {
+  let sent = "";
+  const send = async (): Promise<void> => {
+    // The reader is slow: it gets a later one.
+    if (response.writableNeedDrain) return;
+    const now = await status();
+    const { uptime_s: _uptime, memory: _memory, ...rest } = now;
+    const state = JSON.stringify(rest);
+    response.write(
+      state === sent ? "event: same\ndata:\n\n" : `event: status\ndata: ${JSON.stringify(now)}\n\n`,
+    );
+    sent = state;
+  };
+  const sendOrEnd = (): void => void send().catch(() => response.end());
+  sendOrEnd();
+  const timer = setInterval(sendOrEnd, INTERVAL_MS);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,309 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { promisify } from "node:util";
+import { gzip } from "node:zlib";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { GatewayStatus } from "../statistics/contract.ts";
+import { createAccessControl, EXPIRED_COOKIE, isOwnForm } from "./access.ts";
+import type { Access, AccessControl } from "./access.ts";
+import { createAnswers } from "./answers.ts";
+import type { Answers } from "./answers.ts";
+import type { View } from "./browser/html.js";
+import { checks, conversations, messages, settings } from "./browser/views.js";
+import type { PageCheck, PageSources } from "./contract.ts";
+import {
+  askContent,
+  documentOf,
+  failureContent,
+  loginContent,
+  overviewContent,
+  titled,
+} from "./document.ts";
+import type { PageName } from "./document.ts";
+import { createEvents } from "./events.ts";
+import type { Events } from "./events.ts";
+import { pageFile } from "./files.ts";
+import { readForm } from "./form.ts";
+
+export interface PageOptions {
+  readonly sources: PageSources;
+  /** Opens texts, settings and the box to ask, and from another machine all of it. */
+  readonly token: () => Promise<string>;
+  /** Where the token is, for someone at this machine. */
+  readonly hint: string;
+  readonly log: Log;
+}
+
+/** The page of a gateway. */
+export interface Page {
+  /** Answers one request, whatever it asks for. Does not reject. */
+  readonly serve: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+}
+
+export function createPage(options: PageOptions): Page {
+  const { log, sources, token } = options;
+  const control = createAccessControl({ token, now: () => performance.now() });
+  const parts = { ...options, control, events: createEvents(), answers: createAnswers(sources) };
+  return {
+    async serve(request, response) {
+      try {
+        await answer({ ...parts, request, response });
+      } catch (thrown) {
+        log.warn("the page failed", { why: asFailure(thrown).message });
+        if (response.headersSent) response.destroy();
+        else sendText(response, 500, "The gateway could not make this page; its log says why.");
+      }
+    },
+  };
+}
+
+interface Parts extends PageOptions {
+  readonly control: AccessControl;
+  readonly events: Events;
+  readonly answers: Answers;
+}
+
+interface Visit extends Parts {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+/** Scripts and styles are files of the gateway; nothing comes from elsewhere. */
+const HEADERS = {
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "SAMEORIGIN",
+  // With no-referrer, forms would be sent without an origin.
+  "referrer-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "cross-origin-opener-policy": "same-origin",
+};
+
+const BASE = "http://gateway";
+const NOWHERE = new URL("/unknown", BASE);
+
+async function answer(visit: Visit): Promise<void> {
+  const { request, response, control } = visit;
+  for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
+  const url = urlOf(request);
+  const name = url.pathname.slice(1);
+  const access = await control.accessOf(request);
+  if (access === "refused") {
+    const help =
+      "This name does not belong to the gateway: open http://localhost with its port, or log in with the token (docs/page.md).";
+    return sendText(response, 403, help);
+  }
+  if (request.method === "POST") return post(visit, name, access);
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    response.setHeader("allow", "GET, HEAD, POST");
+    return sendText(response, 405, "Method not allowed");
+  }
+  const file = pageFile(name);
+  if (file !== undefined) return sendFile(visit, await file);
+  if (access !== "none" && name === "status.json") {
+    const status = JSON.stringify(await statusFor(visit, access));
+    return send(visit, 200, { type: "application/json", text: status });
+  }
+  if (access !== "none" && name === "events") {
+    return visit.events.open(response, () => statusFor(visit, access));
+  }
+  return show(visit, url, access);
+}
+
+/** The address of a request; one that is none leads nowhere. */
+function urlOf({ url = "/" }: IncomingMessage): URL {
+  return URL.canParse(url, BASE) ? new URL(url, BASE) : NOWHERE;
+}
+
+/** Without the token, without the texts that `--log-content` remembers. */
+async function statusFor({ sources }: Visit, access: Access): Promise<GatewayStatus> {
+  const status = await sources.status();
+  if (access === "full") return status;
+  const recent = status.recent.map(({ question: _q, answer: _a, message: _m, ...facts }) => facts);
+  return { ...status, recent };
+}
+
+/** Pages that only the token opens, with what is on them. */
+const LOCKED: Readonly<Record<string, (visit: Visit, url: URL) => Promise<View>>> = {
+  ask: async ({ sources }) => askContent(await sources.status()),
+  conversations: async ({ sources }) =>
+    titled("Conversations", conversations(await sources.conversations(), Date.now())),
+  conversation: async ({ sources }, url) => {
+    const name = url.searchParams.get("name") ?? "";
+    const found = await sources.conversation(name);
+    return found && titled(`Conversation of ${found.client}`, messages(found.messages));
+  },
+  checks: async (visit) => titled("Checks", checks(await checksOf(visit))),
+  settings: async ({ sources }) => titled("Settings", settings(await sources.settings())),
+};
+
+async function show(visit: Visit, url: URL, access: Access): Promise<void> {
+  const name = url.pathname.slice(1);
+  if (name === "" && access !== "none") {
+    return sendPage(visit, { page: "", title: "Overview", access }, async () =>
+      overviewContent(await statusFor(visit, access)),
+    );
+  }
+  const content = Object.hasOwn(LOCKED, name) ? LOCKED[name] : undefined;
+  if (name !== "" && content === undefined) return notFound(visit, access);
+  const page = pageOf(name);
+  if (access !== "full" || content === undefined) return sendLogin(visit, { access, page });
+  return sendPage(visit, { page, title: titleOf(page), access }, () => content(visit, url));
+}
+
+function pageOf(name: string): PageName {
+  if (name === "conversation") return "conversations";
+  return name === "ask" || name === "conversations" || name === "checks" || name === "settings"
+    ? name
+    : "";
+}
+
+function titleOf(page: PageName): string {
+  return page === "" ? "Overview" : `${page.slice(0, 1).toUpperCase()}${page.slice(1)}`;
+}
+
+interface Shown {
+  readonly page?: PageName;
+  readonly title: string;
+  readonly access: Access;
+}
+
+async function sendPage(visit: Visit, shown: Shown, content: () => Promise<View>): Promise<void> {
+  const options = { ...shown, status: await visit.sources.status() };
+  let made: View;
+  try {
+    made = await content();
+  } catch (thrown) {
+    const { message, remedy } = asFailure(thrown);
+    made = failureContent(shown.title, message, remedy);
+  }
+  if (made === undefined) return notFound(visit, shown.access);
+  await send(visit, 200, { type: HTML, text: documentOf(options, made) });
+}
+
+async function notFound(visit: Visit, access: Access): Promise<void> {
+  const options = { title: "Not found", access, status: await visit.sources.status() };
+  const content = failureContent("Not found", "There is no such page.");
+  await send(visit, 404, { type: HTML, text: documentOf(options, content) });
+}
+
+async function sendLogin(
+  visit: Visit,
+  facts: { readonly access: Access; readonly page: PageName; readonly message?: string },
+): Promise<void> {
+  const options = { title: "Log in", access: facts.access, status: await visit.sources.status() };
+  const content = loginContent({ hint: visit.hint, ...facts });
+  const page = { ...options, page: facts.page };
+  await send(visit, 401, { type: HTML, text: documentOf(page, content) });
+}
+
+async function post(visit: Visit, name: string, access: Access): Promise<void> {
+  const { request, response, answers } = visit;
+  if (!isOwnForm(request)) {
+    request.resume();
+    return sendText(response, 403, "This form was not sent by the page of this gateway.");
+  }
+  const form = await readForm(request);
+  if (form === undefined) return sendText(response, 413, "This is too much text.");
+  if (name === "login") return login(visit, form, access);
+  if (name === "logout") {
+    response.setHeader("set-cookie", EXPIRED_COOKIE);
+    return redirect(response, "./");
+  }
+  if (name !== "ask") return notFound(visit, access);
+  if (access !== "full") return sendLogin(visit, { access, page: "ask" });
+  const status = await visit.sources.status();
+  return answers.answer(form, { request, response, status });
+}
+
+async function login(visit: Visit, form: URLSearchParams, access: Access): Promise<void> {
+  const { control, response } = visit;
+  const page = pageOf(form.get("page") ?? "");
+  const cookie = await control.login(form.get("token") ?? "");
+  if (cookie !== undefined) {
+    response.setHeader("set-cookie", cookie);
+    return redirect(response, `./${page}`);
+  }
+  const message = control.mayTry()
+    ? "This is not the token."
+    : "Too many wrong tokens: try again in a minute.";
+  return sendLogin(visit, { access, page, message });
+}
+
+const running = new WeakMap<PageSources, Promise<readonly PageCheck[]>>();
+const CHECKS_MS = 30_000;
+
+/** Whoever asks while checks run gets the same ones. */
+async function checksOf({ sources, response }: Visit): Promise<readonly PageCheck[]> {
+  // Some of them wait for others.
+  response.socket?.setTimeout(2 * CHECKS_MS);
+  let checking = running.get(sources);
+  if (checking === undefined) {
+    checking = sources.checks(AbortSignal.timeout(CHECKS_MS));
+    running.set(sources, checking);
+  }
+  try {
+    return await checking;
+  } finally {
+    running.delete(sources);
+  }
+}
+
+const HTML = "text/html; charset=utf-8";
+const zip = promisify(gzip);
+
+interface Body {
+  readonly type: string;
+  readonly text: string;
+}
+
+async function send({ request, response }: Visit, status: number, { type, text }: Body) {
+  const isZipped = takesGzip(request);
+  const body = isZipped ? await zip(text) : Buffer.from(text);
+  response.writeHead(status, {
+    "content-type": type,
+    "content-length": body.length,
+    "cache-control": "no-store",
+    ...(isZipped && { "content-encoding": "gzip" }),
+  });
+  response.end(request.method === "HEAD" ? undefined : body);
+}
+
+async function sendFile(
+  { request, response }: Visit,
+  { type, zipped, tag, plain }: Awaited<NonNullable<ReturnType<typeof pageFile>>>,
+): Promise<void> {
+  response.setHeader("etag", tag);
+  response.setHeader("cache-control", "no-cache");
+  if (request.headers["if-none-match"] === tag) {
+    response.writeHead(304).end();
+    return;
+  }
+  const isZipped = takesGzip(request);
+  const body = isZipped ? zipped : await plain();
+  response.writeHead(200, {
+    "content-type": type,
+    "content-length": body.length,
+    ...(isZipped && { "content-encoding": "gzip" }),
+  });
+  response.end(request.method === "HEAD" ? undefined : body);
+}
+
+function takesGzip({ headers }: IncomingMessage): boolean {
+  return /\bgzip\b/.test(headers["accept-encoding"] ?? "");
+}
+
+function redirect(response: ServerResponse, location: string): void {
+  response.writeHead(303, { location, "cache-control": "no-store", "content-length": 0 }).end();
+}
+
+function sendText(response: ServerResponse, status: number, text: string): void {
+  const body = `${text}\n`;
+  response.writeHead(status, {
+    "content-type": "text/plain; charset=utf-8",
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+  });
+  response.end(body);
+}

@@ -1,0 +1,259 @@
+import assert from "node:assert/strict";
+import type { IncomingHttpHeaders } from "node:http";
+import { request as httpRequest } from "node:http";
+import { describe, it } from "node:test";
+import { gunzipSync } from "node:zlib";
+import { startPage, TOKEN } from "./server.ts";
+import { exampleSources, HARMFUL } from "./sources.ts";
+
+interface Asked {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+/** Header fields as they are given: `fetch` sets some by itself. */
+type Ask = (path: string, asked?: Asked) => Promise<Answer>;
+
+async function withPage(use: (ask: Ask, port: number) => Promise<void>, harm = ""): Promise<void> {
+  await using server = await startPage(exampleSources(harm));
+  await use((path, asked) => askOnce(server.port, path, asked), server.port);
+}
+
+function askOnce(port: number, path: string, { method = "GET", headers, body }: Asked = {}) {
+  return new Promise<Answer>((resolve, reject) => {
+    const options = { host: "127.0.0.1", port, path, method, headers, agent: false };
+    const request = httpRequest(options, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("error", reject);
+      response.on("end", () => {
+        const bytes = Buffer.concat(chunks);
+        const isZipped = response.headers["content-encoding"] === "gzip";
+        const text = (isZipped ? gunzipSync(bytes) : bytes).toString("utf8");
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, text });
+      });
+    });
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+const FORM = {
+  "content-type": "application/x-www-form-urlencoded",
+  "sec-fetch-site": "same-origin",
+};
+const BEARER = { authorization: `Bearer ${TOKEN}` };
+
+async function login(ask: Ask): Promise<string> {
+  const body = `token=${TOKEN}&page=ask`;
+  const { status, headers } = await ask("/login", { method: "POST", headers: FORM, body });
+  assert.equal(status, 303);
+  assert.equal(headers.location, "./ask");
+  const [cookie = ""] = headers["set-cookie"] ?? [];
+  assert.match(cookie, /^picoclaw_page=[\w-]{43}; HttpOnly; SameSite=Strict$/);
+  assert.ok(!cookie.includes(TOKEN));
+  return cookie.split(";", 1)[0] ?? "";
+}
+
+describe("the page of a gateway", () => {
+  it("shows this machine how it is, and no text of anyone", async () => {
+    await withPage(async (ask) => {
+      const { status, text, headers } = await ask("/");
+      assert.equal(status, 200);
+      assert.match(text, /Serving/);
+      assert.match(text, /kitchen-panel/);
+      assert.ok(!text.includes("How warm is it in the greenhouse?"));
+      assert.ok(!text.includes("Log out"));
+      const policy = String(headers["content-security-policy"]);
+      assert.match(policy, /^default-src 'none'; script-src 'self'; style-src 'self';/);
+      assert.ok(!policy.includes("unsafe"));
+      const json = await ask("/status.json");
+      assert.ok(!json.text.includes("in the greenhouse"));
+      assert.match(
+        (await ask("/", { headers: BEARER })).text,
+        /How warm is it in the greenhouse\?/,
+      );
+    });
+  });
+
+  it("opens conversations, checks, settings and the box to ask with the token alone", async () => {
+    await withPage(async (ask) => {
+      const names = ["ask", "conversations", "conversation?name=mqtt/a", "checks", "settings"];
+      for (const name of names) {
+        const locked = await ask(`/${name}`);
+        assert.equal(locked.status, 401, name);
+        assert.match(locked.text, /state\/page-token/);
+        assert.ok(!locked.text.includes("greenhouse"), name);
+      }
+      const cookie = await login(ask);
+      for (const name of names) {
+        const opened = await ask(`/${name}`, { headers: { cookie } });
+        assert.equal(opened.status, 200, name);
+        assert.match(opened.text, /Log out/);
+      }
+      const forged = { cookie: "picoclaw_page=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" };
+      assert.equal((await ask("/settings", { headers: forged })).status, 401);
+    });
+  });
+
+  it("refuses the name of another site, and shows others nothing without the token", async () => {
+    await withPage(async (ask) => {
+      const rebound = await ask("/status.json", { headers: { host: "evil.example:18790" } });
+      assert.equal(rebound.status, 403);
+      assert.ok(!rebound.text.includes("kitchen-panel"));
+      // With the token it is no attack: cookies belong to a name.
+      const named = { host: "gateway.example", ...BEARER };
+      assert.equal((await ask("/status.json", { headers: named })).status, 200);
+      // Behind a proxy everyone comes from this machine.
+      const proxied = await ask("/", { headers: { "x-forwarded-for": "203.0.113.7" } });
+      assert.equal(proxied.status, 401);
+      assert.ok(!proxied.text.includes("kitchen-panel") && !proxied.text.includes("page-token"));
+      for (const path of ["/status.json", "/events"]) {
+        const { status, text } = await ask(path, { headers: { forwarded: "for=203.0.113.7" } });
+        assert.notEqual(status, 200);
+        assert.ok(!text.includes("kitchen-panel"));
+      }
+    });
+  });
+
+  it("takes forms of its own pages alone", async () => {
+    await withPage(async (ask) => {
+      const body = `token=${TOKEN}`;
+      const type = { "content-type": FORM["content-type"] };
+      const post = (headers: Record<string, string>) =>
+        ask("/login", { method: "POST", headers: { ...type, ...headers }, body });
+      assert.equal((await post({})).status, 403);
+      assert.equal((await post({ "sec-fetch-site": "cross-site" })).status, 403);
+      assert.equal((await post({ "sec-fetch-site": "same-site" })).status, 403);
+      assert.equal((await post({ origin: "null" })).status, 403);
+      assert.equal((await post({ origin: "http://evil.example", host: "localhost" })).status, 403);
+      const own = { origin: "http://localhost:18790", host: "localhost:18790" };
+      assert.equal((await post(own)).status, 303);
+      const behind = { origin: "https://home.example", "x-forwarded-host": "home.example" };
+      assert.equal((await post(behind)).status, 303);
+    });
+  });
+
+  it("takes ten wrong tokens a minute, and none of them", async () => {
+    await withPage(async (ask) => {
+      const attempt = (token: string) =>
+        ask("/login", { method: "POST", headers: FORM, body: `token=${token}` });
+      for (let left = 9; left > 0; left--) {
+        assert.match((await attempt("wrong")).text, /This is not the token/);
+      }
+      assert.match((await attempt("wrong")).text, /Too many wrong tokens/);
+      assert.equal((await attempt(TOKEN)).status, 401);
+      assert.equal((await ask("/settings", { headers: BEARER })).status, 401);
+    });
+  });
+
+  it("escapes every text", async () => {
+    await withPage(async (ask) => {
+      const names = ["", "conversations", "conversation?name=mqtt/a", "checks", "settings"];
+      for (const name of names) {
+        const { text } = await ask(`/${name}`, { headers: BEARER });
+        assert.ok(!/<img|<script>/.test(text), name);
+        if (name !== "conversations") assert.match(text, /&lt;img src=x/, name);
+      }
+      const body = new URLSearchParams({ client: "page", channel: "mqtt", text: HARMFUL });
+      const headers = { ...FORM, ...BEARER };
+      const asked = await ask("/ask", { method: "POST", headers, body: body.toString() });
+      assert.match(asked.text, /You asked: &lt;img/);
+      assert.ok(!/<img|<script>/.test(asked.text));
+    }, HARMFUL);
+  });
+
+  it("streams an answer line by line to its script, and as a page without one", async () => {
+    await withPage(async (ask) => {
+      const body = "client=page&channel=mqtt&text=hello";
+      const headers = { ...FORM, ...BEARER };
+      const lines = await ask("/ask", {
+        method: "POST",
+        headers: { ...headers, accept: "application/x-ndjson" },
+        body,
+      });
+      const parts = lines.text.trim().split("\n");
+      assert.deepEqual(parts.slice(0, 2), ['{"text":"You asked: "}', '{"text":"hello"}']);
+      assert.match(parts[2] ?? "", /^\{"done":"Answered after \d/);
+      const page = await ask("/ask", { method: "POST", headers, body });
+      assert.match(page.text, /You asked: hello<\/p><p class="note">Answered after/);
+      assert.match(page.text, /<\/html>\s*$/);
+      const failing = body.replace("hello", "fail");
+      const failed = await ask("/ask", { method: "POST", headers, body: failing });
+      assert.match(failed.text, /nobody serves this agent id/);
+    });
+  });
+
+  it("refuses a form that is too long, or no form", async () => {
+    await withPage(async (ask) => {
+      const headers = { ...FORM, ...BEARER };
+      const body = `text=${"x".repeat(70_000)}`;
+      assert.equal((await ask("/ask", { method: "POST", headers, body })).status, 413);
+      const json = { ...headers, "content-type": "application/json" };
+      assert.equal((await ask("/ask", { method: "POST", headers: json, body: "{}" })).status, 413);
+      assert.equal((await ask("/", { method: "DELETE" })).status, 405);
+    });
+  });
+
+  it("sends the status as events, to eight browsers at a time", async () => {
+    await withPage(async (_ask, port) => {
+      const abort = new AbortController();
+      const open = () => fetch(`http://127.0.0.1:${port}/events`, { signal: abort.signal });
+      const readers = await Promise.all(Array.from({ length: 8 }, open));
+      assert.equal((await open()).status, 503);
+      const [first] = readers;
+      assert.equal(first?.headers.get("content-type"), "text/event-stream");
+      const { value } = (await first?.body?.getReader().read()) ?? {};
+      assert.match(
+        new TextDecoder().decode(value),
+        /^event: status\ndata: \{"v":1,"type":"status"/,
+      );
+      abort.abort();
+    });
+  });
+
+  it("is less than 60 KB, and its files are asked for once", async () => {
+    await withPage(async (ask) => {
+      const files = ["", "page.css", "page.js", "html.js", "views.js", "plots.js", "preact.js"];
+      const headers = { "accept-encoding": "gzip" };
+      let bytes = 0;
+      for (const name of [...files, "htm.js", "uplot.js", "icon.svg"]) {
+        const answer = await ask(`/${name}`, { headers });
+        assert.equal(answer.status, 200, name);
+        assert.ok(
+          !/["'(]https?:\/\/(?!www\.w3\.org)/.test(answer.text.replaceAll(/\/\*![^]*?\*\//g, "")),
+          name,
+        );
+        bytes += Number(answer.headers["content-length"]);
+        if (name === "") continue;
+        const again = { ...headers, "if-none-match": answer.headers.etag ?? "" };
+        assert.equal((await ask(`/${name}`, { headers: again })).status, 304);
+      }
+      assert.ok(bytes < 60_000, `${bytes} bytes`);
+      assert.ok(bytes > 20_000, `${bytes} bytes`);
+    });
+  });
+
+  it("knows no other addresses", async () => {
+    await withPage(async (ask) => {
+      for (const path of [
+        "/nothing",
+        "/__proto__",
+        "/toString",
+        "/browser/page.js",
+        "/../page.ts",
+      ]) {
+        assert.equal((await ask(path, { headers: BEARER })).status, 404, path);
+      }
+      const unknown = await ask("/conversation?name=unknown", { headers: BEARER });
+      assert.equal(unknown.status, 404);
+    });
+  });
+});
