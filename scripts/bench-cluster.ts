@@ -21,7 +21,8 @@ import { measureKills } from "./bench-kills.ts";
  * `npm run bench:cluster -- --gateways 3 --rate 167 --seconds 30 --clients 10000`: gateways on one PostgreSQL, a model
  * that answers at once, and clients that ask at random times. With `--gateways 0` one gateway with SQLite. Prints
  * times from the request to the end of its answer, what the gateways and the database did for it, and what is missing.
- * `--statements` lists what the database spent its time on. A burst: `--rate 2000 --seconds 5 --clients 2000`.
+ * `--statements` lists what the database spent its time on. A burst: `--rate 2000 --seconds 5 --clients 2000`;
+ * with `--warm 4000` requests before it the memory is that of gateways that have worked for a while.
  *
  * `--kills 30 --role intake|worker`: kill -9 of the gateway that hears, or of one in the middle of turns.
  */
@@ -32,6 +33,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "30" },
     clients: { type: "string", default: "10000" },
     statements: { type: "boolean", default: false },
+    warm: { type: "string", default: "50" },
     kills: { type: "string", default: "0" },
     role: { type: "string", default: "intake" },
   },
@@ -120,7 +122,7 @@ device.on("message", (_topic, payload) => {
 await device.subscribeAsync("/picoclaw/assistant/+/response", { qos: 1 });
 
 /** Requests before the measured ones. */
-const WARM = 50;
+const WARM = Number(values.warm);
 let asked = 0;
 const ask = (client: string): void => {
   const id = `r${asked}`;
