@@ -140,6 +140,16 @@ describe("doctor", () => {
     assert.ok(!out.includes("\u001B"));
   });
 
+  it("measures whether the broker keeps a session, from QoS 1 on", needs, async () => {
+    await using broker = await startMosquitto();
+    for (const protocol_version of [5, 4]) {
+      const { out } = await examined(quickConfig(broker.url, { qos: 1, protocol_version }));
+      assert.match(out, /^ok {4}broker\.session +mqtt: .*keeps requests while a gateway is away$/m);
+    }
+    const { out } = await examined(quickConfig(broker.url));
+    assert.match(out, /^skip {2}broker\.session /m);
+  });
+
   it("proves rights without a running gateway answering, and disturbs none", needs, async () => {
     await using broker = await startMosquitto();
     await examined(quickConfig(broker.url));

@@ -8,6 +8,7 @@ import type { Session } from "../client/session.ts";
 import { withSession } from "../requester/retained.ts";
 import { type EchoOptions, requestCheck, responseCheck } from "./echo.ts";
 import { obstacleTo, protocolObstacle } from "./reach.ts";
+import { sessionCheck } from "./session.ts";
 
 export interface BrokerCheckOptions {
   readonly channel: MqttChannel;
@@ -55,7 +56,8 @@ async function nodeChecks(
     if (why !== undefined) return obstructed(name, broker, why);
     return [loginFault(target, failure), ...notMade(name)];
   }
-  return [about, ...(await Promise.all([requestCheck(target), responseCheck(target)]))];
+  const checks = [requestCheck(target), responseCheck(target), sessionCheck(target)];
+  return [about, ...(await Promise.all(checks))];
 }
 
 function obstructed(
@@ -87,7 +89,7 @@ function loginFault({ name, broker, settings }: EchoOptions, found: Failure): Di
   };
 }
 
-const AFTER_CONNECT = ["broker.subscribe", "broker.publish"];
+const AFTER_CONNECT = ["broker.subscribe", "broker.publish", "broker.session"];
 
 function notMade(name: string): readonly Diagnosis[] {
   const message = "the broker was not reached";
