@@ -4,7 +4,6 @@ import { createServer, request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { startPage, TOKEN } from "../gateway/page/server.ts";
 import type { PageServer } from "../gateway/page/server.ts";
@@ -29,6 +28,7 @@ describe("the page in a browser", onceInCi, () => {
   let axe: string;
 
   before(async () => {
+    const { chromium } = await import("playwright-core");
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
     server = await startPage(exampleSources(HARMFUL));
     base = `http://localhost:${server.port}/`;
