@@ -13,7 +13,12 @@ import type { Config, MqttChannel } from "../config/contract.ts";
 import { SYSTEM_CLOCK } from "../gateway/clock.ts";
 import type { ClusterMember } from "../gateway/cluster/cluster-member.ts";
 import type { Recipient } from "../gateway/durable/recovery.ts";
-import { createGateway, type DrainResult, type Gateway } from "../gateway/gateway.ts";
+import {
+  createGateway,
+  type DrainResult,
+  type Gateway,
+  type GatewayOptions,
+} from "../gateway/gateway.ts";
 import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
 import type { GatewayStatus } from "../gateway/statistics/contract.ts";
 import { Statistics } from "../gateway/statistics/statistics.ts";
@@ -61,6 +66,8 @@ export interface RuntimeOptions {
   readonly log: Log;
   readonly redactor: Redactor;
   readonly logContent: boolean;
+  /** Called with each request that has ended. */
+  readonly trace?: GatewayOptions<unknown>["trace"];
   readonly connectTimeoutMs: number;
   readonly pid: number;
   /** Whether requests and conversations are stored on disk. */
@@ -183,8 +190,9 @@ async function stateOf(options: RuntimeOptions, committed: (ms: number) => void)
   return openState({ ...options, committed });
 }
 
-function gatewayOptionsOf({ config, log, logContent }: RuntimeOptions) {
+function gatewayOptionsOf({ config, log, logContent, trace }: RuntimeOptions) {
   return {
+    trace,
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
     log,
     logContent,

@@ -52,6 +52,8 @@ export interface GatewayOptions<M> {
   readonly compact?: Compact<M> | undefined;
   /** Counts what the gateway does; its own if left out. */
   readonly statistics?: Statistics;
+  /** Called with each request that has ended. Must not throw or block. */
+  readonly trace?: ((entry: RequestRecord) => void) | undefined;
   readonly clock?: Clock;
 }
 
@@ -154,7 +156,8 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, statistics: St
     ended: statistics.ended,
   });
   const inFlight = new InFlight(clock);
-  const write = recording(createRequestLog(log, clock, options.logContent ?? false), statistics);
+  const writeLog = createRequestLog(log, clock, options.logContent ?? false);
+  const write = recording(writeLog, statistics, options.trace);
   const windowMs = options.dedupeWindowMs ?? WINDOW_MS;
   const dedupe = new Dedupe<AnswerStream | Storing>({ clock, windowMs, ...REMEMBERED });
   const restore =
@@ -189,10 +192,15 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, statistics: St
   return { ...shared, replyTo, direct, offline, compaction, queue, acceptor };
 }
 
-function recording(log: (entry: RequestRecord) => void, { record }: Statistics): typeof log {
+function recording(
+  log: (entry: RequestRecord) => void,
+  { record }: Statistics,
+  trace: GatewayOptions<unknown>["trace"],
+): typeof log {
   return (entry) => {
     log(entry);
     record(entry);
+    trace?.(entry);
   };
 }
 

@@ -61,9 +61,10 @@ async function serveUntilStopped(
 ): Promise<number> {
   const hangups = listenForHangups(context, running.log);
   const { signal } = hangups;
+  const tracing = await tracingOf(serving, context);
   try {
     for (;;) {
-      const runtime = await openWhenReachable(serving, signal);
+      const runtime = await openWhenReachable({ ...serving, trace: tracing?.record }, signal);
       if (runtime === undefined) return 0;
       hangups.reloads(runtime);
       const exit = await serve(runtime, { ...context, signal }, running);
@@ -71,7 +72,16 @@ async function serveUntilStopped(
     }
   } finally {
     hangups.release();
+    await tracing?.close();
   }
+}
+
+/** What OpenTelemetry's variables ask for; nothing is loaded without an endpoint. */
+async function tracingOf({ channels, log }: RuntimeOptions, { host: { env }, redactor }: Context) {
+  const endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+  if (endpoints.every((name) => (env[name] ?? "") === "")) return undefined;
+  const { openTracing } = await import("../tracing.ts");
+  return openTracing(env, { channels, log, redactor });
 }
 
 function logWarnings({ warnings }: LoadedConfig, log: Log): void {

@@ -1,0 +1,114 @@
+import { randomBytes } from "node:crypto";
+import type { EndedModelCall, EndedToolCall } from "../../base/contract.ts";
+import { truncate } from "../../base/truncate.ts";
+import type { RequestRecord } from "../request-log.ts";
+
+/** A span in the JSON of OTLP (opentelemetry-proto 1.x, ids in hex, 64-bit numbers as texts). */
+export interface Span {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId?: string;
+  readonly name: string;
+  /** 1 is internal, 3 is a client. */
+  readonly kind: 1 | 3;
+  readonly startTimeUnixNano: string;
+  readonly endTimeUnixNano: string;
+  readonly attributes: readonly Attribute[];
+  /** 2 is an error. */
+  readonly status: { readonly code?: 2; readonly message?: string };
+}
+
+interface Attribute {
+  readonly key: string;
+  readonly value: { readonly stringValue: string } | { readonly intValue: string };
+}
+
+interface Facts {
+  /** The agent id of the request's channel. */
+  readonly agent: string;
+  /** `performance.now()` of the end, and the milliseconds since the epoch at which it was 0. */
+  readonly endedAt: number;
+  readonly origin: number;
+}
+
+/**
+ * The spans of a turn that has ended, by the conventions for generative AI (semantic-conventions-genai 0.1.0):
+ * `invoke_agent`, and below it `chat` and `execute_tool`. None without a turn. No text of question or answer is in
+ * them.
+ */
+export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts): readonly Span[] {
+  const { request, acceptedAt, startedAt, outcome, duplicate, usage, failure, calls = [] } = entry;
+  if (startedAt === undefined || duplicate !== undefined || outcome === "resumable") return [];
+  const traceId = randomBytes(16).toString("hex");
+  const at = (ms: number): string => String(BigInt(Math.round((origin + ms) * 1000)) * 1000n);
+  const root: Span = {
+    traceId,
+    spanId: newSpanId(),
+    name: `invoke_agent ${agent}`,
+    kind: 1,
+    startTimeUnixNano: at(acceptedAt),
+    endTimeUnixNano: at(endedAt),
+    attributes: attributesOf({
+      "gen_ai.operation.name": "invoke_agent",
+      "gen_ai.agent.name": agent,
+      "gen_ai.conversation.id": truncate(`${request.channel}/${request.client}`, 200),
+      "gen_ai.usage.input_tokens": usage?.inputTokens,
+      "gen_ai.usage.output_tokens": usage?.outputTokens,
+      "error.type": outcome === "ok" ? undefined : outcome,
+    }),
+    status: outcome === "ok" ? {} : { code: 2, message: failure?.message ?? outcome },
+  };
+  const ofCall = (call: EndedModelCall | EndedToolCall): Span => ({
+    traceId,
+    spanId: newSpanId(),
+    parentSpanId: root.spanId,
+    startTimeUnixNano: at(call.startedAt),
+    endTimeUnixNano: at(call.endedAt),
+    ...("tool" in call ? toolSpan(call) : modelSpan(call)),
+  });
+  return [root, ...calls.map(ofCall)];
+}
+
+type CallSpan = Pick<Span, "name" | "kind" | "attributes" | "status">;
+
+function modelSpan({ provider, model, spent, error }: EndedModelCall): CallSpan {
+  return {
+    name: `chat ${model}`,
+    kind: 3,
+    attributes: attributesOf({
+      "gen_ai.operation.name": "chat",
+      "gen_ai.provider.name": provider,
+      "gen_ai.request.model": model,
+      "gen_ai.usage.input_tokens": spent.inputTokens,
+      "gen_ai.usage.output_tokens": spent.outputTokens,
+      "error.type": error,
+    }),
+    status: error === undefined ? {} : { code: 2, message: error },
+  };
+}
+
+function toolSpan({ tool, verdict }: EndedToolCall): CallSpan {
+  const isFailed = verdict !== "ok";
+  return {
+    name: `execute_tool ${tool}`,
+    kind: 1,
+    attributes: attributesOf({
+      "gen_ai.operation.name": "execute_tool",
+      "gen_ai.tool.name": tool,
+      "error.type": isFailed ? verdict : undefined,
+    }),
+    status: isFailed ? { code: 2, message: verdict } : {},
+  };
+}
+
+function attributesOf(values: Readonly<Record<string, string | number | undefined>>): Attribute[] {
+  return Object.entries(values).flatMap(([key, value]): Attribute[] => {
+    if (value === undefined) return [];
+    if (typeof value === "string") return [{ key, value: { stringValue: value } }];
+    return [{ key, value: { intValue: String(Math.round(value)) } }];
+  });
+}
+
+function newSpanId(): string {
+  return randomBytes(8).toString("hex");
+}
