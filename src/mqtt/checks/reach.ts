@@ -17,11 +17,11 @@ export interface Obstacle {
 type NetworkAddress = Exclude<DialAddress, { kind: "unix" }>;
 
 /** Milliseconds of one step; a network that needs longer is no network for a gateway. */
-const STEP_MS = 2_500;
+const STEP_MS = 1_500;
 /** The ports of MQTT without and with TLS. */
 const PORTS = [1883, 8883];
 
-/** Why no connection to that address can be opened; undefined if one can. Takes at most 6 s. */
+/** Why no connection to that address can be opened; undefined if one can. Takes at most 4 s. */
 export async function obstacleTo(address: DialAddress): Promise<Obstacle | undefined> {
   if (address.kind === "unix") return socketObstacle(address.path);
   const { host, port } = address;
@@ -33,7 +33,7 @@ export async function obstacleTo(address: DialAddress): Promise<Obstacle | undef
   if (opened === "open") return undefined;
   if (opened !== "ECONNREFUSED") return unreachable(opened, host, port);
   const others = PORTS.filter((other) => other !== port);
-  const open = await Promise.all(others.map((other) => openPort(host, other, STEP_MS / 5)));
+  const open = await Promise.all(others.map((other) => openPort(host, other, STEP_MS / 3)));
   const listening = others.filter((_, index) => open[index] === "open");
   const message = `nothing listens on port ${port} of ${host}`;
   const start = `start the broker there (systemctl start mosquitto), or correct the address`;
