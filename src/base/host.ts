@@ -25,6 +25,7 @@ export interface Host {
   /** The command-line arguments after the program's name. */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** "" if this user has none. */
   readonly home: string;
   readonly cwd: string;
   readonly pid: number;
@@ -98,7 +99,12 @@ export function hostName(): string {
 /** As `homedir()` of node:os, which takes longer to load than all else here. */
 function homeFolder(): string {
   const home = process.platform === "win32" ? undefined : process.env["HOME"];
-  return home || process.getBuiltinModule("node:os").homedir();
+  try {
+    return home || process.getBuiltinModule("node:os").homedir();
+  } catch {
+    // No HOME, and a user that the machine does not know, as in a container.
+    return "";
+  }
 }
 
 function runtimeName(versions: NodeJS.ProcessVersions & { deno?: string }): string {

@@ -1,12 +1,13 @@
 import { existsSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { Failure } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import { passphraseOf } from "../config/compat/go/enc.ts";
 import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
+import { configPaths, SECURITY } from "../config/files.ts";
 import type { ConfigFlag } from "../config/flags.ts";
-import { loadConfig } from "../config/load.ts";
+import { loadConfig, type LoadOptions } from "../config/load.ts";
 import { proxySecretsIn, secretsIn } from "../config/secrets.ts";
 import type { Flags } from "./args/flags.ts";
 import type { Context } from "./context.ts";
@@ -38,9 +39,10 @@ interface LoadContext extends Pick<Context, "redactor"> {
 export async function load(
   { host, redactor }: LoadContext,
   flags: ConfigFlags,
+  draft?: LoadOptions["draft"],
 ): Promise<LoadedConfig | Failure> {
   const { env, home, cwd } = host;
-  const loaded = await loadConfig({ env, home, cwd, flags });
+  const loaded = await loadConfig({ env, home, cwd, flags, ...(draft && { draft }) });
   if (loaded instanceof Failure) return loaded;
   const passphrase = passphraseOf(env);
   redactor.add([...secretsIn(loaded.config), ...proxySecretsIn(env)]);
@@ -54,7 +56,10 @@ export async function loadOrThrow(
   log: Log,
   flags: ConfigFlags,
 ): Promise<LoadedConfig> {
-  const loaded = await load(context, flags);
+  return checked(await load(context, flags), log);
+}
+
+function checked(loaded: LoadedConfig | Failure, log: Log): LoadedConfig {
   if (loaded instanceof Failure) throw loaded;
   for (const { message, remedy } of loaded.warnings) log.debug(message, { remedy });
   return loaded;
@@ -82,11 +87,45 @@ export function healthPlace({ config: { gateway } }: LoadedConfig, flags: Contex
 }
 
 /** Why a gateway does not start without a channel. */
-export function nothingToServe({ file, found }: LoadedConfig): Failure {
+export function nothingToServe(loaded: LoadedConfig): Failure {
   return new Failure("config", "there is no channel to serve", {
-    why: found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`,
-    remedy: "picoclaw gateway --broker tcp://localhost:1883 --agent assistant",
+    why: whyNoChannel(loaded),
+    remedy: remedyIn(loaded) ?? "picoclaw gateway --broker tcp://localhost:1883 --agent assistant",
   });
+}
+
+/** Files that are wrong do not stop a command whose flags name broker and agent. */
+async function loadOrIgnore(context: Context, log: Log): Promise<LoadedConfig> {
+  const { flags, host } = context;
+  const given = configFlagsOf(flags);
+  const isWhole = given.broker !== undefined && given.agent !== undefined;
+  const loaded = await load(context, given);
+  const isWrong = loaded instanceof Failure && loaded.code === "config";
+  if (!isWrong || !isWhole || flags.text("channel") !== undefined) return checked(loaded, log);
+  const { file } = configPaths({ env: host.env, userHome: host.home, cwd: host.cwd });
+  const draft = new Map([
+    [file, "{}"],
+    [join(dirname(file), SECURITY), ""],
+  ]);
+  const again = await load(context, given, draft);
+  if (again instanceof Failure) throw again;
+  log.warn("the configuration is wrong and is ignored: only flags count", { why: loaded.message });
+  return again;
+}
+
+/** With what is said of the channels: one may be off because of how it is written. */
+function whyNoChannel({ file, found, warnings }: LoadedConfig): string {
+  const first = found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`;
+  const others = warnings.filter(isAboutChannels).map(({ message }) => message);
+  return [first, ...others].join("\n");
+}
+
+function remedyIn({ warnings }: LoadedConfig): string | undefined {
+  return warnings.find(isAboutChannels)?.remedy;
+}
+
+function isAboutChannels({ message }: { readonly message: string }): boolean {
+  return message.includes("channel_list");
 }
 
 /** As `loadAgent`, without the model. */
@@ -121,11 +160,12 @@ export async function loadAgent(context: Context, log: Log): Promise<AgentRoute>
         : loaded.config.channels.find(({ settings }) => settings.agent_id === agent);
     if (serving !== undefined && !(loaded instanceof Failure)) return routeOf(serving, loaded);
   }
-  const loaded = await loadOrThrow(context, log, configFlagsOf(flags));
+  const loaded = await loadOrIgnore(context, log);
   return routeOf(chooseChannel(loaded, flags.text("channel")), loaded);
 }
 
-function chooseChannel({ config, file, found }: LoadedConfig, name?: string): MqttChannel {
+function chooseChannel(loaded: LoadedConfig, name?: string): MqttChannel {
+  const { file, config } = loaded;
   const { channels } = config;
   const chosen =
     name === undefined ? channels[0] : channels.find((channel) => channel.name === name);
@@ -136,7 +176,9 @@ function chooseChannel({ config, file, found }: LoadedConfig, name?: string): Mq
     });
   }
   throw new Failure("config", "no MQTT broker is configured", {
-    why: found ? `${file} has no enabled channel of type mqtt` : `there is no ${file}`,
-    remedy: "add --broker tcp://localhost:1883 --agent assistant, or run picoclaw try",
+    why: whyNoChannel(loaded),
+    remedy:
+      remedyIn(loaded) ??
+      "add --broker tcp://localhost:1883 --agent assistant, or run picoclaw try",
   });
 }

@@ -85,6 +85,7 @@ export function resultLine(result: Result, redactor: Pick<Redactor, "redact">): 
     v: 1,
     type: "result",
     ...facts,
+    ok: facts.outcome === "ok",
     message: message && redactor.redact(message),
     retry_after: retryAfter,
     ms_first: msFirst,

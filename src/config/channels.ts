@@ -85,13 +85,26 @@ function checkSettings(name: string, settings: Branch | undefined, findings: Fin
     if (node !== undefined && !isEmpty(node)) continue;
     const { flag } = SETTINGS.rows[key];
     const ways = `settings.${key}, PICOCLAW_CHANNELS_MQTT_${key.toUpperCase()} or --${flag}`;
-    findings.problem([...path, key], `channel ${quotable(name)} has no ${key}: set ${ways}`);
+    const meant = misspelt(key, settings);
+    findings.problem(
+      [...path, key],
+      `channel ${quotable(name)} has no ${key}: ${meant}set ${ways}`,
+    );
   }
   if (childOf(settings, "password") !== undefined && textAt(settings, "username") === "") {
     const remedy = "set the username, or remove the password";
     findings.warn([...path, "password"], "has no effect without a username", remedy);
   }
   checkTls(settings, [...path, "tls"], findings);
+}
+
+/** The unknown key that was probably meant to be this one. */
+function misspelt(key: string, settings: Branch | undefined): string {
+  const unknown = [...(settings?.entries.keys() ?? [])].filter(
+    (name) => !Object.hasOwn(SETTINGS.rows, name),
+  );
+  const found = nearestWord(key, unknown);
+  return found === undefined ? "" : `rename ${quotable(found)}, which is not a known key, or `;
 }
 
 function checkTls(settings: Branch | undefined, path: Path, findings: Findings): void {

@@ -50,6 +50,8 @@ export interface LoadOptions {
  * at once. Never throws for the content of a file, and never writes one.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | Failure> {
+  const { env, home, draft } = options;
+  if (home === "" && !env["PICOCLAW_HOME"] && draft === undefined) return homeless();
   const inspected = await inspectConfig(options);
   if (inspected instanceof Failure) return inspected;
   const { tree, problems, config, ...rest } = inspected;
@@ -109,6 +111,13 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection | 
       ...(store?.secretFiles ?? []),
     ],
   };
+}
+
+function homeless(): Failure {
+  return new Failure("config", "there is no home folder for picoclaw", {
+    why: "neither PICOCLAW_HOME nor HOME is set, and this user has no home folder",
+    remedy: "set PICOCLAW_HOME to a folder that this user may write",
+  });
 }
 
 /** Whether a store is named that is not in files of this machine. */

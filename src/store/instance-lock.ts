@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { asFailure, codeOf, Failure } from "../base/failure.ts";
+import { asFailure, codeOf, Failure, messageOf } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { instanceIdIn, storedInstanceId, type IdentityOptions } from "./identity.ts";
 
@@ -38,8 +38,8 @@ const INSTANCES = 16;
 
 /**
  * Locks the first instance in the folder that no living process has. The lock is SQLite's on a file of its
- * own: it ends with the process, however that ends. Rejects with a `Failure` (`config`) if the folder
- * cannot be written or every instance is locked.
+ * own: it ends with the process, however that ends. Rejects with a `Failure` if the folder cannot
+ * be written (`failed` if the disk is full, else `config`) or every instance is locked (`config`).
  */
 export async function openInstance(
   folder: string,
@@ -166,9 +166,15 @@ function write(file: string, text: string): void {
   renameSync(`${file}.new`, file);
 }
 
+function isDiskFull(error: unknown): boolean {
+  return /^(?:ENOSPC|EDQUOT)$/.test(codeOf(error)) || /disk is full/.test(messageOf(error));
+}
+
 function unusable(folder: string, error: unknown): Failure {
   if (error instanceof Failure) return error;
-  return new Failure("config", "the state folder cannot be written", {
+  // A full disk is no fault of the configuration: a service manager may try again.
+  const code = isDiskFull(error) ? "failed" : "config";
+  return new Failure(code, "the state folder cannot be written", {
     why: `${folder}: ${asFailure(error).why ?? String(error)}`,
     remedy:
       "free space on that disk, make the folder writable for this user, or set agents.defaults.workspace to another one",

@@ -65,6 +65,7 @@ describe("send that waits for its message", () => {
       assert.deepEqual(JSON.parse(host.stdout.text()), {
         v: 1,
         type: "result",
+        ok: false,
         outcome,
         exit,
         message: outcome,

@@ -158,6 +158,7 @@ describe("picoclaw as a process", () => {
     assert.deepEqual(JSON.parse(stdout), {
       v: 1,
       type: "result",
+      ok: false,
       outcome: "usage",
       exit: 2,
       message: "unknown flag --timout",

@@ -247,6 +247,7 @@ describe("an answer as JSON", () => {
     assert.deepEqual(JSON.parse(resultLine(result, createRedactor())), {
       v: 1,
       type: "result",
+      ok: false,
       outcome: "busy",
       exit: 1,
       message: "Busy.",

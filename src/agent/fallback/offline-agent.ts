@@ -48,7 +48,8 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
       return turnResult(text, sentence);
     }
     const { facts, more } = understand(text);
-    const sentences = facts.length === 0 ? introduction() : factSentences(facts, deviceTool, call);
+    const sentences =
+      facts.length === 0 ? introduction(call.isRemote) : factSentences(facts, deviceTool, call);
     let answerText = "";
     for await (const sentence of sentences) {
       const piece = answerText === "" ? sentence : `\n${sentence}`;
@@ -82,7 +83,8 @@ async function* factSentences(
   for (const reading of readings) yield await reading;
 }
 
-function introduction(): string[] {
+/** A device gets no lines of a configuration, which only somebody at the machine can use. */
+function introduction(isRemote: boolean): string[] {
   const snippet = {
     model_list: [{ model_name: "gpt", model: "openai/gpt-5.4", api_keys: ["…"] }],
     agents: { defaults: { model_name: "gpt" } },
@@ -90,7 +92,9 @@ function introduction(): string[] {
   return [
     `I am the offline agent of picoclaw on ${escapeControl(hostname())}. No model is configured, so I can only answer questions about this device.`,
     "Ask for its CPU usage, memory, disk space, temperature, load, uptime, network addresses, time, processes, processor or system, for its status, or how hot or busy it was last night.",
-    `To add a model, put this into config.json, with your own model and key: ${JSON.stringify(snippet)}`,
+    isRemote
+      ? "Whoever runs this agent can add a model: model_list in its config.json."
+      : `To add a model, put this into config.json, with your own model and key: ${JSON.stringify(snippet)}`,
   ];
 }
 

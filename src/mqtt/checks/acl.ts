@@ -77,7 +77,7 @@ function mosquitto(facts: AclFacts, root: string): string {
   const checked =
     "use_username_as_clientid (or certificates with use_identity_as_username as well)";
   const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...KEEPING, ...OTHERS];
-  return `${lines("#", head)}${patterns(facts, root)}topic read ${DROPPED}\n`;
+  return `${lines("#", head)}${patterns(facts, root)}topic read ${DROPPED}\n${debugging(facts, root)}`;
 }
 
 /** mosquitto's count of the messages that it dropped, which the gateway watches. */
@@ -107,6 +107,16 @@ function vernemq(facts: AclFacts, root: string): string {
   const checked = "an authentication plugin that binds it to the user";
   const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...OTHERS];
   return `${lines("#", head)}${patterns(facts, root)}`;
+}
+
+/** A user for `send` and `listen`, at the end of the list: what follows a user is the user's. */
+function debugging({ gateway }: AclFacts, root: string): string {
+  return lines("#", [
+    "To debug with picoclaw send and listen as any client, add this user: remove the marks of these lines.",
+    `user ${gateway}-debug`,
+    `topic write ${root}/+/request`,
+    `topic read ${root}/#`,
+  ]);
 }
 
 /** Patterns apply to everyone; topics after a user apply to that user. */

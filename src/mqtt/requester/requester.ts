@@ -379,10 +379,10 @@ function silence(
   if (progress.offlineUntil < progress.deadline) return unserved(link, "its status is offline");
   if (progress.noSubscribers) return unserved(link);
   if (progress.hasText) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
-  const why = link.connection.problem()?.message ?? "the gateway may be busy, or not running";
+  const why = link.connection.problem()?.message ?? "the gateway is down, busy, or an ACL bars it";
   return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {
     why,
-    remedy: "wait longer with --timeout, or look at the gateway's log",
+    remedy: "wait longer with --timeout, or look at the gateway's log (and picoclaw help acl)",
   });
 }
 

@@ -35,6 +35,15 @@ describe("without a model", () => {
     });
   });
 
+  it("a device is told what it can ask, and gets no lines of a configuration", async () => {
+    const { answer } = await openAgent({ config: agentConfig([]), log: SILENT });
+    const turn = { history: async () => [], text: "tell me a joke", client: "a", signal: NEVER };
+    const { text } = await collect(answer({ ...turn, channel: "mqtt", isRemote: true }));
+    assert.match(text, /^I am the offline agent of /);
+    assert.doesNotMatch(text, /[{}]/);
+    assert.match((await collect(answer(turn))).text, /\{"model_list"/);
+  });
+
   it("an answer with a format is an error, and a command is none", async () => {
     const { answer } = await openAgent({ config: agentConfig([]), log: SILENT });
     const ends = [

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { it } from "node:test";
+import { SILENT } from "../../src/base/log.ts";
+import { runCommandLine } from "../../src/cli/cli.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { accessList } from "../../src/mqtt/checks/acl.ts";
+import { openInstance } from "../../src/store/instance-lock.ts";
+import { smallDisk } from "../support/small-disk.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { createFakeHost } from "./host.ts";
+
+async function ran(args: readonly string[], config?: string) {
+  await using folder = await temporaryFolder();
+  if (config !== undefined) await writeFile(join(folder.path, "config.json"), config);
+  const host = createFakeHost(args, { env: { PICOCLAW_HOME: folder.path } });
+  const code = await runCommandLine(host);
+  return { code, stdout: host.stdout.text(), stderr: host.stderr.text() };
+}
+
+const channel = (entry: object) => JSON.stringify({ version: 3, channel_list: { home: entry } });
+
+it("a missing broker names the misspelt key", async () => {
+  const settings = { brokr: "tcp://localhost", agent_id: "a" };
+  const entry = { enabled: true, type: "mqtt", settings };
+  const { code, stderr } = await ran(["gateway"], channel(entry));
+  assert.equal(code, 78);
+  assert.match(stderr, /has no broker: rename brokr, which is not a known key, or set/);
+});
+
+it("a channel without `enabled` is named where there is none to serve or to ask", async () => {
+  const config = channel({ type: "mqtt", settings: { broker: "tcp://localhost", agent_id: "a" } });
+  for (const args of [
+    ["gateway", "--log-level", "error"],
+    ["send", "kitchen", "hello"],
+  ]) {
+    const { code, stderr } = await ran(args, config);
+    assert.equal(code, 78);
+    assert.match(
+      stderr,
+      /channel_list\.home: has no `enabled`, so it is off\ntry: write "enabled": true/,
+    );
+  }
+});
+
+it("a wrong configuration does not stop what its flags name whole", async () => {
+  const way = ["--broker", "tcp://127.0.0.1:1", "--agent", "a", "--connect-timeout", "1s"];
+  for (const config of ["{", '{"gateway":{"port":"x"}}']) {
+    const sent = await ran(["send", "kitchen", "--json", ...way, "hello"], config);
+    assert.equal(sent.code, 4, sent.stderr);
+    assert.match(sent.stderr, /the configuration is wrong and is ignored/);
+    const { ok, exit } = JSON.parse(sent.stdout);
+    assert.deepEqual([ok, exit], [false, 4]);
+    assert.equal((await ran(["listen", ...way], config)).code, 4);
+    assert.equal((await ran(["send", "kitchen", "--agent", "a", "hello"], config)).code, 78);
+  }
+});
+
+it("no home folder is a named failure", async () => {
+  const loaded = await loadConfig({ env: {}, home: "" });
+  assert.ok(loaded instanceof Error);
+  assert.match(`${loaded.message} ${loaded.remedy}`, /no home folder .* set PICOCLAW_HOME/);
+});
+
+it("the access list ends with a user for debugging, not in effect", () => {
+  const facts = { prefix: "/p", agent: "a", gateway: "gw", by: "user" } as const;
+  const list = accessList("mosquitto", facts);
+  const lines = ["# user gw-debug", "# topic write /p/a/+/request", "# topic read /p/a/#", ""];
+  assert.ok(list.endsWith(lines.join("\n")), list);
+});
+
+it("a full disk at the start is no fault of the configuration", async (context) => {
+  await using disk = await smallDisk(64);
+  if (disk === undefined) return context.skip("no mount is allowed here");
+  await writeFile(join(disk.path, "fill"), Buffer.alloc(2 ** 16)).catch(() => {});
+  await assert.rejects(openInstance(join(disk.path, "state"), { log: SILENT }), {
+    code: "failed",
+    message: "the state folder cannot be written",
+  });
+});
