@@ -103,7 +103,7 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
   });
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
-    answer: redactedAnswerer(answer, redactor),
+    answer: withLimit(redactedAnswerer(answer, redactor)),
     model: () => models?.current(),
     compact:
       agent && isEverTooLong(config.agents.defaults)
@@ -118,6 +118,16 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
       await hooks?.close();
       await models?.close();
     },
+  };
+}
+
+/** Cuts an answer that has a limit; JSON would be broken by that. */
+function withLimit(answerer: Answerer): Answerer {
+  return async function* answer(turn) {
+    const { maxChars, format } = turn;
+    if (maxChars === undefined || format !== undefined) return yield* answerer(turn);
+    const { limited } = await import("./turn/char-limit.ts");
+    return yield* limited(answerer(turn), maxChars);
   };
 }
 

@@ -36,6 +36,8 @@ export interface Turn {
   readonly text: string;
   /** The form that the answer must have; any text if left out. */
   readonly format?: AnswerFormat;
+  /** Code points of the answer at most, unless it has a format; any number if left out. */
+  readonly maxChars?: number;
   /** The images of the question, at least one; none if left out. */
   readonly images?: readonly Image[];
   /** The client id: opaque. Everything stored for a client is stored for its channel and client id together. */

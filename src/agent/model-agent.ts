@@ -162,8 +162,13 @@ async function prepareTurn(
   };
 }
 
-/** The code for formats is loaded with the first answer that must have one. */
-async function formatted(model: Model, { format }: TurnWithHistory): Promise<Model> {
+/** The code for formats and lengths is loaded with the first answer that must have one. */
+async function formatted(model: Model, turn: TurnWithHistory): Promise<Model> {
+  const { format, maxChars } = turn;
+  if (maxChars !== undefined && format === undefined) {
+    const { withMaxChars } = await import("./turn/char-limit.ts");
+    return withMaxChars(model, maxChars);
+  }
   if (format === undefined) return model;
   const { withFormat } = await import("./turn/answer-format.ts");
   return withFormat(model, format);

@@ -123,6 +123,8 @@ export interface Diagnosis extends Omit<Check, "code" | "result"> {
 /** What a request may carry besides its text. Plain data, so that a store can write it. */
 export interface RequestExtras {
   readonly format?: AnswerFormat;
+  /** Code points of the answer at most; JSON of a format is not cut. */
+  readonly maxChars?: number;
   /** At least one, in the order of the request. */
   readonly images?: readonly Image[];
 }

@@ -29,6 +29,8 @@ describe("settings of a channel of type mqtt", () => {
       tls: { verify: false },
       streaming: { enabled: true, interval_ms: 250, progress_secs: 20 },
       plain_text: false,
+      accept: "application/json",
+      max_chars: 0,
       max_message_bytes: 0,
       max_payload_bytes: 262_144,
       session_expiry_secs: 3600,

@@ -4,7 +4,12 @@ import { createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { connectAsync, type MqttClient } from "mqtt";
-import { cutIntoPayloads, roomFor, type AnswerProperties } from "../../src/mqtt/protocol/parts.ts";
+import {
+  cutIntoPayloads,
+  cutIntoTexts,
+  roomFor,
+  type AnswerProperties,
+} from "../../src/mqtt/protocol/parts.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
 import { decodePart } from "../../src/mqtt/protocol/wire.ts";
 import { codePoint } from "../support/code-point.ts";
@@ -178,3 +183,33 @@ function acknowledge({ type, version, length, id }: RawPacket, socket: Socket): 
   if (type === 6) answer(0x70);
   if (type === 3 && length.qos > 0) answer(length.qos === 1 ? 0x40 : 0x50);
 }
+
+describe("the parts of an answer in bare text", () => {
+  const free = { topic: "t", qos: 0, properties: undefined, maxBytes: 0 } as const;
+  const texts = (whole: Parameters<typeof cutIntoTexts>[0], maxBytes = 0) => [
+    ...cutIntoTexts(whole, { ...free, maxBytes }),
+  ];
+
+  it("are the texts alone, and an empty one only if it is the whole answer", () => {
+    assert.deepEqual(texts({ text: "21 °C", seq: 0, done: true }), ["21 °C"]);
+    assert.deepEqual(texts({ text: "", seq: 1 }), []);
+    assert.deepEqual(texts({ text: "", seq: 1, done: true }), []);
+    assert.deepEqual(texts({ text: "", seq: 0, done: true }), [""]);
+  });
+
+  it("have an error in one line", () => {
+    const error = { code: "model" };
+    assert.deepEqual(texts({ text: "no\nmodel", seq: 0, done: true, error }), ["no model"]);
+  });
+
+  it("fit into the packet, and are the text when joined", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", minLength: 1 }), (answer) => {
+        const cut = texts({ text: answer, seq: 0, done: true }, 64);
+        assert.equal(cut.join(""), answer);
+        for (const one of cut)
+          assert.ok(Buffer.byteLength(one) <= roomFor({ ...free, maxBytes: 64 }));
+      }),
+    );
+  });
+});

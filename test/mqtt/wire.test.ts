@@ -7,6 +7,7 @@ import {
   decodeRequest,
   encodePart,
   encodeRequest,
+  readableFacts,
 } from "../../src/mqtt/protocol/wire.ts";
 import { codePoint } from "../support/code-point.ts";
 import { JPEG, jpegOf, PNG, WEBP } from "../support/images.ts";
@@ -23,6 +24,37 @@ const refusal = (value: unknown, plainText = false): string => {
   assert.ok(failure instanceof Failure, JSON.stringify(value));
   return `${failure.code}: ${failure.message}`;
 };
+
+describe("a request of a display", () => {
+  it("asks for bare text of a length", () => {
+    const asked = { text: "hi", accept: "text/plain", max_chars: 40 };
+    assert.deepEqual(decode(asked), {
+      text: "hi",
+      accept: "text/plain",
+      extras: { maxChars: 40 },
+    });
+    assert.deepEqual(decode({ text: "hi", accept: "application/json", max_chars: null }), {
+      text: "hi",
+      accept: "application/json",
+    });
+  });
+
+  it("is refused with another form or length, in the form that it asked for", () => {
+    assert.match(
+      refusal({ text: "hi", accept: "text/html" }),
+      /^bad_request: .*"accept" is neither/,
+    );
+    for (const max_chars of [0, -1, 1.5, "40", 10_001]) {
+      assert.match(
+        refusal({ text: "hi", max_chars }),
+        /^bad_request: .*"max_chars" is not a whole/,
+      );
+    }
+    const facts = readableFacts(bytes('{"id":"r-1","accept":"text/plain","max_chars":0}'));
+    assert.deepEqual(facts, { id: "r-1", accept: "text/plain" });
+    assert.deepEqual(readableFacts(bytes("no")), {});
+  });
+});
 
 describe("a request's payload", () => {
   it("any JSON is a question or one failure that a device may see", () => {

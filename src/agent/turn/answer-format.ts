@@ -3,6 +3,7 @@ import { Failure } from "../../base/failure.ts";
 import { fromJson } from "../../base/unknown.ts";
 import type { Model, ModelCall, PromptMessage, Reply } from "../model/contract.ts";
 import { isTransient, modelErrorOf } from "../model/errors.ts";
+import { prefaced } from "./char-limit.ts";
 import { addUsage } from "./turn.ts";
 import { problemOf } from "./validate-json.ts";
 
@@ -43,12 +44,7 @@ function withInstruction(
   schema: string,
 ): readonly PromptMessage[] {
   const instruction = `[The answer to this question is read by a program: it must be one JSON value that fits this JSON Schema, and no other text. Tools may be called before it.\n${schema}]`;
-  const index = messages.findLastIndex(({ role }) => role === "user");
-  const question = messages[index];
-  if (question?.role !== "user") return messages;
-  const { preface } = question;
-  const asked = preface === undefined ? instruction : `${instruction}\n\n${preface}`;
-  return messages.with(index, { ...question, preface: asked });
+  return prefaced(messages, instruction);
 }
 
 /**

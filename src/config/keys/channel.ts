@@ -107,6 +107,19 @@ export const SETTINGS = group({
     ),
   }),
   plain_text: key(bool(), false, "Whether a payload that is no JSON object is the text itself."),
+  accept: key(
+    choice('"application/json" or "text/plain"', {
+      "application/json": "application/json",
+      "text/plain": "text/plain",
+    }),
+    "application/json",
+    'The form of answers to requests without `accept`; "text/plain" is the bare text, for displays.',
+  ),
+  max_chars: key(
+    integer(0, 10_000),
+    0,
+    "Characters of an answer at most, for requests without `max_chars`; 0 is no limit.",
+  ),
   max_message_bytes: key(
     maxMessageBytes(),
     0,

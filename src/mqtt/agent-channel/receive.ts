@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import type { RequestExtras } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import type { MqttChannel } from "../../config/contract.ts";
@@ -14,7 +15,7 @@ import {
   type AgentAddress,
   type PublishTopic,
 } from "../protocol/topics.ts";
-import { decodeRequest, readableId, type RequestPayload } from "../protocol/wire.ts";
+import { decodeRequest, readableFacts, type RequestPayload } from "../protocol/wire.ts";
 import { createReply, packetBytesOf, type ReplyAddress, type ReplyOptions } from "./reply.ts";
 
 /**
@@ -64,10 +65,11 @@ function requestOf(
     maxPayloadBytes: settings.max_payload_bytes,
     contentType: message.properties?.contentType,
   });
-  const { text, id, stream, extras } =
+  const { text, id, stream, extras, accept } =
     payload instanceof Failure ? readable(payload, message) : payload;
+  const isPlain = (accept ?? settings.accept) === "text/plain";
   const maxBytes = packetBytesOf(connection.session(), options);
-  const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, maxBytes }, options);
+  const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, isPlain, maxBytes }, options);
   const rejected = payload instanceof Failure ? payload : refusal;
   return {
     ...identityOf(message, id),
@@ -75,18 +77,32 @@ function requestOf(
     channel: name,
     client: sender.client,
     text: rejected === undefined ? text : "",
-    stream: stream ?? (settings.streaming.enabled && !isRpc),
+    stream: stream ?? streams(settings, isRpc || isPlain),
     durable: message.qos > 0 && settings.qos > 0,
     ...(to.id !== undefined && { id: to.id }),
     ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
-    ...(rejected ? { rejected } : extras && { extras }),
+    ...(rejected ? { rejected } : withMaxChars(extras, settings.max_chars)),
     reply: createReply(connection, to, options),
   };
 }
 
+/** Clients that take the first message as the whole answer get it in one. */
+function streams({ streaming }: MqttChannel["settings"], takesOne: boolean): boolean {
+  return streaming.enabled && !takesOne;
+}
+
+/** The extras of a request, with the channel's limit if it has none of its own. */
+function withMaxChars(
+  extras: RequestExtras | undefined,
+  maxChars: number,
+): Pick<ChannelRequest, "extras"> {
+  if (maxChars > 0) return { extras: { maxChars, ...extras } };
+  return extras ? { extras } : {};
+}
+
 /** What an invalid request says: perhaps its id. A request that is too large is not read at all. */
 function readable({ code }: Failure, { payload }: Incoming): RequestPayload {
-  return { text: "", id: code === "bad_request" ? readableId(payload) : undefined };
+  return { text: "", ...(code === "bad_request" && readableFacts(payload)) };
 }
 
 /** Characters of untrusted text in the log. */
@@ -100,9 +116,16 @@ interface ReplyTarget {
   readonly refusal: Failure | undefined;
 }
 
+interface Wanted {
+  readonly message: Incoming;
+  readonly id: string | undefined;
+  readonly isPlain: boolean;
+  readonly maxBytes: number;
+}
+
 function replyTargetOf(
   { address, client }: Sender,
-  { message, id, maxBytes }: { message: Incoming; id: string | undefined; maxBytes: number },
+  { message, id, isPlain, maxBytes }: Wanted,
   options: ReplyOptions,
 ): ReplyTarget {
   const {
@@ -117,7 +140,7 @@ function replyTargetOf(
   // A copy: the original is part of a larger buffer, which would stay in memory.
   const correlation = correlationData && Buffer.from(correlationData);
   const topic = isRefused ? own : chosen;
-  const wanted = { topic, own, id, correlationData: correlation, expiresAt };
+  const wanted = { topic, own, id, isPlain, correlationData: correlation, expiresAt };
   const fits = leavesRoom(wanted, maxBytes);
   return {
     to: fits ? wanted : reduced(wanted, own, maxBytes),
@@ -206,11 +229,13 @@ function identityOf(
 }
 
 /** The opaque text that `parseReplyAddress` reads. */
-function addressOf({ topic, correlationData }: ReplyAddress): string {
-  return JSON.stringify([topic, correlationData?.toString("base64") ?? null]);
+function addressOf({ topic, correlationData, isPlain }: ReplyAddress): string {
+  const way = [topic, correlationData?.toString("base64") ?? null];
+  return JSON.stringify(isPlain ? [...way, PLAIN] : way);
 }
 
-const ADDRESS = v.tuple([v.string(), v.nullable(v.string())]);
+const PLAIN = "text/plain";
+const ADDRESS = v.tuple([v.string(), v.nullable(v.string()), v.optional(v.string())]);
 
 /** The address of a request of a former process, which may have had another configuration. */
 export function parseReplyAddress(
@@ -219,11 +244,12 @@ export function parseReplyAddress(
 ): ReplyAddress | undefined {
   const read = v.safeParse(v.pipe(v.string(), v.parseJson(), ADDRESS), address);
   if (!read.success) return undefined;
-  const [topic, correlation] = read.output;
+  const [topic, correlation, accept] = read.output;
   const own = responseTopic(agent, client);
   return {
     topic: allowedResponseTopic(agent, client, topic) ?? own,
     own,
+    isPlain: accept === PLAIN,
     correlationData: correlation === null ? undefined : Buffer.from(correlation, "base64"),
     id,
     expiresAt,

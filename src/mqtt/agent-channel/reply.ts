@@ -6,9 +6,13 @@ import type { Connection } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import type { ChannelOptions } from "../contract.ts";
 import { Undeliverable } from "../protocol/message.ts";
-import { cutIntoPayloads, type AnswerProperties } from "../protocol/parts.ts";
+import {
+  cutIntoPayloads,
+  cutIntoTexts,
+  type AnswerProperties,
+  type PacketFrame,
+} from "../protocol/parts.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import { encodePart } from "../protocol/wire.ts";
 
 /** Where and how one request is answered. */
 export interface ReplyAddress {
@@ -16,6 +20,8 @@ export interface ReplyAddress {
   /** The client's default response topic. */
   readonly own: PublishTopic;
   readonly id?: string | undefined;
+  /** The client takes bare text, not JSON. */
+  readonly isPlain?: boolean | undefined;
   readonly correlationData?: Buffer | undefined;
   /** When the answer expires, in milliseconds since the epoch. */
   readonly expiresAt?: number | undefined;
@@ -106,7 +112,7 @@ class Reply {
   }
 
   async send(part: Part): Promise<void> {
-    const { id, own, expiresAt } = this.#address;
+    const { own, expiresAt } = this.#address;
     const expiry = startExpiry(expiresAt, part, this.#seq === 0);
     // The broker may have refused the topic of another request since this one came.
     if (this.#seq === 0 && this.#options.restrictions.isRefused(own)) this.#topic = own;
@@ -115,7 +121,7 @@ class Reply {
       const properties = propertiesOf(session, this.#address);
       const maxBytes = packetBytesOf(session, this.#options);
       const frame = { topic: this.#topic, qos: this.#qos(), properties, maxBytes };
-      const payloads = cutIntoPayloads({ ...part, id, seq: this.#seq }, frame);
+      const payloads = this.#payloads(part, frame);
       for (const payload of payloads) await this.#deliver(payload, session, expiry?.signal);
       // What follows after the end (an answer after `busy`) is a new answer.
       if (part.done) this.#seq = 0;
@@ -127,13 +133,19 @@ class Reply {
     }
   }
 
+  #payloads(part: Part, frame: PacketFrame): Iterable<string> {
+    const { id, isPlain } = this.#address;
+    const wire = { ...part, id, seq: this.#seq };
+    return isPlain ? cutIntoTexts(wire, frame) : cutIntoPayloads(wire, frame);
+  }
+
   /** Publishes, if need be to the default topic. Rejects with what ended the answer. */
   async #deliver(payload: string, session: Session, signal?: AbortSignal): Promise<void> {
     try {
       await this.#publish(payload, session, signal);
     } catch (error) {
       if (!(error instanceof Undeliverable)) throw error;
-      const short = encodePart({ ...tooLarge(), id: this.#address.id, seq: this.#seq });
+      const [short = ""] = this.#payloads(tooLarge(), UNBOUNDED);
       const mayBeTooLarge = error.endsConnection && short.length < payload.length / 2;
       if (mayBeTooLarge && (await isAccepted(this.#publish(short, session, signal)))) {
         warnOfSize(Buffer.byteLength(payload), this.#options);
@@ -180,6 +192,8 @@ async function isAccepted(published: Promise<void>): Promise<boolean> {
     throw error;
   }
 }
+
+const UNBOUNDED: PacketFrame = { topic: "", qos: 0, properties: undefined, maxBytes: 0 };
 
 function tooLarge(): Part {
   const text = "The answer could not be sent: the broker accepts no message of its size.";
@@ -251,10 +265,10 @@ export function packetBytesOf(
 /** MQTT 5 section 3.3.2.3. The answer carries what is left of the request's expiry. */
 function propertiesOf(session: Session, address: ReplyAddress): AnswerProperties | undefined {
   if (session.protocol === 4) return undefined;
-  const { correlationData, expiresAt } = address;
+  const { correlationData, expiresAt, isPlain } = address;
   const left = expiresAt === undefined ? undefined : Math.ceil((expiresAt - Date.now()) / 1000);
   return {
-    contentType: "application/json",
+    contentType: isPlain ? "text/plain" : "application/json",
     payloadFormatIndicator: true,
     ...(correlationData && { correlationData }),
     ...(left !== undefined && { messageExpiryInterval: Math.max(left, 1) }),

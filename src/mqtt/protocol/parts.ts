@@ -1,10 +1,10 @@
 import type { AnswerPart } from "../contract.ts";
-import { encodePart, type WirePart } from "./wire.ts";
+import { type AnswerType, encodePart, type WirePart } from "./wire.ts";
 
 /** The properties (MQTT 5 section 3.3.2.3) that an answer's packets carry; undefined on 3.1.1. */
 export interface AnswerProperties {
   readonly correlationData?: Buffer;
-  readonly contentType: "application/json";
+  readonly contentType: AnswerType;
   /** Payload Format Indicator 1: UTF-8. */
   readonly payloadFormatIndicator: true;
   /** Seconds. */
@@ -42,6 +42,24 @@ export function* cutIntoPayloads(
     const empty = Buffer.byteLength(encodePart({ text: "", seq, id }));
     const end = endWithin(text, begin, Math.max(room - empty, LEAST_ROOM));
     yield encodePart({ text: text.slice(begin, end), seq, id });
+    begin = end;
+  }
+}
+
+/**
+ * The same for a client that takes bare text: the sentence of an error in one line, and nothing for an empty part,
+ * unless it is the whole answer.
+ */
+export function* cutIntoTexts(
+  part: WirePart & { readonly seq: number },
+  frame: PacketFrame,
+): Generator<string, void> {
+  const text = part.error === undefined ? part.text : part.text.replaceAll(/\s+/g, " ");
+  const room = Math.max(roomFor(frame), LEAST_ROOM);
+  if (text === "" && part.done === true && part.seq === 0) yield "";
+  for (let begin = 0; begin < text.length;) {
+    const end = endWithin(text, begin, room);
+    yield text.slice(begin, end);
     begin = end;
   }
 }

@@ -9,9 +9,17 @@ export interface RequestPayload {
   readonly text: string;
   readonly id?: string | undefined;
   readonly stream?: boolean | undefined;
-  /** The fields `format` and `images`. */
+  /** The fields `format`, `images` and `max_chars`. */
   readonly extras?: RequestExtras | undefined;
+  /** The form of the answer's messages; that of the channel if undefined. */
+  readonly accept?: AnswerType | undefined;
 }
+
+/** JSON objects, or the bare text. */
+export type AnswerType = "application/json" | "text/plain";
+
+/** The largest `max_chars`. */
+const MOST_CHARS = 10_000;
 
 /** One message of an answer (contract section 1, "Response payload"). */
 export interface WirePart {
@@ -70,6 +78,21 @@ function imageRequest(payload: Uint8Array): RequestPayload | Failure {
 function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
   const text = textOf(value);
   if (text instanceof Failure) return text;
+  const options = optionsIn(value);
+  if (options instanceof Failure) return options;
+  const extras = extrasIn(value);
+  if (typeof extras === "string") return refused(extras);
+  return {
+    text,
+    ...options,
+    ...(extras && { extras }),
+  };
+}
+
+/** The id of a request, and how it wants to be answered. */
+function optionsIn(
+  value: Record<string, unknown>,
+): Pick<RequestPayload, "id" | "stream" | "accept"> | Failure {
   const id = fieldOf(value, "id");
   const stream = fieldOf(value, "stream");
   if (id !== undefined && (typeof id !== "string" || id.length > MAX_ID_LENGTH)) {
@@ -78,20 +101,36 @@ function payloadOf(value: Record<string, unknown>): RequestPayload | Failure {
   if (stream !== undefined && typeof stream !== "boolean") {
     return refused('its "stream" is neither true nor false');
   }
-  const extras = extrasIn(value);
-  if (typeof extras === "string") return refused(extras);
+  const accept = acceptIn(value);
+  if (accept === undefined && fieldOf(value, "accept") !== undefined) {
+    return refused('its "accept" is neither "application/json" nor "text/plain"');
+  }
   return {
-    text,
     ...(id !== undefined && { id }),
     ...(stream !== undefined && { stream }),
-    ...(extras && { extras }),
+    ...(accept && { accept }),
   };
+}
+
+function acceptIn(value: Record<string, unknown>): AnswerType | undefined {
+  const accept = fieldOf(value, "accept");
+  return accept === "application/json" || accept === "text/plain" ? accept : undefined;
 }
 
 function extrasIn(value: Record<string, unknown>): RequestExtras | string | undefined {
   const format = fieldOf(value, "format");
   const images = fieldOf(value, "images");
-  return format === undefined && images === undefined ? undefined : extrasOf(format, images);
+  const maxChars = fieldOf(value, "max_chars");
+  if (maxChars !== undefined && !isCount(maxChars)) {
+    return `its "max_chars" is not a whole number from 1 to ${MOST_CHARS}`;
+  }
+  const extras =
+    format === undefined && images === undefined ? undefined : extrasOf(format, images);
+  return typeof extras === "string" || maxChars === undefined ? extras : { ...extras, maxChars };
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MOST_CHARS;
 }
 
 function textOf(value: Record<string, unknown>): string | Failure {
@@ -101,11 +140,13 @@ function textOf(value: Record<string, unknown>): string | Failure {
   return text.trim() === "" ? refused('its "text" is blank') : text;
 }
 
-/** The `id` of an invalid request, if at least that can be read: its error answer has the same id. */
-export function readableId(payload: Uint8Array): string | undefined {
+/** The `id` and `accept` of an invalid request, if at least they can be read: its error answer follows them. */
+export function readableFacts(payload: Uint8Array): Pick<RequestPayload, "id" | "accept"> {
   const value = objectOf(utf8Of(payload) ?? "");
-  const id = value && fieldOf(value, "id");
-  return typeof id === "string" && id.length <= MAX_ID_LENGTH ? id : undefined;
+  if (value === undefined) return {};
+  const id = fieldOf(value, "id");
+  const isId = typeof id === "string" && id.length <= MAX_ID_LENGTH;
+  return { id: isId ? id : undefined, accept: acceptIn(value) };
 }
 
 /** Finds a field by its exact name, else ignoring case, which clients of the Go program may rely on. */
@@ -121,10 +162,14 @@ function refused(what: string): Failure {
   return new Failure("bad_request", `The request was not understood: ${what}; ${EXAMPLE}.`);
 }
 
-export function encodeRequest(request: RequestPayload): string {
+/** The payload of a request for JSON, which a channel may have to be asked for. */
+export function encodeRequest(
+  request: Omit<RequestPayload, "accept"> & { readonly isPlainOtherwise?: boolean },
+): string {
   const { text, id, stream, extras } = request;
+  const accept = request.isPlainOtherwise === true ? "application/json" : undefined;
   const images = extras?.images?.map(dataUrl);
-  return JSON.stringify({ text, id, stream, format: extras?.format, images });
+  return JSON.stringify({ text, id, stream, accept, format: extras?.format, images });
 }
 
 /** The payload of a part; its keys have the order of the contract. */

@@ -145,6 +145,8 @@ function messageOf(
   }: Pick<RequestOptions, "client" | "text" | "id" | "stream" | "extras">,
   { qos, protocol }: { readonly qos: 0 | 1; readonly protocol: 4 | 5 },
 ): Outgoing {
+  // A channel for displays answers in bare text otherwise.
+  const { accept } = link.options.channel.settings;
   // No Response Topic: the answer comes on the usual one, and with it the gateway would not stream.
   const properties = {
     correlationData: Buffer.from(id),
@@ -153,7 +155,7 @@ function messageOf(
   };
   return {
     topic: requestTopic(link.address, client),
-    payload: encodeRequest({ text, id, stream, extras }),
+    payload: encodeRequest({ text, id, stream, extras, isPlainOtherwise: accept === "text/plain" }),
     qos,
     properties: protocol === 5 ? properties : undefined,
   };

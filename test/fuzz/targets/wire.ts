@@ -7,13 +7,13 @@ import {
   encodePart,
   encodeRequest,
   MAX_ID_LENGTH,
-  readableId,
+  readableFacts,
 } from "../../../src/mqtt/protocol/wire.ts";
 import { kindOf, sizeOf } from "../target.ts";
 import type { Target } from "../target.ts";
 
 const WORDS =
-  '"text" "id" "stream" "TEXT" "Text" : {} [] null true false "" "\\u0000" "\\ud83d" \\ud83d\\ude00 __proto__ "seq" "done" "error" "code" "retry_after" /stop "format" "images" "type" "json_schema" "schema" "$ref" "#" "anyOf" data:image/png;base64,'.split(
+  '"text" "id" "stream" "TEXT" "Text" : {} [] null true false "" "\\u0000" "\\ud83d" \\ud83d\\ude00 __proto__ "seq" "done" "error" "code" "retry_after" /stop "format" "images" "accept" "text/plain" "max_chars" "type" "json_schema" "schema" "$ref" "#" "anyOf" data:image/png;base64,'.split(
     " ",
   );
 
@@ -63,10 +63,10 @@ function runRequest(input: Uint8Array): string {
     const small = decodeRequest(input, { plainText, maxPayloadBytes: input.length - 1 });
     assert.ok(small instanceof Failure && small.code === "too_large");
     const text = expected(input, plainText);
-    const id = readableId(input);
+    const { id } = readableFacts(input);
     assert.ok(id === undefined || id.length <= MAX_ID_LENGTH);
     if (asked instanceof Failure) {
-      const isOfExtras = /"(?:format|images)"/.test(asked.message);
+      const isOfExtras = /"(?:format|images|accept|max_chars)"/.test(asked.message);
       assert.ok(text === undefined || isOfExtras, "a good request was refused");
       assert.equal(asked.code, "bad_request");
       assert.ok(asked.message.length < 300 && !/[\p{Cc}\p{Cf}\p{Cs}]/u.test(asked.message));
