@@ -4,6 +4,7 @@ import { Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
+import type { Setting } from "../../config/settings.ts";
 import type {
   PageAnswerPart,
   PageMessage,
@@ -150,9 +151,15 @@ async function settings({ context }: PageSubject): Promise<readonly PageSetting[
   if (all instanceof Failure) throw all;
   return settingsAt(found.tree, all)
     .filter(({ value }) => value !== undefined)
+    .toSorted((one, other) => Number(isDefault(one)) - Number(isDefault(other)))
     .map(({ key, value, origin }) => ({
       key,
       value: escapeControl(redactor.redact(JSON.stringify(value))),
       origin: locationOf(origin),
     }));
+}
+
+/** What somebody has set comes first. */
+function isDefault({ origin }: Setting): boolean {
+  return origin.from === "default";
 }

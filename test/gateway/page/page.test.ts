@@ -4,7 +4,7 @@ import { request as httpRequest } from "node:http";
 import { describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { startPage, TOKEN } from "./server.ts";
-import { exampleSources, HARMFUL } from "./sources.ts";
+import { busyStatus, exampleSources, HARMFUL } from "./sources.ts";
 
 interface Asked {
   readonly method?: string;
@@ -81,6 +81,18 @@ describe("the page of a gateway", () => {
         /How warm is it in the greenhouse\?/,
       );
     });
+  });
+
+  it("lists who asked last, also if others used more today", async () => {
+    const busy = busyStatus();
+    const [newest] = busy.recent;
+    assert.ok(newest !== undefined);
+    const recent = [{ ...newest, client: "late-riser" }, ...busy.recent];
+    const status = () => Promise.resolve({ ...busy, recent });
+    await using server = await startPage({ ...exampleSources(), status });
+    const { text } = await askOnce(server.port, "/");
+    const talking = text.slice(text.indexOf("Who is talking today"));
+    assert.match(talking, /late-riser<\/td><td class="age">(?:now|\d+ s ago)<.*greenhouse-3/s);
   });
 
   it("opens conversations, checks, settings and the box to ask with the token alone", async () => {

@@ -25,7 +25,7 @@ export function lists(status) {
     <div class="two">
       <section>
         <h2>Who is talking today</h2>
-        ${status.clients.length === 0 ? html`<p class="quiet">Nobody yet.</p>` : clients(status)}
+        ${status.clients.length + status.recent.length === 0 ? html`<p class="quiet">Nobody yet.</p>` : clients(status)}
       </section>
       <section>
         <h2>Channels</h2>
@@ -37,6 +37,8 @@ export function lists(status) {
 
 /** Requests that are listed. */
 const ROWS = 25;
+/** Clients that are listed. */
+const CLIENTS = 20;
 
 /** @param {GatewayStatus} status */
 export function figures({ uptime_s: uptime, queue, usage, agent, memory, minutes, version }) {
@@ -156,14 +158,19 @@ function toolsOf(calls) {
   return [...counts].map(([name, times]) => (times === 1 ? name : `${name} ×${times}`)).join(", ");
 }
 
-/** @param {GatewayStatus} status */
-function clients({ clients: all, recent, since, uptime_s: uptime }) {
+/** Who asked last comes first: of the last requests, and those who used most today. @param {GatewayStatus} status */
+function clients({ clients: heaviest, recent, since, uptime_s: uptime }) {
   const now = Date.parse(since) + uptime * 1000;
-  const last = new Map(
-    recent.toReversed().map((each) => [`${each.channel}\n${each.client}`, Date.parse(each.at)]),
-  );
-  /** @param {{ channel: string, client: string }} each */
-  const lastOf = ({ channel: name, client }) => last.get(`${name}\n${client}`) ?? 0;
+  const rows = new Map();
+  for (const { channel: name, client, at } of recent) {
+    const key = `${name}\n${client}`;
+    if (!rows.has(key)) rows.set(key, { key, client, last: Date.parse(at) });
+  }
+  for (const used of heaviest) {
+    const key = `${used.channel}\n${used.client}`;
+    rows.set(key, { key, last: 0, ...rows.get(key), ...used });
+  }
+  const all = [...rows.values()].toSorted((one, other) => other.last - one.last).slice(0, CLIENTS);
   return table("Who is talking today", [
     html`<thead>
       <tr>
@@ -175,18 +182,16 @@ function clients({ clients: all, recent, since, uptime_s: uptime }) {
       </tr>
     </thead>`,
     html`<tbody>
-      ${all
-        .toSorted((a, b) => lastOf(b) - lastOf(a))
-        .map(
-          (each) =>
-            html`<tr key=${`${each.channel} ${each.client}`}>
-              <td class="name">${each.client}</td>
-              <td class="age">${lastOf(each) === 0 ? "" : ago(now - lastOf(each))}</td>
-              <td class="number">${count(each.requests)}</td>
-              <td class="number">${tokens(each.tokens)}</td>
-              <td class="number wide">${money(each.cost)}</td>
-            </tr>`,
-        )}
+      ${all.map(
+        ({ key, client, last, requests: asked, tokens: used, cost }) =>
+          html`<tr key=${key}>
+            <td class="name">${client}</td>
+            <td class="age">${last === 0 ? "" : ago(now - last)}</td>
+            <td class="number">${asked === undefined ? "" : count(asked)}</td>
+            <td class="number">${used === undefined ? "" : tokens(used)}</td>
+            <td class="number wide">${cost === undefined ? "" : money(cost)}</td>
+          </tr>`,
+      )}
     </tbody>`,
   ]);
 }
