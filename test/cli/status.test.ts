@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { serveText } from "../../src/base/local-socket.ts";
@@ -155,6 +156,16 @@ describe("picoclaw status", () => {
     assert.deepEqual(await away.run("--ready"), { code: 1, stdout, stderr: "" });
     await using none = await homeOf();
     assert.deepEqual(await none.run("--ready"), { code: 1, stdout: "not running\n", stderr: "" });
+  });
+
+  it("asks the gateway of another configuration with --config", async () => {
+    await using home = await homeOf(READY);
+    await using folder = await temporaryFolder();
+    const file = join(folder.path, "other.json");
+    const workspace = join(folder.path, "elsewhere");
+    await writeFile(file, JSON.stringify({ agents: { defaults: { workspace } } }));
+    assert.equal((await home.run("--config", file)).code, 3);
+    assert.equal((await home.run()).code, 0);
   });
 
   it("takes nothing for a status that is none", async () => {

@@ -210,7 +210,7 @@ const STATUS: Command = {
   aliases: ["s"],
   summary: "ask the running gateway how it is",
   arguments: [],
-  flags: ["ready", "json"],
+  flags: ["config", "ready", "json"],
   detail: [
     "Asks every gateway of this home over its socket in the state folder. Starts nothing, and connects to no broker.",
     "The exit code is 0 if a gateway runs and is connected, 3 if none runs, and 4 if one runs and is not ready.",

@@ -9,7 +9,7 @@ import type {
   StatusUsage,
 } from "../../gateway/statistics/contract.ts";
 import { createPaint, isColoured, type Paint } from "../colour.ts";
-import { loadOrThrow } from "../connection.ts";
+import { loadOrThrow, withConfigFile } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
 import { stateFolderOf } from "../state-folder.ts";
@@ -25,7 +25,8 @@ const READ_MS = 2000;
 /** `picoclaw status`: asks the gateways of this home what they do. */
 export async function run(context: Context): Promise<number> {
   const { host, flags } = context;
-  const { config } = await loadOrThrow(context, await createCommandLog(context), {});
+  const log = await createCommandLog(context);
+  const { config } = await loadOrThrow(withConfigFile(context), log, {});
   const found = await readStatuses(stateFolderOf(config));
   const isConnected = found.every(({ state }) => state === "ready");
   if (flags.has("ready")) {
@@ -134,9 +135,11 @@ function outcomesText({ requests }: GatewayStatus): string {
 function usageText({ requests, tokens, cost, limits }: StatusUsage): string {
   const costText =
     cost > 0 || limits.cost_per_day > 0 ? [`cost ${cost}${of(limits.cost_per_day)}`] : [];
-  return [`${requests} requests`, `${tokens}${of(limits.tokens_per_day)} tokens`, ...costText].join(
-    ", ",
-  );
+  return [
+    `${requests} request${requests === 1 ? "" : "s"}`,
+    `${tokens}${of(limits.tokens_per_day)} tokens`,
+    ...costText,
+  ].join(", ");
 }
 
 function of(limit: number): string {
