@@ -402,7 +402,7 @@ describe("a fault of this machine is named with its place and its remedy", () =>
   });
 
   it("the port of the built-in broker is taken", async () => {
-    const other = createServer((socket) => socket.end("nonsense"));
+    const other = createServer((socket) => socket.on("error", () => {}).end("nonsense"));
     const port = await portOf(other);
     const { first } = await examined(quickConfig(`embedded://127.0.0.1:${port}`));
     other.close();
@@ -421,7 +421,7 @@ describe("a fault of this machine is named with its place and its remedy", () =>
   });
 
   it("the port is taken", async () => {
-    const other = createServer((socket) => socket.end("nonsense"));
+    const other = createServer((socket) => socket.on("error", () => {}).end("nonsense"));
     const port = await portOf(other);
     await using home = await temporaryFolder();
     await writeConfig(home.path, NOWHERE);
