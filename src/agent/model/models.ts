@@ -72,6 +72,7 @@ export function openModels(options: ModelsOptions): Models | undefined {
   const { defaults } = config.agents;
   const settings = {
     ...options,
+    fetch: loggedFetch(options.fetch, log),
     defaults,
     memory: new ModelMemory(options.learned, log),
     now: options.now ?? (() => performance.now()),
@@ -84,6 +85,16 @@ export function openModels(options: ModelsOptions): Models | undefined {
   log.info("the agent answers with a model", { model: name, protocol: provider });
   warnOfUnusable(name, entries, settings);
   return modelsOf(first, entries, settings);
+}
+
+/** Logs where a call went and its status: no query, no header, no text. */
+function loggedFetch(fetch: Fetch, log: Log): Fetch {
+  return async (url, init) => {
+    const response = await fetch(url, init);
+    const { origin, pathname } = new URL(url);
+    log.debug("a model's server answered", { url: origin + pathname, status: response.status });
+    return response;
+  };
 }
 
 function modelsOf(first: Group, entries: readonly OpenedEntry[], settings: OpenOptions): Models {

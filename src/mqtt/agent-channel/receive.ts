@@ -36,7 +36,10 @@ export function createReceiver(
       log.debug("a retained request was not run", { channel: channel.name, client });
       return undefined;
     }
-    if (message.qos > 0) failpoint("received");
+    const { topic, qos, payload } = message;
+    const shown = topic.slice(0, LONGEST_SHOWN);
+    log.debug("request received", { topic: shown, qos, bytes: payload.byteLength });
+    if (qos > 0) failpoint("received");
     const way = { connection, options: replyOptions };
     return options.onRequest(requestOf(channel, { address, client }, message, way));
   };

@@ -169,6 +169,8 @@ class Reply {
     const message = { topic, payload, qos: this.#qos(), properties };
     const { noMatchingSubscribers } = await this.#connection.publish(message, signal);
     if (qos > 0 && noMatchingSubscribers) throw noSubscriber();
+    const shown = topic.slice(0, LONGEST_SHOWN);
+    this.#options.log.debug("part published", { topic: shown, bytes: Buffer.byteLength(payload) });
     this.#seq += 1;
   }
 

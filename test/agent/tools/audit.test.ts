@@ -50,6 +50,21 @@ it("each tool call has a line: by whom, which, whether it was refused, and nothi
   assert.doesNotMatch(JSON.stringify(lines), /secret/);
 });
 
+it("debug shows the URL and the status of a model's server, and no key", async () => {
+  await using folder = await temporaryFolder();
+  const server = await startModelServer();
+  const lines: unknown[] = [];
+  const debug = (...line: unknown[]): void => void lines.push(line);
+  const config = agentConfig([modelEntry({ api_base: server.base })], { workspace: folder.path });
+  const agent = await openAgent({ config, log: { ...auditLog().log, debug } });
+  server.script(answers("done"));
+  await collect(agent.answer({ ...asked, text: "words", signal: new AbortController().signal }));
+  await agent.close();
+  await server.close();
+  const url = `${server.base}/chat/completions`;
+  assert.deepEqual(lines, [["a model's server answered", { url, status: 200 }]]);
+});
+
 it("so has a measurement of the offline agent", async () => {
   await using folder = await temporaryFolder();
   const { lines, log } = auditLog();
