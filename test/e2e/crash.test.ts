@@ -34,7 +34,7 @@ for (const [name, thrown] of Object.entries(FAULTS)) {
       const env = { PICOCLAW_KEY_PASSPHRASE: PASSPHRASE };
       const args = ["gateway", ...(debug ? ["--debug"] : [])];
       await using gateway = startPicoclaw(args, { home: home.path, env, preload });
-      await gateway.said('"msg":"gateway started"');
+      await gateway.said('"msg":"gateway waits');
       process.kill(gateway.pid, "SIGUSR2");
       const { code, stdout, stderr } = await gateway.ended;
       assert.equal(code, 1, stderr);
