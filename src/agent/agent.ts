@@ -123,12 +123,14 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
 
 /** Cuts an answer that has a limit; JSON would be broken by that. */
 function withLimit(answerer: Answerer): Answerer {
-  return async function* answer(turn) {
-    const { maxChars, format } = turn;
-    if (maxChars === undefined || format !== undefined) return yield* answerer(turn);
+  const answerWithin = async function* answer(turn: Turn, most: number) {
     const { limited } = await import("./turn/char-limit.ts");
-    return yield* limited(answerer(turn), maxChars);
+    return yield* limited(answerer(turn), most);
   };
+  return (turn) =>
+    turn.maxChars === undefined || turn.format !== undefined
+      ? answerer(turn)
+      : answerWithin(turn, turn.maxChars);
 }
 
 /** Tools that reach into one machine, so that with several gateways it matters on which of them they run. */

@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { asFailure, codeOf, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import { isLocal } from "./http/local-access.ts";
+import { isLocal, withoutTexts } from "./http/local-access.ts";
 import type { GatewayStatus } from "./statistics/contract.ts";
 
 export type Readiness =
@@ -141,13 +141,13 @@ function probeOf(reply: () => Reply): Route {
   };
 }
 
-/** Client ids and texts are for this machine alone; metrics have none. */
+/** Client ids are for this machine alone; metrics have none. Texts are for the socket, which has an owner. */
 function statusRoutes(status: HealthOptions["status"]): readonly (readonly [string, Route])[] {
   if (status === undefined) return [];
   const json: Route = {
     access: "local",
     async answer({ method = "" }, response) {
-      send(response, method, { status: 200, body: await status() });
+      send(response, method, { status: 200, body: withoutTexts(await status()) });
     },
   };
   const metrics: Route = {

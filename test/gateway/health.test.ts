@@ -177,7 +177,8 @@ describe("health over HTTP", () => {
     await withHealth({ status: tellStatus }, async (url) => {
       const { status: code, text } = await get(`${url}/status`);
       assert.equal(code, 200);
-      assert.deepEqual(JSON.parse(text), STATUS);
+      const { question: _, ...shown } = RECENT;
+      assert.deepEqual(JSON.parse(text), { ...STATUS, recent: [shown] });
       const { host } = new URL(url);
       const refused = [
         "host: evil.example",
@@ -224,13 +225,24 @@ function statusRequest(headers: string): string {
   return `GET /status HTTP/1.1\r\nconnection: close\r\n${headers}\r\n\r\n`;
 }
 
-const STATUS = statusOf(createTestGateway(shout).gateway.report(), {
+const RECENT = {
+  number: 1,
+  at: "2026-01-01T00:00:00.000Z",
+  channel: "mqtt",
+  client: "device1",
+  outcome: "ok",
+  ms: 1,
+  question: "Where is the key?",
+};
+
+const OWN = statusOf(createTestGateway(shout).gateway.report(), {
   pid: 1,
   instance: "0123456789ab",
   channels: [],
   agent: {},
   problem: undefined,
 });
+const STATUS: GatewayStatus = { ...OWN, recent: [RECENT] };
 
 function tellStatus(): Promise<GatewayStatus> {
   return Promise.resolve(STATUS);

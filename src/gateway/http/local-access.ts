@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import type { GatewayStatus } from "../statistics/contract.ts";
 
 /** The names under which a program of this machine reaches it. */
 const LOCAL_NAMES: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
@@ -17,4 +18,10 @@ export function isLocal({ socket, headers }: IncomingMessage): boolean {
   const site = headers["sec-fetch-site"];
   if (site !== undefined && site !== "same-origin" && site !== "none") return false;
   return origin === undefined || origin === `http://${host}`;
+}
+
+/** What every user of this machine may see: nothing of the texts that `--log-content` remembers. */
+export function withoutTexts(status: GatewayStatus): GatewayStatus {
+  const recent = status.recent.map(({ question: _q, answer: _a, message: _m, ...facts }) => facts);
+  return { ...status, recent };
 }

@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { withoutTexts } from "../http/local-access.ts";
 import type { GatewayStatus } from "../statistics/contract.ts";
 import { createAccessControl, EXPIRED_COOKIE, isOwnForm } from "./access.ts";
 import type { Access, AccessControl } from "./access.ts";
@@ -116,12 +117,9 @@ function urlOf({ url = "/" }: IncomingMessage): URL {
   return URL.canParse(url, BASE) ? new URL(url, BASE) : NOWHERE;
 }
 
-/** Without the token, without the texts that `--log-content` remembers. */
 async function statusFor({ sources }: Visit, access: Access): Promise<GatewayStatus> {
   const status = await sources.status();
-  if (access === "full") return status;
-  const recent = status.recent.map(({ question: _q, answer: _a, message: _m, ...facts }) => facts);
-  return { ...status, recent };
+  return access === "full" ? status : withoutTexts(status);
 }
 
 /** Pages that only the token opens, with what is on them. */
