@@ -288,7 +288,7 @@ const CONFIG: Command = {
     {
       name: "subcommand",
       required: true,
-      choices: ["path", "show", "get", "set", "validate", "encrypt"],
+      choices: ["path", "show", "get", "set", "validate", "schema", "encrypt"],
     },
     { name: "key" },
     { name: "value" },
@@ -297,7 +297,7 @@ const CONFIG: Command = {
   detail: [
     "show prints the configuration in force, with *** for each secret: all of it, or what is at and below a key. With --origin each line says where its value comes from. get prints the value of one key, and fails if it is not set. path prints where config.json is. A key is written with dots: gateway.port, channel_list.mqtt.settings.broker, model_list.gpt.model. help settings lists them all.",
     "set changes one value in config.json; comments, order and the mode of the file stay. Nothing is written if the configuration would then be wrong. A value is text, or JSON where the key wants it. Secrets go into .security.yml: they are read from a pipe or typed without echo, and never taken from the command line.",
-    "validate prints what is wrong or suspicious, one finding per line, and ends with 78 if a value is wrong.",
+    "validate prints what is wrong or suspicious, one finding per line, and ends with 78 if a value is wrong. schema prints a JSON Schema of config.json, with which editors complete and check it.",
     "encrypt replaces every plain secret in .security.yml with an enc:// value. With --to file it moves the secret to a file of its own beside config.json and leaves a file:// reference. The rest of .security.yml, and secrets that are references already, do not change.",
     "The passphrase comes from PICOCLAW_KEY_PASSPHRASE or the systemd credential picoclaw-key-passphrase; without either you are asked for it. The gateway needs the same passphrase at each start. If it is lost, all secrets must be entered again.",
     "Secrets in config.json are only listed, unless --rewrite-config allows to change that file.",
@@ -315,6 +315,7 @@ const CONFIG: Command = {
       does: "type a secret, which goes into .security.yml",
     },
     { line: "picoclaw config validate", does: "check it without starting anything" },
+    { line: "picoclaw config schema > config.schema.json", does: "for an editor" },
     {
       line: "picoclaw config encrypt --dry-run",
       does: "list the keys that would change, never their values",

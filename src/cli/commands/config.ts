@@ -9,10 +9,11 @@ const SUBCOMMANDS: Readonly<Record<string, readonly [most: number, load: () => P
   get: [1, async () => (await import("../config/show.ts")).get],
   set: [2, async () => (await import("../config/set.ts")).set],
   validate: [0, async () => (await import("../config/validate.ts")).validate],
+  schema: [0, async () => (await import("../config/schema.ts")).schema],
   encrypt: [0, async () => (await import("../config/encrypt.ts")).encrypt],
 };
 
-/** `picoclaw config path|show|get|set|validate|encrypt`. */
+/** `picoclaw config path|show|get|set|validate|schema|encrypt`. */
 export async function run(context: Context): Promise<number> {
   const [subcommand = "", ...words] = context.words;
   const [most, load] = SUBCOMMANDS[subcommand] ?? [0, undefined];
