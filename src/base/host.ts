@@ -387,3 +387,12 @@ const PROXY_SCHEMES: Readonly<Record<string, readonly string[]>> = {
 export function compressedOption(): object | undefined {
   return process.versions["bun"] === undefined ? undefined : { decompress: false };
 }
+
+/** The words that start this program again: the binary, or a runtime and the file that it runs. */
+export function programWords(): readonly string[] {
+  const { execPath, argv, execArgv, versions } = process;
+  const script = argv[1] ?? "";
+  // The file system inside of a compiled program.
+  if (/^(?:\/\$bunfs|[A-Z]:[\\/]~BUN)/.test(script)) return [execPath];
+  return [execPath, ...("deno" in versions ? ["run", "-A"] : execArgv), script];
+}

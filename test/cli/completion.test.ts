@@ -59,7 +59,7 @@ for (const shell of shells) {
 
 describe("bash offers", () => {
   it("commands first", async () => {
-    assert.deepEqual(await offered("s"), ["send", "status", "sessions", "store"]);
+    assert.deepEqual(await offered("s"), ["send", "status", "sessions", "store", "service"]);
     assert.equal((await offered("")).length, COMMANDS.length);
     assert.deepEqual(await offered("--debug", "ga"), ["gateway"]);
   });

@@ -25,6 +25,8 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   store: ["store --help"],
   acl: ["acl mosquitto"],
   config: ["config encrypt --dry-run", "config path", "config show"],
+  service: ["service install --user --dry-run"],
+  logs: [],
   completion: ["completion bash"],
   version: ["version", "--version", "version --json", "version --licenses"],
   help: ["help", "--help", "help send", "help exit-codes"],

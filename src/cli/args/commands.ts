@@ -12,6 +12,8 @@ export type CommandName =
   | "store"
   | "acl"
   | "config"
+  | "service"
+  | "logs"
   | "completion"
   | "version"
   | "help";
@@ -326,6 +328,38 @@ const CONFIG: Command = {
   exits: [78, 130, 143],
 };
 
+const SERVICE: Command = {
+  name: "service",
+  summary: "install the gateway as a service of systemd",
+  arguments: [{ name: "subcommand", required: true, choices: ["install", "uninstall", "status"] }],
+  flags: ["user-service", "system", "dry-run", "json"],
+  detail: [
+    "install writes picoclaw.service, enables and starts it; a second install changes only what differs. uninstall stops and removes it, and leaves all data. --dry-run shows the unit and the commands, and does nothing. status ends with 3 if the service does not run.",
+    "Root installs it for the machine: it runs as a user of its own, with its home in /var/lib/picoclaw. Other users, and --user, install it for themselves. On OpenRC and procd install prints an init script and says what to do with it.",
+  ],
+  examples: [
+    { line: "picoclaw service install --dry-run", does: "see what would be written" },
+    { line: "picoclaw service install --user", does: "run it as yourself" },
+    { line: "picoclaw service status", does: "whether it runs" },
+  ],
+  exits: [3],
+};
+
+const LOGS: Command = {
+  name: "logs",
+  summary: "print the log of the service",
+  arguments: [],
+  flags: ["follow", "lines", "user-service", "system"],
+  detail: [
+    "It is what journalctl has of picoclaw.service. A gateway that is no service of systemd logs to its standard error.",
+  ],
+  examples: [
+    { line: "picoclaw logs", does: "the last 100 lines" },
+    { line: "picoclaw logs -f --lines 10", does: "the last ten, and what comes" },
+  ],
+  exits: [130, 143],
+};
+
 const VERSION_COMMAND: Command = {
   name: "version",
   aliases: ["v"],
@@ -387,6 +421,8 @@ export const COMMANDS: readonly Command[] = [
   STORE,
   ACL,
   CONFIG,
+  SERVICE,
+  LOGS,
   COMPLETION,
   VERSION_COMMAND,
   HELP,

@@ -153,6 +153,13 @@ export const FLAGS = {
     type: "boolean",
     summary: "print the licences of everything in the program, with their texts",
   },
+  "user-service": {
+    type: "boolean",
+    summary: "the service of your own user; also --user",
+  },
+  system: { type: "boolean", summary: "the service of the machine, as for root without a flag" },
+  follow: { type: "boolean", summary: "print further lines as they come; also -f" },
+  lines: { type: "count", value: "N", summary: "how many lines to begin with (100)" },
   origin: { type: "boolean", summary: "also say where each value comes from" },
   from: {
     type: "choice",

@@ -27,7 +27,7 @@ export interface CommandLine {
 
 /** Parses the arguments after the program's name. Does not throw: errors are in `failure`. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
-  const guarded = guardArgs(args);
+  const guarded = guardArgs(withOwnFlags(args));
   const parser = createParser(guarded);
   const parsed = parser.parse(["", parser.name, ...guarded.tokens], { run: false });
   const words = [...parsed.args, ...afterDashes(parsed.options)].map((token) =>
@@ -38,6 +38,18 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
   const flags = createFlags(new Set(guarded.flags), values);
   const failure = usageFailure({ command, words, guarded, values });
   return { command, words, flags, failure };
+}
+
+/** Flags that are spelled as another one is elsewhere, by the command that must then come first. */
+const OWN_FLAGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  service: { "--user": "--user-service" },
+  logs: { "--user": "--user-service", "-f": "--follow" },
+};
+
+function withOwnFlags(args: readonly string[]): readonly string[] {
+  const [command = "", ...rest] = args;
+  const own = Object.hasOwn(OWN_FLAGS, command) ? OWN_FLAGS[command] : undefined;
+  return own === undefined ? args : [command, ...rest.map((word) => own[word] ?? word)];
 }
 
 /** The arguments in a form that the parsing library cannot change. */

@@ -161,6 +161,10 @@ async function serve(
     compileHotCode();
     const { logStart } = await import("../start-log.ts");
     logStart(serving, { config: loaded.file, host, addresses: health.addresses, log });
+    if (context.host.env["NOTIFY_SOCKET"]) {
+      const { reportToSystemd } = await import("../service/notify.ts");
+      reportToSystemd(serving, context, log);
+    }
     const stopped = new Promise<undefined>((resolve) => onAbort(signal, () => resolve(undefined)));
     const failure = await Promise.race([serving.over, stopped]);
     if (failure?.code === "fenced") {

@@ -1,0 +1,49 @@
+import { spawn } from "node:child_process";
+import { userInfo } from "node:os";
+import { onAbort } from "../../base/async.ts";
+import { codeOf, Failure } from "../../base/failure.ts";
+import type { Context } from "../context.ts";
+import { programEnv } from "../service/program.ts";
+import { serviceOf, UNIT } from "../service/service.ts";
+
+const LINES = 100;
+
+/** `picoclaw logs`: the log of the service, from the journal of systemd. */
+export async function run(context: Context): Promise<number> {
+  const { host, flags, signal } = context;
+  const { scope } = serviceOf(context, { root: "/", isRoot: userInfo().uid === 0 });
+  const words = [
+    ...(scope === "user" ? ["--user-unit", UNIT] : ["--unit", UNIT]),
+    `--lines=${flags.count("lines") ?? LINES}`,
+    "--output=cat",
+    "--no-pager",
+    ...(flags.has("follow") ? ["--follow"] : []),
+  ];
+  const child = spawn("journalctl", words, {
+    env: programEnv(host.env),
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = new Promise<number>((resolve, reject) => {
+    child.on("error", (error) => reject(unreadableLog(error)));
+    child.on("close", (code) => resolve(code ?? 0));
+  });
+  const stopListening = onAbort(signal, () => child.kill());
+  try {
+    const printing = (async () => {
+      for await (const chunk of child.stdout) await host.stdout.write(chunk);
+    })();
+    const [code] = await Promise.all([ended, printing]);
+    if (signal.aborted) throw signal.reason;
+    return code === 0 ? 0 : 1;
+  } finally {
+    stopListening();
+  }
+}
+
+function unreadableLog(error: unknown): Failure {
+  return new Failure("failed", "there is no journal of systemd to read", {
+    why: `journalctl cannot be started (${codeOf(error)})`,
+    remedy:
+      "the gateway logs to its standard error: OpenRC keeps it in /var/log/picoclaw.log, procd in logread -e picoclaw",
+  });
+}

@@ -1,0 +1,231 @@
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rm } from "node:fs/promises";
+import { userInfo } from "node:os";
+import { dirname, join } from "node:path";
+import { escapeControl, jsonLine } from "../../base/escape-control.ts";
+import { Failure } from "../../base/failure.ts";
+import { writeAtomically } from "../../base/file-io.ts";
+import { programWords } from "../../base/host.ts";
+import type { Context } from "../context.ts";
+import { type InitScript, openrcScript, procdScript } from "./init-scripts.ts";
+import { runProgram } from "./program.ts";
+import { STATE_FOLDER, unitText } from "./unit.ts";
+
+/** The files that tell which init system runs; tests have others. */
+export interface Machine {
+  readonly root: string;
+  readonly isRoot: boolean;
+}
+
+export const UNIT = "picoclaw.service";
+
+/** One service of systemd. */
+interface Service {
+  readonly scope: "system" | "user";
+  readonly unit: string;
+  /** `systemctl`, with --user for a user's. */
+  readonly systemctl: (...words: readonly string[]) => readonly string[];
+}
+
+/** `picoclaw service install`: writes the unit, enables and starts it. Running it again changes what differs. */
+export async function install(context: Context, machine: Machine): Promise<number> {
+  const script = initScript(machine);
+  if (script !== undefined) return printScript(context, script);
+  const { host, flags } = context;
+  const service = serviceOf(context, machine);
+  const text = unitFor(context, service, machine);
+  const former = await textOf(service.unit);
+  const commands = [
+    service.systemctl("daemon-reload"),
+    service.systemctl("enable", UNIT),
+    service.systemctl(former === text ? "start" : "restart", "--no-block", UNIT),
+  ];
+  if (flags.has("dry-run")) {
+    await host.stdout.write(`# ${service.unit}\n${text}`);
+    for (const command of commands) await host.stdout.write(`$ ${command.join(" ")}\n`);
+    return 0;
+  }
+  if (former !== text) await writeUnit(service.unit, text);
+  for (const command of commands) await runOrThrow(command, context);
+  const what = former === undefined ? "installed" : former === text ? "unchanged" : "replaced";
+  await host.stdout.write(`${service.unit}: ${what}, enabled and started\n`);
+  await tellNextSteps(context, service);
+  return 0;
+}
+
+/** `picoclaw service uninstall`: stops and removes the unit; the data stay. */
+export async function uninstall(context: Context, machine: Machine): Promise<number> {
+  const { host, flags } = context;
+  const service = serviceOf(context, machine);
+  if (!existsSync(service.unit)) {
+    await host.stdout.write(`${service.unit} does not exist, so there is nothing to remove\n`);
+    return 0;
+  }
+  const stop = service.systemctl("disable", "--now", UNIT);
+  const reload = service.systemctl("daemon-reload");
+  if (flags.has("dry-run")) {
+    for (const command of [stop, ["rm", service.unit], reload]) {
+      await host.stdout.write(`$ ${command.join(" ")}\n`);
+    }
+    return 0;
+  }
+  await runOrThrow(stop, context);
+  await rm(service.unit);
+  await runOrThrow(reload, context);
+  const home = service.scope === "system" ? STATE_FOLDER : "the home folder";
+  await host.stdout.write(`${service.unit}: stopped and removed; the data in ${home} stay\n`);
+  return 0;
+}
+
+/** `picoclaw service status`: 0 if it runs, 3 if it does not. */
+export async function status(context: Context, machine: Machine): Promise<number> {
+  const { host, flags } = context;
+  const service = serviceOf(context, machine);
+  const names = ["LoadState", "UnitFileState", "ActiveState", "SubState", "MainPID", "Result"];
+  const shown = await runProgram(
+    service.systemctl("show", UNIT, `--property=${names.join()}`),
+    host.env,
+  );
+  if (shown.code !== 0) throw noSystemd(shown.error);
+  const facts = Object.fromEntries(
+    shown.stdout.split("\n").flatMap((line) => {
+      const [name = "", value] = line.split("=", 2);
+      return value ? [[name, value]] : [];
+    }),
+  );
+  const {
+    UnitFileState: enabled,
+    ActiveState: active,
+    SubState: sub,
+    MainPID: pid,
+    Result: result,
+  } = facts;
+  const isInstalled = facts["LoadState"] === "loaded";
+  const linger = await lingers(context, service);
+  const line = flags.has("json")
+    ? jsonLine({
+        v: 1,
+        type: "service",
+        scope: service.scope,
+        unit: service.unit,
+        installed: isInstalled,
+        enabled,
+        active,
+        sub,
+        pid: Number(pid ?? 0),
+        result,
+        linger,
+      })
+    : isInstalled
+      ? `${UNIT} (${service.scope}): ${active} (${sub}), ${enabled}; result ${result}; PID ${pid ?? "none"}\n`
+      : `${UNIT} (${service.scope}) is not installed\n`;
+  await host.stdout.write(escapeControl(line, "\n"));
+  if (linger === false) await host.stderr.write(`note: ${lingerText()}\n`);
+  return active === "active" ? 0 : 3;
+}
+
+/** The service that the flags name: the machine's for root, else the user's own. */
+export function serviceOf({ host, flags }: Context, { root, isRoot }: Machine): Service {
+  if (flags.has("user-service") && flags.has("system")) {
+    throw new Failure("usage", "--user and --system exclude each other");
+  }
+  const isSystem = flags.has("system") || (isRoot && !flags.has("user-service"));
+  const config = host.env["XDG_CONFIG_HOME"] || join(host.home, ".config");
+  return isSystem
+    ? {
+        scope: "system",
+        unit: join(root, "etc/systemd/system", UNIT),
+        systemctl: (...words) => ["systemctl", ...words],
+      }
+    : {
+        scope: "user",
+        unit: join(config, "systemd/user", UNIT),
+        systemctl: (...words) => ["systemctl", "--user", ...words],
+      };
+}
+
+function unitFor({ host }: Context, { scope }: Service, { root }: Machine): string {
+  const file =
+    scope === "system"
+      ? "/etc/picoclaw/key-passphrase"
+      : join(host.home, ".config/picoclaw/key-passphrase");
+  const isThere = existsSync(scope === "system" ? join(root, file) : file);
+  return unitText({
+    scope,
+    program: programWords(),
+    env: host.env,
+    passphraseFile: isThere ? file : undefined,
+  });
+}
+
+async function textOf(file: string): Promise<string | undefined> {
+  return await readFile(file, "utf8").catch(() => undefined);
+}
+
+async function writeUnit(file: string, text: string): Promise<void> {
+  try {
+    await mkdir(dirname(file), { recursive: true });
+    await writeAtomically(file, text, { prepare: (handle) => handle.chmod(0o644) });
+  } catch (error) {
+    throw new Failure("failed", `${file} cannot be written`, {
+      remedy: "run it with sudo, or install it for yourself: picoclaw service install --user",
+      cause: error,
+    });
+  }
+}
+
+async function runOrThrow(words: readonly string[], { host }: Context): Promise<void> {
+  const { code, error } = await runProgram(words, host.env);
+  if (code === 0) return;
+  throw new Failure("failed", `${words.join(" ")} failed (${code})`, {
+    why: error,
+    remedy: "picoclaw service install --dry-run shows what it would do",
+  });
+}
+
+function noSystemd(error: string): Failure {
+  return new Failure("failed", "systemd cannot be asked", {
+    why: error,
+    remedy: "picoclaw status says whether a gateway runs",
+  });
+}
+
+async function tellNextSteps(context: Context, service: Service): Promise<void> {
+  const { stderr } = context.host;
+  if ((await lingers(context, service)) === false) await stderr.write(`note: ${lingerText()}\n`);
+  if (service.scope === "system") {
+    await stderr.write(
+      `note: its configuration is in ${STATE_FOLDER}: sudo PICOCLAW_HOME=${STATE_FOLDER} picoclaw config validate\n`,
+    );
+  }
+}
+
+/** Whether services of the user run without a login; undefined for the system's, or if nobody knows. */
+async function lingers({ host }: Context, { scope }: Service): Promise<boolean | undefined> {
+  if (scope === "system") return undefined;
+  const words = ["loginctl", "show-user", userInfo().username, "--property=Linger", "--value"];
+  const { code, stdout } = await runProgram(words, host.env);
+  return code === 0 ? stdout.trim() === "yes" : undefined;
+}
+
+function lingerText(): string {
+  return `it ends when you log out, and starts when you log in; to let it run always: sudo loginctl enable-linger ${userInfo().username}`;
+}
+
+/** The script where OpenRC or procd runs; undefined for systemd, and where nothing is known. */
+function initScript({ root }: Machine): InitScript | undefined {
+  const has = (path: string): boolean => existsSync(join(root, path));
+  if (has("run/systemd/system")) return undefined;
+  if (has("sbin/procd")) return procdScript(programWords());
+  return has("sbin/openrc-run") ? openrcScript(programWords()) : undefined;
+}
+
+async function printScript(
+  { host }: Context,
+  { file, text, commands }: InitScript,
+): Promise<number> {
+  await host.stdout.write(text);
+  const lines = [`write this script to ${file}, then run:`, ...commands.map((one) => `  ${one}`)];
+  await host.stderr.write(`note: ${lines.join("\n")}\n`);
+  return 0;
+}
