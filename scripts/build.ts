@@ -5,6 +5,8 @@ import { parseArgs } from "node:util";
 import type { BuildConfig } from "bun";
 import type { InstalledPackage } from "../src/cli/commands/version.ts";
 import { readPackage } from "../src/cli/commands/version.ts";
+import { manPage } from "../src/cli/help/man.ts";
+import { readPages } from "../src/cli/help/topics.ts";
 import { noticesOf } from "./bundle/notices.ts";
 import { lawful, shippedPackages } from "./bundle/packages.ts";
 import type { Metafile } from "./bundle/packages.ts";
@@ -57,6 +59,7 @@ async function makeBinary(): Promise<void> {
   const compiled = await bundle({
     bytecode: true,
     define: {
+      PICOCLAW_PAGES: JSON.stringify(await readPages(root)),
       PICOCLAW_LICENSES: JSON.stringify(await noticesOf([own, ...packages], process.versions.bun)),
       PICOCLAW_PAGE: JSON.stringify(await pageFiles()),
       ...(values.faults && { PICOCLAW_FAULTS: "true" }),
@@ -75,7 +78,10 @@ async function makeBinary(): Promise<void> {
   if (namesOf(inBinary) !== namesOf(packages)) {
     throw new Error(`the binary holds other packages than are listed: ${namesOf(inBinary)}`);
   }
-  if (!values.faults) await writeSbom(own, packages);
+  if (!values.faults) {
+    await writeSbom(own, packages);
+    writeFileSync(join(folder, "picoclaw.1"), manPage());
+  }
   console.log(`${relative(root, target)}, ${(statSync(target).size / 2 ** 20).toFixed(0)} MiB`);
 }
 

@@ -29,7 +29,7 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   logs: [],
   completion: ["completion bash"],
   version: ["version", "--version", "version --json", "version --licenses"],
-  help: ["help", "--help", "help send", "help exit-codes"],
+  help: ["help", "--help", "help send", "help exit-codes", "help json"],
 };
 
 const needs = { skip: needsMosquitto.skip || oncePerRuntimeInCi.skip };

@@ -377,16 +377,18 @@ const VERSION_COMMAND: Command = {
 };
 
 /** Topics of `help` besides commands. */
-export const TOPICS = ["exit-codes"] as const;
+export const TOPICS = ["settings", "environment", "exit-codes", "wire", "json", "man"] as const;
 
 const HELP: Command = {
   name: "help",
-  summary: "explain a command, or the exit codes",
+  summary: "explain a command, or print a page of the documentation",
   arguments: [{ name: "command" }],
   flags: [],
   examples: [
     { line: "picoclaw help send", does: "same as picoclaw send --help" },
     { line: "picoclaw help exit-codes", does: "what each exit code means" },
+    { line: "picoclaw help settings", does: "every key of the configuration, with its default" },
+    { line: "picoclaw help man > picoclaw.1", does: "the manual page" },
   ],
 };
 

@@ -2,38 +2,45 @@ import { Failure } from "../../base/failure.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import { VERSION } from "../../base/version.ts";
 import { type Command, COMMANDS, findCommand, GLOBAL_FLAGS, TOPICS } from "../args/commands.ts";
-import { CONNECTION_FLAGS, type Flag, type FlagName, flagNamed } from "../args/flags.ts";
-import { createPaint, isColoured, type Paint } from "../colour.ts";
+import { CONNECTION_FLAGS } from "../args/flags.ts";
+import { createPaint, isColoured } from "../colour.ts";
 import type { Context } from "../context.ts";
-import { formatDuration } from "../duration.ts";
 import { EXIT_CODES } from "../exit-codes.ts";
+import {
+  exitRow,
+  flagRow,
+  type HelpOptions,
+  longChoices,
+  pageOf,
+  type Row,
+  shownOf,
+  usageOf,
+} from "../help/page.ts";
 
-/** `picoclaw help [command|exit-codes]`. */
+/** `picoclaw help [command|topic]`. */
 export async function run({ host, words, flags }: Context): Promise<number> {
   const paint = createPaint(isColoured(host.stdout, host.env, flags));
-  await host.stdout.write(textFor(words[0], { paint, columns: host.stdout.columns }));
+  const text = await textFor(words[0], { paint, columns: host.stdout.columns });
+  await host.stdout.write(text);
   return 0;
 }
 
-function textFor(topic: string | undefined, options: HelpOptions): string {
+async function textFor(topic: string | undefined, options: HelpOptions): Promise<string> {
   if (topic === undefined) return programHelp(options);
   if (topic === "exit-codes") return exitCodesHelp(options);
+  if (topic === "man") return (await import("../help/man.ts")).manPage();
   const command = findCommand(topic);
   if (command !== undefined) return commandHelp(command, options);
+  if (TOPICS.some((name) => name === topic)) {
+    const { topicBlocks } = await import("../help/topics.ts");
+    return pageOf(options, await topicBlocks(topic));
+  }
   const guess = suggestWord(topic, [...COMMANDS.map(({ name }) => name), ...TOPICS]);
   throw new Failure("usage", `no help for "${topic}"`, {
     remedy: guess === undefined ? "picoclaw help" : `picoclaw help ${guess}`,
   });
 }
 
-interface HelpOptions {
-  readonly paint: Paint;
-  /** Columns of the stream that shows it. */
-  readonly columns: number;
-}
-
-const WIDEST = 100;
-const NARROWEST = 40;
 const EVERY_COMMAND_ENDS_WITH = [0, 1, 2];
 
 /** The help of the program: usage, commands, flags. */
@@ -48,7 +55,12 @@ export function programHelp(options: HelpOptions): string {
       title: "More",
       rows: [
         ["picoclaw help <command>", "flags and examples of a command"],
+        ["picoclaw help settings", "every key of the configuration"],
+        ["picoclaw help environment", "the environment variables"],
         ["picoclaw help exit-codes", "what the exit codes mean"],
+        ["picoclaw help wire", "topics and payloads"],
+        ["picoclaw help json", "what --json prints"],
+        ["picoclaw help man", "the manual page, for man -l -"],
       ],
     },
   ]);
@@ -82,88 +94,4 @@ export function commandHelp(command: Command, options: HelpOptions): string {
 /** The help about exit codes. */
 export function exitCodesHelp(options: HelpOptions): string {
   return pageOf(options, [{ title: "Exit codes", rows: [...EXIT_CODES.keys()].map(exitRow) }]);
-}
-
-/** `send <client> [message…]` */
-function usageOf(command: Command): string {
-  const words = command.arguments.map(({ name, required, rest, choices }) => {
-    const word = `${shortChoices(choices) ?? name}${rest ? "…" : ""}`;
-    return required ? `<${word}>` : `[${word}]`;
-  });
-  return [command.name, ...words].join(" ");
-}
-
-/** Characters of the choices that a usage line has at most. */
-const MOST_CHOICES = 32;
-
-function shortChoices(choices: readonly string[] = []): string | undefined {
-  const text = choices.join("|");
-  return text === "" || text.length > MOST_CHOICES ? undefined : text;
-}
-
-/** The choices that are too long for the usage line. */
-function longChoices({ arguments: all }: Command): readonly string[] {
-  return all.flatMap(({ name, choices }) =>
-    choices === undefined || shortChoices(choices) ? [] : [`The ${name} is ${choices.join(", ")}.`],
-  );
-}
-
-type Row = readonly [left: string, right: string];
-type Block = string | { readonly title: string; readonly rows: readonly Row[] };
-
-function shownOf(names: readonly FlagName[]): readonly FlagName[] {
-  return names.filter((name) => flagNamed(name).hidden !== true);
-}
-
-function flagRow(name: FlagName): Row {
-  const flag = flagNamed(name);
-  const letter = flag.letter === undefined ? "    " : `-${flag.letter}, `;
-  const value = flag.value === undefined ? "" : ` ${flag.value}`;
-  return [`${letter}--${name}${value}`, `${flag.summary}${notesOf(flag)}`];
-}
-
-function notesOf(flag: Flag): string {
-  if (flag.choices !== undefined) return ` (${flag.choices.join(", ")})`;
-  return flag.default === undefined ? "" : ` (default ${formatDuration(flag.default)})`;
-}
-
-function exitRow(code: number): Row {
-  return [String(code).padStart(3), EXIT_CODES.get(code) ?? ""];
-}
-
-function pageOf({ paint, columns }: HelpOptions, blocks: readonly Block[]): string {
-  const width = Math.max(NARROWEST, Math.min(columns, WIDEST));
-  const texts = blocks.map((block) =>
-    typeof block === "string"
-      ? wrap(block, width).join("\n")
-      : [paint.bold(block.title), ...rowsOf(block.rows, width)].join("\n"),
-  );
-  return `${texts.join("\n\n")}\n`;
-}
-
-/** Two columns; a left side that is too long stands on its own line. */
-function rowsOf(rows: readonly Row[], width: number): string[] {
-  const wanted = Math.max(...rows.map(([left]) => left.length));
-  const gutter = Math.min(wanted, Math.floor(width / 2)) + 4;
-  return rows.flatMap(([left, right]) => {
-    const lines = right === "" ? [] : wrap(right, width - gutter);
-    const fits = left.length + 4 <= gutter;
-    const first = fits ? [`  ${left.padEnd(gutter - 2)}${lines.shift() ?? ""}`] : [`  ${left}`];
-    return [...first, ...lines.map((line) => `${" ".repeat(gutter)}${line}`)].map((line) =>
-      line.trimEnd(),
-    );
-  });
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + 1 + word.length <= width) {
-      lines[lines.length - 1] = `${last} ${word}`;
-    } else {
-      lines.push(word);
-    }
-  }
-  return lines;
 }
