@@ -40,7 +40,7 @@ export interface EncryptOptions {
 }
 
 /** A file with its secrets. */
-interface SourceFile {
+export interface SourceFile {
   readonly file: string;
   readonly content: string;
   readonly read: typeof textsOfYaml;
@@ -66,10 +66,10 @@ export async function encryptSecrets(options: EncryptOptions): Promise<readonly 
   return done;
 }
 
-async function readSources({
+export async function readSources({
   file,
   rewriteConfig,
-}: EncryptOptions): Promise<readonly SourceFile[]> {
+}: Pick<EncryptOptions, "file" | "rewriteConfig">): Promise<readonly SourceFile[]> {
   const sources: SourceFile[] = [];
   for (const [path, read, mayWrite] of [
     [join(dirname(file), SECURITY), textsOfYaml, true],
@@ -220,11 +220,15 @@ async function encryptSource(
       done.push({ ...place, ...result });
     } else done.push({ ...place, did: "left", note });
   }
-  if (edits.size > 0 && !dryRun) await write(source, edits);
+  if (edits.size > 0 && !dryRun) await writeTexts(source, edits);
   return done;
 }
 
-async function write(source: SourceFile, edits: ReadonlyMap<PlacedText, string>): Promise<void> {
+/** Replaces texts of a file, which only its owner can read then. */
+export async function writeTexts(
+  source: SourceFile,
+  edits: ReadonlyMap<PlacedText, string>,
+): Promise<void> {
   const { file, content: former } = source;
   const text = await edited(source, edits);
   try {
@@ -243,7 +247,9 @@ async function edited(
   const backwards = [...edits].toSorted(([left], [right]) => right.start - left.start);
   for (const [{ start, end }, reference] of backwards) {
     const written = content.slice(start, end);
-    const plain = read === textsOfJson ? JSON.stringify(reference) : reference;
+    // A reference is a plain word of YAML; quotes of JSON are quotes of YAML, too.
+    const isWord = read !== textsOfJson && isReference(reference);
+    const plain = isWord ? reference : JSON.stringify(reference);
     const lineEnd = /\r?\n$/.exec(written)?.[0] ?? "";
     text = text.slice(0, start) + plain + lineEnd + text.slice(end);
   }

@@ -335,6 +335,46 @@ describe("config set", () => {
   });
 });
 
+describe("config decrypt", () => {
+  const env = { PICOCLAW_KEY_PASSPHRASE: "correct horse", PICOCLAW_SSH_KEY_PATH: "" };
+  const plain =
+    '# mine\nchannel_list:\n  mqtt:\n    settings:\n      password: "a: \\"b\\" # 7\\n" # May\nmodel_list:\n  gpt:\n    api_keys: ["sk-secret-1234"]\n';
+
+  it("is the reverse of encrypt", async () => {
+    await inHome(CONFIG, async (run, file) => {
+      const security = join(dirname(file), ".security.yml");
+      await writeFile(security, plain, { mode: 0o644 });
+      assert.equal((await run("encrypt", { env })).code, 0);
+      const sealed = await readFile(security, "utf8");
+      assert.doesNotMatch(sealed, /sk-secret/);
+      const dry = await run("decrypt --dry-run", { env });
+      assert.match(dry.stdout, /:5: channel_list\.mqtt\.settings\.password: would be decrypted\n/);
+      assert.equal(await readFile(security, "utf8"), sealed);
+      const { code, stdout } = await run("decrypt", { env });
+      assert.equal(code, 0, stdout);
+      assert.match(stdout, /\n2 secrets changed\n$/);
+      assert.equal(await readFile(security, "utf8"), plain);
+      assert.equal((await stat(security)).mode & 0o777, 0o600);
+      assert.equal((await run("decrypt", { env })).stdout, "nothing to decrypt\n");
+    });
+  });
+
+  it("writes nothing with another passphrase", async () => {
+    await inHome(CONFIG, async (run, file) => {
+      const security = join(dirname(file), ".security.yml");
+      await writeFile(security, plain);
+      await run("encrypt", { env });
+      const sealed = await readFile(security, "utf8");
+      const wrong = { ...env, PICOCLAW_KEY_PASSPHRASE: "battery staple" };
+      const { code, stderr } = await run("decrypt", { env: wrong });
+      assert.equal(code, 78);
+      assert.match(stderr, /:5: channel_list\.mqtt\.settings\.password /);
+      assert.equal(await readFile(security, "utf8"), sealed);
+      assert.equal((await run("decrypt")).code, 2);
+    });
+  });
+});
+
 describe("config", () => {
   it("prints where the file is", async () => {
     await inHome(undefined, async (run, file) => {

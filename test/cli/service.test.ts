@@ -28,6 +28,8 @@ interface Scene {
   readonly context: (line: string) => Context & { readonly host: FakeHost };
 }
 
+const onNextInterrupt = () => () => {};
+
 /** A machine in a folder, with programs of systemd that only note how they are called. */
 async function onMachine(
   { programs = {}, files = [] }: { programs?: object; files?: readonly string[] },
@@ -58,7 +60,6 @@ async function onMachine(
     };
     const host = createFakeHost(args, { env });
     const { signal } = new AbortController();
-    const onNextInterrupt = () => () => {};
     return { host, flags, words, signal, redactor: createRedactor(), onNextInterrupt };
   };
   await use({

@@ -290,7 +290,7 @@ const CONFIG: Command = {
     {
       name: "subcommand",
       required: true,
-      choices: ["path", "show", "get", "set", "validate", "schema", "encrypt"],
+      choices: ["path", "show", "get", "set", "validate", "schema", "encrypt", "decrypt"],
     },
     { name: "key" },
     { name: "value" },
@@ -302,21 +302,14 @@ const CONFIG: Command = {
     "validate prints what is wrong or suspicious, one finding per line, and ends with 78 if a value is wrong. schema prints a JSON Schema of config.json, with which editors complete and check it.",
     "encrypt replaces every plain secret in .security.yml with an enc:// value. With --to file it moves the secret to a file of its own beside config.json and leaves a file:// reference. The rest of .security.yml, and secrets that are references already, do not change.",
     "The passphrase comes from PICOCLAW_KEY_PASSPHRASE or the systemd credential picoclaw-key-passphrase; without either you are asked for it. The gateway needs the same passphrase at each start. If it is lost, all secrets must be entered again.",
+    "decrypt is the reverse: it replaces each enc:// value with its secret in plain text.",
     "Secrets in config.json are only listed, unless --rewrite-config allows to change that file.",
   ],
   examples: [
     { line: "picoclaw config show --origin", does: "what holds, and why" },
-    { line: "picoclaw config show gateway", does: "only the keys below gateway" },
     { line: "picoclaw config get agents.defaults.model_name", does: "one value, for a script" },
-    {
-      line: "picoclaw config set channel_list.mqtt.settings.qos 1",
-      does: "change one value",
-    },
-    {
-      line: "picoclaw config set channel_list.mqtt.settings.password",
-      does: "type a secret, which goes into .security.yml",
-    },
-    { line: "picoclaw config validate", does: "check it without starting anything" },
+    { line: "picoclaw config set gateway.port 18791", does: "change one value" },
+    { line: "picoclaw config set gateway.store_password", does: "type a secret" },
     { line: "picoclaw config schema > config.schema.json", does: "for an editor" },
     {
       line: "picoclaw config encrypt --dry-run",
@@ -340,7 +333,6 @@ const SERVICE: Command = {
   examples: [
     { line: "picoclaw service install --dry-run", does: "see what would be written" },
     { line: "picoclaw service install --user", does: "run it as yourself" },
-    { line: "picoclaw service status", does: "whether it runs" },
   ],
   exits: [3],
 };
@@ -353,10 +345,7 @@ const LOGS: Command = {
   detail: [
     "It is what journalctl has of picoclaw.service. A gateway that is no service of systemd logs to its standard error.",
   ],
-  examples: [
-    { line: "picoclaw logs", does: "the last 100 lines" },
-    { line: "picoclaw logs -f --lines 10", does: "the last ten, and what comes" },
-  ],
+  examples: [{ line: "picoclaw logs -f --lines 10", does: "the last ten, and what comes" }],
   exits: [130, 143],
 };
 
@@ -388,7 +377,6 @@ const HELP: Command = {
     { line: "picoclaw help send", does: "same as picoclaw send --help" },
     { line: "picoclaw help exit-codes", does: "what each exit code means" },
     { line: "picoclaw help settings", does: "every key of the configuration, with its default" },
-    { line: "picoclaw help man > picoclaw.1", does: "the manual page" },
   ],
 };
 

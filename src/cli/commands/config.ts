@@ -11,9 +11,10 @@ const SUBCOMMANDS: Readonly<Record<string, readonly [most: number, load: () => P
   validate: [0, async () => (await import("../config/validate.ts")).validate],
   schema: [0, async () => (await import("../config/schema.ts")).schema],
   encrypt: [0, async () => (await import("../config/encrypt.ts")).encrypt],
+  decrypt: [0, async () => (await import("../config/encrypt.ts")).decrypt],
 };
 
-/** `picoclaw config path|show|get|set|validate|schema|encrypt`. */
+/** `picoclaw config path|show|get|set|validate|schema|encrypt|decrypt`. */
 export async function run(context: Context): Promise<number> {
   const [subcommand = "", ...words] = context.words;
   const [most, load] = SUBCOMMANDS[subcommand] ?? [0, undefined];

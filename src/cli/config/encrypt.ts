@@ -1,6 +1,7 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { passphraseOf } from "../../config/compat/go/enc.ts";
+import type { Decrypted } from "../../config/decrypt.ts";
 import { type Encrypted, encryptSecrets } from "../../config/encrypt.ts";
 import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
@@ -32,23 +33,54 @@ export async function encrypt(context: Context): Promise<number> {
   return 0;
 }
 
+/** `picoclaw config decrypt`. */
+export async function decrypt(context: Context): Promise<number> {
+  const { host, flags, redactor } = context;
+  const { env, home: userHome, cwd } = host;
+  const { file } = configPaths({ env, userHome, cwd });
+  const { decryptSecrets } = await import("../../config/decrypt.ts");
+  const isDry = flags.has("dry-run");
+  const done = await decryptSecrets({
+    file,
+    env,
+    userHome,
+    rewriteConfig: flags.has("rewrite-config"),
+    dryRun: isDry,
+    passphrase: () => askPassphrase(context),
+    learn: (secrets) => redactor.add(secrets),
+  });
+  for (const one of done)
+    await host.stdout.write(flags.has("json") ? secretJson(one) : secretText(one, isDry));
+  if (!flags.has("json")) {
+    const isNone = done.every(({ did }) => did === "left");
+    await host.stdout.write(
+      isNone ? "nothing to decrypt\n" : `${summary(done, isDry, "encrypted")}\n`,
+    );
+  }
+  return 0;
+}
+
 const REMINDER =
   "note: every start needs the same passphrase: PICOCLAW_KEY_PASSPHRASE, or in a systemd unit LoadCredential=picoclaw-key-passphrase:/path/of/a/file\n";
 
-function secretJson({ file, line, key, did, note }: Encrypted): string {
+function secretJson({ file, line, key, did, note }: Encrypted | Decrypted): string {
   return jsonLine({ v: 1, type: "secret", file, line, key, did, note });
 }
 
-function secretText({ file, line, key, did, note }: Encrypted, isDry: boolean): string {
+function secretText({ file, line, key, did, note }: Encrypted | Decrypted, isDry: boolean): string {
   const what = isDry && did !== "left" ? `would be ${did}` : did;
   const more = note === undefined ? "" : did === "moved" ? ` to ${note}` : `: ${note}`;
   return `${escapeControl(`${file}:${line}: ${key}: ${what}${more}`)}\n`;
 }
 
-function summary(done: readonly Encrypted[], isDry: boolean): string {
+function summary(
+  done: readonly (Encrypted | Decrypted)[],
+  isDry: boolean,
+  form = "in plain",
+): string {
   const left = done.filter(({ did }) => did === "left").length;
   const changed = done.length - left;
-  const rest = left === 0 ? "" : `, ${left} left in plain`;
+  const rest = left === 0 ? "" : `, ${left} left ${form}`;
   if (changed === 0) return `nothing to encrypt${rest}`;
   const noun = changed === 1 ? "secret" : "secrets";
   return isDry ? `${changed} ${noun} would change${rest}` : `${changed} ${noun} changed${rest}`;
@@ -60,7 +92,18 @@ const WAYS = "set PICOCLAW_KEY_PASSPHRASE, or run it on a terminal";
  * The passphrase of `enc://` values: from the same place as for the gateway, else typed twice without echo.
  * It is never an argument, which every user of the machine could read. Throws a usage `Failure` without one.
  */
-async function choosePassphrase({ host, signal, redactor }: Context): Promise<string> {
+async function choosePassphrase(context: Context): Promise<string> {
+  const found = passphraseOf(context.host.env);
+  if (typeof found === "string") return found;
+  const first = await askPassphrase(context);
+  const { host, signal } = context;
+  const second = await askHidden(host, "Repeat it: ", signal);
+  if (first === second) return first;
+  throw new Failure("usage", "the two passphrases differ; nothing was changed");
+}
+
+/** The passphrase from the same place as for the gateway, else typed once. Throws a `Failure` without one. */
+async function askPassphrase({ host, signal, redactor }: Context): Promise<string> {
   const found = passphraseOf(host.env);
   if (typeof found === "string") return found;
   if (found !== undefined) throw new Failure("config", found.fault, { remedy: WAYS });
@@ -69,10 +112,8 @@ async function choosePassphrase({ host, signal, redactor }: Context): Promise<st
       remedy: WAYS,
     });
   }
-  const first = await askHidden(host, "Passphrase for the secrets: ", signal);
-  if (first.trim() === "") throw new Failure("usage", "the passphrase is blank", { remedy: WAYS });
-  redactor.add([first]);
-  const second = await askHidden(host, "Repeat it: ", signal);
-  if (first === second) return first;
-  throw new Failure("usage", "the two passphrases differ; nothing was changed");
+  const typed = await askHidden(host, "Passphrase for the secrets: ", signal);
+  if (typed.trim() === "") throw new Failure("usage", "the passphrase is blank", { remedy: WAYS });
+  redactor.add([typed]);
+  return typed;
 }
