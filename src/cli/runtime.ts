@@ -333,6 +333,7 @@ function openChannels(
       },
       ...(clientId !== undefined && { clientId }),
       brokerNotes: state.brokerNotes(channel),
+      discoveryNotes: state.discoveryNotes(channel),
       onConflict: () => state.noteConflict(channel.name),
       ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
     });

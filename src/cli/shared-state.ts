@@ -4,9 +4,10 @@ import { SharedNotes, withSharedNotes } from "../agent/workspace/shared-notes.ts
 import type { PostgresAddress } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { Config } from "../config/contract.ts";
+import type { Config, MqttChannel } from "../config/contract.ts";
 import type { ClusterGateway } from "../store/cluster.ts";
 import type { ConversationStore, Counter, StoreClock } from "../store/contract.ts";
+import { openDiscoveryNotes } from "../store/discovery-notes.ts";
 import type { OnCommit } from "../store/group-commit.ts";
 import { openInstance } from "../store/instance-lock.ts";
 import { livingGateways } from "../store/postgres/cluster.ts";
@@ -40,6 +41,7 @@ export async function openSharedState(
     const options = storeOptions(config);
     const bounds = { ...options.bounds, leaseMs: LEASE_MS };
     const onCommit: OnCommit = (_calls, _survives, ms) => committed?.(ms);
+    const devices = openDiscoveryNotes(home.discoveryFile, log);
     const store = await openPostgresStore<Message>(address, { ...options, bounds, onCommit });
     return {
       store: withGoSessions(store, config, log),
@@ -51,6 +53,7 @@ export async function openSharedState(
       // All gateways of a cluster share one, one after the other.
       clientId: () => undefined,
       brokerNotes: () => undefined,
+      discoveryNotes: ({ name }: MqttChannel) => devices(name),
       // That one ends the connection of the other is usual.
       noteConflict: () => {},
       async close() {

@@ -5,11 +5,12 @@ import type { Log } from "../base/log.ts";
 import { parseBroker } from "../config/broker.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import { randomClientId } from "../mqtt/client/connection.ts";
-import type { BrokerNotes } from "../mqtt/contract.ts";
+import type { BrokerNotes, DiscoveryNotes } from "../mqtt/contract.ts";
 import { openBrokerSessions } from "../store/broker-sessions.ts";
 import { noteConflict } from "../store/client-id-conflicts.ts";
 import type { Cluster } from "../store/cluster.ts";
 import type { NoteStore, Store } from "../store/contract.ts";
+import { openDiscoveryNotes } from "../store/discovery-notes.ts";
 import type { OnCommit } from "../store/group-commit.ts";
 import { newInstanceId } from "../store/identity.ts";
 import { openInstance } from "../store/instance-lock.ts";
@@ -34,6 +35,8 @@ export interface State {
   clientId(channel: MqttChannel): string | undefined;
   /** Where a channel notes what its broker keeps and drops; undefined if that ends with this process. */
   brokerNotes(channel: MqttChannel): BrokerNotes | undefined;
+  /** Where a channel notes its device in Home Assistant; undefined if that ends with this process. */
+  discoveryNotes(channel: MqttChannel): DiscoveryNotes | undefined;
   /** Notes for a check that another program uses the client id of a channel. */
   noteConflict(channel: string): void;
   close(): Promise<void>;
@@ -56,6 +59,7 @@ export function openTemporaryState(config: Config): State {
     files: {},
     clientId: () => undefined,
     brokerNotes: () => undefined,
+    discoveryNotes: () => undefined,
     noteConflict: () => {},
     close: () => store.close(),
   };
@@ -105,6 +109,7 @@ async function openPersistent({ config, log, committed }: StateOptions): Promise
     const alone = { ...storeOptions(config), sole: true, log, onCommit };
     const store = await openSqliteStore<Message>(home.databaseFile, alone);
     const sessions = openBrokerSessions(home.brokerSessionsFile, log);
+    const devices = openDiscoveryNotes(home.discoveryFile, log);
     return {
       store: withGoSessions(store, config, log),
       instanceId: home.id,
@@ -117,6 +122,7 @@ async function openPersistent({ config, log, committed }: StateOptions): Promise
       },
       // The built-in broker ends with this process, and its sessions with it.
       brokerNotes: ({ name, settings }) => (isBuiltIn(settings) ? undefined : sessions(name)),
+      discoveryNotes: ({ name, settings }) => (isBuiltIn(settings) ? undefined : devices(name)),
       noteConflict: (channel) => noteConflict(home.conflictsFile, channel, log),
       async close() {
         await store.close();

@@ -66,15 +66,29 @@ function mqttChannel(
   for (const key of CLIENT_LISTS) checkClients(output[key], [...path, key], findings);
   const clientsIn = (key: (typeof CLIENT_LISTS)[number]): readonly string[] =>
     output[key].filter((client) => client !== "");
-  return [
-    {
-      name,
-      allow_from: clientsIn("allow_from"),
-      deny_from: clientsIn("deny_from"),
-      admin_from: clientsIn("admin_from"),
-      settings: settingsOf(output.settings, bases),
-    },
-  ];
+  const channel = {
+    name,
+    allow_from: clientsIn("allow_from"),
+    deny_from: clientsIn("deny_from"),
+    admin_from: clientsIn("admin_from"),
+    settings: settingsOf(output.settings, bases),
+  };
+  checkHomeAssistant(channel, path, findings);
+  return [channel];
+}
+
+/** The client as which Home Assistant asks. */
+const HOME_ASSISTANT = "homeassistant";
+
+function checkHomeAssistant(channel: MqttChannel, path: Path, findings: Findings): void {
+  const { settings, allow_from: allowed, deny_from: denied } = channel;
+  const isAllowed =
+    allowed.length === 0 || ["*", HOME_ASSISTANT].some((one) => allowed.includes(one));
+  if (!settings.homeassistant.enabled) return;
+  const where = [...path, "settings", "homeassistant"];
+  const text = `has no effect for questions: the client ${HOME_ASSISTANT} may not ask`;
+  if (denied.includes(HOME_ASSISTANT)) findings.warn(where, text, "remove it from deny_from");
+  else if (!isAllowed) findings.warn(where, text, "add it to allow_from");
 }
 
 /** Checks that need more than one value. */

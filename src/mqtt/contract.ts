@@ -177,6 +177,13 @@ export interface BrokerNotes extends SessionNotes {
   noteDropped(broker: string, total: number): void;
 }
 
+/** Where a channel notes the topic of its device in Home Assistant, so that it can be removed. Must not throw. */
+export interface DiscoveryNotes {
+  read(): string | undefined;
+  /** Undefined: there is no device. */
+  write(topic: string | undefined): void;
+}
+
 /** A channel that several gateways serve: one of them hears, all answer. */
 export interface ClusterChannelOptions extends ChannelOptions {
   readonly intake: IntakeLease;
@@ -252,6 +259,8 @@ export interface ChannelOptions {
   readonly clientId?: string;
   /** Without them, only this process knows what the broker must have kept, and what it had dropped. */
   readonly brokerNotes?: BrokerNotes | undefined;
+  /** Without them, only an agent that is a device in Home Assistant now is known to be one. */
+  readonly discoveryNotes?: DiscoveryNotes | undefined;
   /**
    * Resolves when the request may be acknowledged, if it came with QoS 1 or 2; must not reject. Until then
    * the broker keeps the request; later requests are handed over meanwhile.

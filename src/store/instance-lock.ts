@@ -24,6 +24,8 @@ export interface StateInstance {
   readonly databaseFile: string;
   /** What is known of the sessions that brokers keep. */
   readonly brokerSessionsFile: string;
+  /** The topics of our devices in Home Assistant. */
+  readonly discoveryFile: string;
   /** When other programs used our client ids. */
   readonly conflictsFile: string;
   /** Where the process tells its state. */
@@ -66,6 +68,7 @@ export async function openInstance(
         }),
         databaseFile: join(folder, `picoclaw${end}.db`),
         brokerSessionsFile: join(folder, `broker-sessions${end}.json`),
+        discoveryFile: join(folder, `home-assistant${end}.json`),
         conflictsFile: join(folder, `client-id-conflicts${end}.json`),
         socketFile: join(folder, `gateway${end}.sock`),
         clientId: (name, make) => clientIdIn(clientIds, name, { make, log }),

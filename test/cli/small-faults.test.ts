@@ -70,6 +70,18 @@ it("the access list ends with a user for debugging, not in effect", () => {
   assert.ok(list.endsWith(lines.join("\n")), list);
 });
 
+function homeAssistant(enabled: boolean): string {
+  const settings = { broker: "tcp://b", agent_id: "a", homeassistant: { enabled } };
+  return JSON.stringify({ channel_list: { mqtt: { enabled: true, settings } } });
+}
+
+it("the access list has the lines of Home Assistant where it is on", async () => {
+  const on = await ran(["acl", "mosquitto"], homeAssistant(true));
+  assert.match(on.stdout, /^topic write homeassistant\/device\/picoclaw_a\/config$/m);
+  const off = await ran(["acl", "mosquitto"], homeAssistant(false));
+  assert.doesNotMatch(off.stdout, /homeassistant/);
+});
+
 it("a full disk at the start is no fault of the configuration", async (context) => {
   await using disk = await smallDisk(64);
   if (disk === undefined) return context.skip("no mount is allowed here");

@@ -13,6 +13,11 @@ function channel(allow_from: unknown): object {
   return { channel_list: { mqtt: { enabled: true, allow_from, settings } } };
 }
 
+async function warned(lists: object, enabled = true): Promise<string> {
+  const mqtt = { ...entry({ homeassistant: { enabled } }), ...lists };
+  return warningText(await loadedFrom({ channel_list: { mqtt } }));
+}
+
 describe("channels", () => {
   it("may be several, with their own names, in the order of the file", async () => {
     const text = JSON.stringify({
@@ -68,6 +73,16 @@ describe("channels", () => {
     });
     const { allow_from, deny_from } = firstChannel(loaded);
     assert.deepEqual([allow_from, deny_from], [["*"], ["thief", "7", "a*"]]);
+  });
+
+  it("warn where Home Assistant could not ask", async () => {
+    const may = /homeassistant: has no effect for questions: the client homeassistant may not ask/;
+    assert.match(await warned({ allow_from: ["a"] }), may);
+    assert.match(await warned({ deny_from: ["homeassistant"] }), may);
+    assert.doesNotMatch(await warned({ allow_from: ["a"] }, false), may);
+    for (const allow_from of [[], ["*"], ["a", "homeassistant"]]) {
+      assert.doesNotMatch(await warned({ allow_from }), may);
+    }
   });
 
   const odd: readonly (readonly [client: string, message: RegExp])[] = [

@@ -35,6 +35,7 @@ describe("settings of a channel of type mqtt", () => {
       max_payload_bytes: 262_144,
       session_expiry_secs: 3600,
       probe_secs: 60,
+      homeassistant: { enabled: false, discovery_prefix: "homeassistant" },
       limits: {
         requests_per_minute: 120,
         burst: 60,
@@ -91,6 +92,11 @@ describe("settings of a channel of type mqtt", () => {
     ["probe_secs", 0, 0],
     ["probe_secs", 86_400, 86_400],
     ["streaming", { enabled: false }, { enabled: false, interval_ms: 250, progress_secs: 20 }],
+    [
+      "homeassistant",
+      { enabled: true, discovery_prefix: "ha/dev/" },
+      { enabled: true, discovery_prefix: "ha/dev" },
+    ],
     ["streaming", { interval_ms: 0 }, { enabled: true, interval_ms: 0, progress_secs: 20 }],
   ];
   for (const [key, value, result] of accepted) {
@@ -132,6 +138,7 @@ describe("settings of a channel of type mqtt", () => {
     ["topic_prefix", "a/#", /topic_prefix/],
     ["topic_prefix", "$share/x", /topic_prefix/],
     ["topic_prefix", "a\0", /topic_prefix/],
+    ["topic_prefix", "a\uFFFE", /topic_prefix/],
     ["client_id", "a\0", /65535 bytes without NUL/],
     ["client_id", "ü".repeat(32_768), /65535 bytes/],
     ["keep_alive", 65_536, /keep_alive/],
@@ -148,6 +155,7 @@ describe("settings of a channel of type mqtt", () => {
     ["session_expiry_secs", -1, /from 0/],
     ["probe_secs", 86_401, /to 86400/],
     ["probe_secs", -1, /from 0/],
+    ["homeassistant", { discovery_prefix: "a/+" }, /discovery_prefix/],
     ["streaming", { interval_ms: -1 }, /interval_ms/],
     ["streaming", true, /streaming: found a boolean/],
     ["limits", { burst: -1 }, /limits\.burst/],

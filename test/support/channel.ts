@@ -58,6 +58,7 @@ export function channelFor(
       max_payload_bytes: 262_144,
       session_expiry_secs: 3600,
       probe_secs: 0,
+      homeassistant: { enabled: false, discovery_prefix: "homeassistant" },
       limits: { ...NO_LIMITS, total: NO_LIMITS },
       ...settings,
     },

@@ -1,6 +1,11 @@
 import type { MqttSettings } from "../../src/config/contract.ts";
 import { openClusterChannel } from "../../src/mqtt/agent-channel/cluster-channel.ts";
-import type { ChannelRequest, IntakeLease, IntakeListener } from "../../src/mqtt/contract.ts";
+import type {
+  ChannelRequest,
+  DiscoveryNotes,
+  IntakeLease,
+  IntakeListener,
+} from "../../src/mqtt/contract.ts";
 import { channelFor, readableLog } from "./channel.ts";
 import { until } from "./until.ts";
 
@@ -68,6 +73,7 @@ export interface ClusterChannelTestOptions {
   readonly settings?: Partial<MqttSettings>;
   readonly name?: string;
   readonly reconnectMs?: number;
+  readonly discoveryNotes?: DiscoveryNotes;
   readonly isAlone?: () => boolean;
   readonly onRequest?: (request: ChannelRequest) => Promise<void>;
 }

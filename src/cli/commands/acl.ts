@@ -1,4 +1,4 @@
-import { accessList, ACL_BROKERS } from "../../mqtt/checks/acl.ts";
+import { accessList, ACL_BROKERS, discoveryAccess } from "../../mqtt/checks/acl.ts";
 import { loadChannel } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 
@@ -15,6 +15,7 @@ export async function run(context: Context): Promise<number> {
     agent: settings.agent_id,
     gateway: settings.username?.reveal() || GATEWAY,
     by: flags.choice("by") ?? "user",
+    ...(settings.homeassistant.enabled && { homeAssistant: discoveryAccess(settings) }),
   });
   await host.stdout.write(list);
   return 0;

@@ -20,6 +20,7 @@ import { group, items, key, named, optional } from "./key.ts";
 /** Bytes: the largest packet that MQTT can say (MQTT 5 section 1.5.5), with its header. */
 const MAX_PACKET = 268_435_460;
 const DEFAULT_PREFIX = "/picoclaw";
+const DEFAULT_DISCOVERY_PREFIX = "homeassistant";
 const DEFAULT_KEEP_ALIVE = 60;
 
 const TLS = group({
@@ -56,7 +57,7 @@ export const SETTINGS = group({
     "One level of a topic or several: `kitchen`, `site/kitchen`.",
     { variable: true, flag: "agent", shown: "required" },
   ),
-  topic_prefix: key(topicPrefix(), DEFAULT_PREFIX, "What all topics begin with.", {
+  topic_prefix: key(topicPrefix(DEFAULT_PREFIX), DEFAULT_PREFIX, "What all topics begin with.", {
     variable: true,
     flag: "prefix",
   }),
@@ -141,6 +142,18 @@ export const SETTINGS = group({
     60,
     "Seconds between two checks that the broker [still delivers](broker.md); 0 is never.",
   ),
+  homeassistant: group({
+    enabled: key(
+      bool(),
+      false,
+      "Whether the agent is a device in [Home Assistant](home-assistant.md).",
+    ),
+    discovery_prefix: key(
+      topicPrefix(DEFAULT_DISCOVERY_PREFIX),
+      DEFAULT_DISCOVERY_PREFIX,
+      "The discovery prefix of Home Assistant's MQTT integration.",
+    ),
+  }),
   /** Limits of each client. */
   limits: group({ ...limits(120, 60, 32, 50).rows, total: TOTAL_LIMITS }),
 });
@@ -192,10 +205,10 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
 }
 
 /** Without trailing slashes; empty or `/` means the default. */
-function topicPrefix() {
+function topicPrefix(otherwise: string) {
   return scalar("text without + # and control characters that does not begin with $", (found) => {
     if (typeof found.value !== "string" || !isTopicText(found.value)) return undefined;
-    return found.value.replace(/\/+$/, "") || DEFAULT_PREFIX;
+    return found.value.replace(/\/+$/, "") || otherwise;
   });
 }
 
@@ -218,7 +231,11 @@ function isAgentId(levels: string): boolean {
   return isTopicText(levels) && levels.split("/").every((level) => level.trim() !== "");
 }
 
-/** MQTT 5 sections 1.5.4 and 4.7; brokers close on control characters, too. */
+/** MQTT 5 sections 1.5.4 and 4.7; brokers close on control characters and noncharacters, too. */
 function isTopicText(topic: string): boolean {
-  return topic.isWellFormed() && !topic.startsWith("$") && !/[+#\p{Cc}]/u.test(topic);
+  return (
+    topic.isWellFormed() &&
+    !topic.startsWith("$") &&
+    !/[+#\p{Cc}\p{Noncharacter_Code_Point}]/u.test(topic)
+  );
 }

@@ -1,6 +1,6 @@
 import type { Failure } from "../../base/failure.ts";
 import { Connection } from "../client/connection.ts";
-import type { Channel, ClusterChannelOptions } from "../contract.ts";
+import type { Channel, ChannelOptions, ClusterChannelOptions } from "../contract.ts";
 import { agentAddressOf, type AgentAddress } from "../protocol/topics.ts";
 import {
   connectionOptionsOf,
@@ -44,6 +44,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
     createProbe,
     receive: (message) => receive(message, voice.connection),
   });
+  if (channel.settings.homeassistant.enabled) void noteDiscovery(options);
   options.onGateways?.(() => presence.refresh());
   intake.start({
     canHear: () => voice.connection.problem() === undefined,
@@ -70,6 +71,12 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
       await voice.connection.close();
     },
   };
+}
+
+/** A gateway that has never heard may be the first one to hear when the device is switched off: it removes it then. */
+async function noteDiscovery({ channel, discoveryNotes: notes }: ChannelOptions): Promise<void> {
+  const { discoveryTopic } = await import("../protocol/discovery.ts");
+  if (notes?.read() === undefined) notes?.write(discoveryTopic(channel.settings));
 }
 
 /** The connection for answers: a client id of its own, a session that ends with it, no requests and no will. */

@@ -13,6 +13,7 @@ import {
 } from "../protocol/topics.ts";
 import { utf8Of } from "../protocol/wire.ts";
 import type { ExclusiveStart } from "./exclusive-start.ts";
+import type { Discovery } from "./home-assistant.ts";
 import { OtherGateways } from "./other-gateways.ts";
 
 /** An answer to another gateway waits so long, so that several do not answer at once. */
@@ -82,6 +83,8 @@ export class Presence {
   #cutStarts = 0;
   /** When this process has served first. */
   #servedAt: number | undefined;
+  /** Undefined while the channel has nothing to do with Home Assistant. */
+  #discovery: Discovery | undefined;
 
   constructor(options: ChannelOptions, address: AgentAddress, deps: PresenceDeps) {
     const { version, instance, since = new Date().toISOString(), gateways } = options.info;
@@ -165,6 +168,17 @@ export class Presence {
     await this.#publishInfo(session);
     this.#startTimers();
     await watching;
+    await this.#discover(session);
+  }
+
+  /** Publishes the agent as a device of Home Assistant, or removes it. */
+  async #discover(session: Session): Promise<void> {
+    const { channel, discoveryNotes } = this.#options;
+    const { enabled } = channel.settings.homeassistant;
+    if (!enabled && discoveryNotes?.read() === undefined) return;
+    const { Discovery } = await import("./home-assistant.ts");
+    this.#discovery ??= new Discovery(this.#options, this.#log);
+    await this.#discovery.online(session);
   }
 
   /** Publishes `info` anew soon: the gateways of the cluster are other ones. */
@@ -189,6 +203,7 @@ export class Presence {
 
   /** Ends all timers; the next session starts them again. */
   stop(): void {
+    this.#discovery?.stop();
     this.#session = undefined;
     this.#start = undefined;
     this.#joined = this.#gate();
@@ -202,9 +217,11 @@ export class Presence {
   }
 
   /** Takes note of any message. */
-  received({ topic, payload, retain }: Incoming): void {
+  received(message: Incoming): void {
+    const { topic, payload, retain } = message;
     if (topic === this.#status) this.#readStatus(utf8Of(payload), retain);
     if (topic === this.#info) this.#readInfo(decodeInfo(payload), retain);
+    this.#discovery?.received(message);
   }
 
   /** Another gateway ended, or a will of ours came late. */

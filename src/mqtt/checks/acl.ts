@@ -1,4 +1,6 @@
 import { Failure } from "../../base/failure.ts";
+import type { MqttSettings } from "../../config/contract.ts";
+import { discoveryTopic, HOME_ASSISTANT, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
 
 /** Brokers whose access lists we can write. */
 export const ACL_BROKERS = ["mosquitto", "emqx", "hivemq", "vernemq"] as const;
@@ -13,6 +15,19 @@ export interface AclFacts {
   /** The gateway's user name at the broker. */
   readonly gateway: string;
   readonly by: AclIdentity;
+  /** If the agent is a device in Home Assistant. */
+  readonly homeAssistant?: DiscoveryAccess;
+}
+
+/** What Home Assistant's discovery needs; the user of Home Assistant is `homeassistant`. */
+export interface DiscoveryAccess {
+  readonly prefix: string;
+  /** Where the gateway publishes the device. */
+  readonly topic: string;
+}
+
+export function discoveryAccess(settings: MqttSettings): DiscoveryAccess {
+  return { prefix: settings.homeassistant.discovery_prefix, topic: discoveryTopic(settings) };
 }
 
 /** Blanks, control and invisible characters, and characters with a meaning in the format of a broker. */
@@ -20,7 +35,8 @@ const UNSAFE = /[\s\p{C}"'`\\%$&<>{}#+,;]/u;
 
 /**
  * Returns an access list for the broker. A device may publish its own requests and read its own responses;
- * the gateway's user may do the reverse for all devices; everyone may read status and info; nothing else is
+ * the gateway's user may do the reverse for all devices; everyone may read status and info; the user
+ * `homeassistant`, if the agent is a device there, may also use the topics of the discovery; nothing else is
  * allowed. The gateway knows a client only by its topic, so the broker must enforce that topic and client
  * match. Throws a `Failure` of code `config` for names that the broker's format could misread.
  */
@@ -29,6 +45,7 @@ export function accessList(broker: AclBroker, facts: AclFacts): string {
     ["topic_prefix", facts.prefix],
     ["agent_id", facts.agent],
     ["username", facts.gateway],
+    ["homeassistant.discovery_prefix", facts.homeAssistant?.prefix ?? HOME_ASSISTANT],
   ] as const) {
     if (!UNSAFE.test(name) && name !== "") continue;
     throw new Failure("config", `the ${what} cannot be written into an access list`, {
@@ -77,7 +94,7 @@ function mosquitto(facts: AclFacts, root: string): string {
   const checked =
     "use_username_as_clientid (or certificates with use_identity_as_username as well)";
   const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...KEEPING, ...OTHERS];
-  return `${lines("#", head)}${patterns(facts, root)}topic read ${DROPPED}\n${debugging(facts, root)}`;
+  return `${lines("#", head)}${patterns(facts, root)}topic read ${DROPPED}\n${homeAssistantUser(facts, root)}${debugging(facts, root)}`;
 }
 
 /** mosquitto's count of the messages that it dropped, which the gateway watches. */
@@ -106,7 +123,7 @@ function vernemq(facts: AclFacts, root: string): string {
   ];
   const checked = "an authentication plugin that binds it to the user";
   const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...OTHERS];
-  return `${lines("#", head)}${patterns(facts, root)}`;
+  return `${lines("#", head)}${patterns(facts, root)}${homeAssistantUser(facts, root)}`;
 }
 
 /** A user for `send` and `listen`, at the end of the list: what follows a user is the user's. */
@@ -120,7 +137,7 @@ function debugging({ gateway }: AclFacts, root: string): string {
 }
 
 /** Patterns apply to everyone; topics after a user apply to that user. */
-function patterns({ by, gateway }: AclFacts, root: string): string {
+function patterns({ by, gateway, homeAssistant }: AclFacts, root: string): string {
   const own = `${root}/${by === "user" ? "%u" : "%c"}`;
   return [
     `pattern write ${own}/request`,
@@ -132,8 +149,23 @@ function patterns({ by, gateway }: AclFacts, root: string): string {
     `topic write ${root}/+/response`,
     `topic write ${root}/status`,
     `topic write ${root}/info`,
+    ...(homeAssistant
+      ? [`topic write ${homeAssistant.topic}`, `topic read ${HOME_ASSISTANT_STATUS}`]
+      : []),
     "",
   ].join("\n");
+}
+
+/** The user of Home Assistant, which asks as the client of that name; it may use all of its own prefix. */
+function homeAssistantUser({ homeAssistant }: AclFacts, root: string): string {
+  if (homeAssistant === undefined) return "";
+  return `${[
+    `user ${HOME_ASSISTANT}`,
+    `topic write ${root}/${HOME_ASSISTANT}/request`,
+    `topic read ${root}/${HOME_ASSISTANT}/response`,
+    `topic write ${HOME_ASSISTANT_STATUS}`,
+    `topic readwrite ${homeAssistant.prefix}/#`,
+  ].join("\n")}\n`;
 }
 
 function topics(...some: readonly string[]): string {
@@ -141,7 +173,7 @@ function topics(...some: readonly string[]): string {
 }
 
 /** The first rule that matches decides; `eq` takes + literally. */
-function emqx({ by, gateway }: AclFacts, root: string): string {
+function emqx({ by, gateway, homeAssistant }: AclFacts, root: string): string {
   const own = `${root}/${by === "user" ? "${username}" : "${clientid}"}`;
   const head = [
     ...PURPOSE,
@@ -155,11 +187,22 @@ function emqx({ by, gateway }: AclFacts, root: string): string {
     lines("%%", head).trimEnd(),
     `{allow, {username, "${gateway}"}, subscribe, [{eq, "${root}/+/request"}]}.`,
     `{allow, {username, "${gateway}"}, publish, [${topics(`${root}/+/response`, `${root}/status`, `${root}/info`)}]}.`,
+    ...(homeAssistant ? emqxHomeAssistant(homeAssistant, gateway, root) : []),
     `{allow, all, publish, [${topics(`${own}/request`)}]}.`,
     `{allow, all, subscribe, [${topics(`${own}/response`, `${root}/status`, `${root}/info`)}]}.`,
     "{deny, all}.",
     "",
   ].join("\n");
+}
+
+function emqxHomeAssistant({ prefix, topic }: DiscoveryAccess, gateway: string, root: string) {
+  const own = `${root}/${HOME_ASSISTANT}`;
+  return [
+    `{allow, {username, "${gateway}"}, publish, [${topics(topic)}]}.`,
+    `{allow, {username, "${gateway}"}, subscribe, [${topics(HOME_ASSISTANT_STATUS)}]}.`,
+    `{allow, {username, "${HOME_ASSISTANT}"}, publish, [${topics(`${own}/request`, HOME_ASSISTANT_STATUS, `${prefix}/#`)}]}.`,
+    `{allow, {username, "${HOME_ASSISTANT}"}, subscribe, [${topics(`${own}/response`, `${prefix}/#`)}]}.`,
+  ];
 }
 
 function permission(topic: string, activity: string, retain: string): string {
@@ -180,7 +223,7 @@ function role(id: string, ...permissions: readonly string[]): string {
     </role>`;
 }
 
-function hivemq({ by }: AclFacts, root: string): string {
+function hivemq({ by, homeAssistant }: AclFacts, root: string): string {
   const own = `${root}/${by === "user" ? "${{username}}" : "${{clientid}}"}`;
   const head = [
     ...PURPOSE,
@@ -188,6 +231,7 @@ function hivemq({ by }: AclFacts, root: string): string {
     "HiveMQ: conf/credentials.xml of the File RBAC extension; it denies what no role allows.",
     "Add users with passwords: the gateway's user has the role picoclaw-gateway,",
     "each device's user has the role picoclaw-device.",
+    ...(homeAssistant ? ["Home Assistant's user has the role picoclaw-home-assistant."] : []),
     ...OTHERS.map((text) => text.replace("--user", "the flag for the user")),
   ];
   const seen = [`${root}/status`, `${root}/info`];
@@ -204,14 +248,31 @@ ${head.map((text) => `  ${text}`).join("\n")}
     permission(`${root}/+/response`, "PUBLISH", "NOT_RETAINED"),
     permission(`${root}/status`, "PUBLISH", "RETAINED"),
     permission(`${root}/info`, "PUBLISH", "ALL"),
+    ...(homeAssistant
+      ? [
+          permission(homeAssistant.topic, "PUBLISH", "RETAINED"),
+          permission(HOME_ASSISTANT_STATUS, "SUBSCRIBE", "ALL"),
+        ]
+      : []),
     ...seen.map((topic) => permission(topic, "SUBSCRIBE", "ALL")),
   )}${role(
     "picoclaw-device",
     permission(`${own}/request`, "PUBLISH", "NOT_RETAINED"),
     permission(`${own}/response`, "SUBSCRIBE", "ALL"),
     ...seen.map((topic) => permission(topic, "SUBSCRIBE", "ALL")),
-  )}
+  )}${homeAssistant ? hivemqHomeAssistant(homeAssistant, root, seen) : ""}
   </roles>
 </file-rbac>
 `;
+}
+
+function hivemqHomeAssistant({ prefix }: DiscoveryAccess, root: string, seen: readonly string[]) {
+  return role(
+    "picoclaw-home-assistant",
+    permission(`${root}/${HOME_ASSISTANT}/request`, "PUBLISH", "NOT_RETAINED"),
+    permission(`${root}/${HOME_ASSISTANT}/response`, "SUBSCRIBE", "ALL"),
+    ...seen.map((topic) => permission(topic, "SUBSCRIBE", "ALL")),
+    permission(HOME_ASSISTANT_STATUS, "PUBLISH", "ALL"),
+    permission(`${prefix}/#`, "ALL", "ALL"),
+  );
 }

@@ -1,0 +1,320 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { Secret } from "../../src/base/secret.ts";
+import { at, isObject } from "../../src/base/unknown.ts";
+import { discoveryPayload } from "../../src/mqtt/agent-channel/home-assistant.ts";
+import { accessList, ACL_BROKERS, discoveryAccess } from "../../src/mqtt/checks/acl.ts";
+import type { DiscoveryNotes } from "../../src/mqtt/contract.ts";
+import { discoveryTopic } from "../../src/mqtt/protocol/discovery.ts";
+import { answering, channelFor, openTestChannel, openTestDevice } from "../support/channel.ts";
+import { openTestClusterChannel } from "../support/cluster-channel.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, polite } from "../support/packets.ts";
+import { until } from "../support/until.ts";
+
+const ON = { homeassistant: { enabled: true, discovery_prefix: "homeassistant" } };
+const OFF = { homeassistant: { enabled: false, discovery_prefix: "homeassistant" } };
+const TOPIC = "homeassistant/device/picoclaw_edge/config";
+const REQUEST = "/picoclaw/edge/homeassistant/request";
+const RESPONSE = "/picoclaw/edge/homeassistant/response";
+
+const settingsOf = (more: object = {}) => channelFor("tcp://h", { ...ON, ...more }).settings;
+
+const topicOf = (more: object): string => discoveryTopic(settingsOf(more));
+
+/** Notes as a file would keep them. */
+function openNotes(first?: string): DiscoveryNotes {
+  let noted = first;
+  return {
+    read: () => noted,
+    write(topic) {
+      noted = topic;
+    },
+  };
+}
+
+type Rendered = (value: string) => unknown;
+
+/** A template of Home Assistant that fills a JSON object, by the expressions that it has. */
+function rendered(template: unknown, value: string, known: Readonly<Record<string, Rendered>>) {
+  assert.ok(typeof template === "string");
+  const text = template.replaceAll(/\{\{ (.+?) \}\}/g, (_, expression: string) => {
+    const render = known[expression];
+    assert.ok(render, expression);
+    return String(render(value));
+  });
+  return JSON.parse(text);
+}
+
+const ask = (payload: unknown, value: string): string =>
+  JSON.stringify(
+    rendered(at(at(at(payload, "cmps"), "ask"), "cmd_tpl"), value, {
+      "value | tojson": (text) => JSON.stringify(text),
+    }),
+  );
+
+const eventOf = (payload: unknown, answer: string) =>
+  rendered(at(at(at(payload, "cmps"), "answer"), "val_tpl"), answer, {
+    "'error' if value_json.error is defined else 'answer'": (text) =>
+      at(JSON.parse(text), "error") === undefined ? "answer" : "error",
+    "value_json.text | tojson": (text) => JSON.stringify(at(JSON.parse(text), "text")),
+    "(value_json.error | default({})).code | default(none) | tojson": (text) =>
+      JSON.stringify(at(at(JSON.parse(text), "error"), "code") ?? null),
+  });
+
+/** The keys that Home Assistant knows, by the platform. */
+const ENTITY = ["p", "uniq_id", "name", "ic", "ent_cat"];
+const KEYS: Readonly<Record<string, readonly string[]>> = {
+  notify: ["cmd_t", "cmd_tpl"],
+  text: ["cmd_t", "cmd_tpl", "min", "max"],
+  event: ["stat_t", "evt_typ", "val_tpl"],
+  sensor: ["stat_t", "val_tpl", "json_attr_t", "stat_cla"],
+  button: ["cmd_t", "pl_prs"],
+  update: ["stat_t", "val_tpl"],
+};
+
+describe("the device in Home Assistant", () => {
+  it("has what Home Assistant requires, and no key that it does not know", () => {
+    const payload = discoveryPayload(settingsOf({ qos: 1 }), "1.2.3");
+    assert.deepEqual(Object.keys(payload), ["dev", "o", "avty_t", "qos", "cmps"]);
+    assert.deepEqual(at(payload, "dev"), {
+      ids: ["picoclaw_edge"],
+      name: "picoclaw edge",
+      mf: "picoclaw",
+      mdl: "AI agent",
+      sw: "1.2.3",
+    });
+    assert.deepEqual(at(payload, "o"), { name: "picoclaw", sw: "1.2.3" });
+    assert.deepEqual([at(payload, "avty_t"), at(payload, "qos")], ["/picoclaw/edge/status", 1]);
+    const components = at(payload, "cmps");
+    assert.ok(isObject(components));
+    const ids = new Set<unknown>();
+    for (const component of Object.values(components)) {
+      assert.ok(isObject(component));
+      const known = new Set([...ENTITY, ...(KEYS[String(component["p"])] ?? [])]);
+      assert.deepEqual(
+        Object.keys(component).filter((key) => !known.has(key)),
+        [],
+      );
+      ids.add(component["uniq_id"]);
+    }
+    assert.equal(ids.size, Object.keys(components).length);
+    assert.equal(ids.has(undefined), false);
+    assert.deepEqual(
+      Object.values(components).map((component) => at(component, "p")),
+      ["notify", "text", "event", "sensor", "sensor", "button", "update"],
+    );
+    assert.deepEqual(JSON.parse(String(at(at(components, "stop"), "pl_prs"))), {
+      text: "/stop",
+      stream: false,
+    });
+    assert.equal(
+      at(at(components, "ask"), "cmd_tpl"),
+      '{"text": {{ value | tojson }}, "stream": false}',
+    );
+  });
+
+  it("asks for JSON where the channel's answers are plain text", () => {
+    const payload = discoveryPayload(settingsOf({ accept: "text/plain" }), "1");
+    const asked = JSON.parse(ask(payload, "hi"));
+    assert.deepEqual(asked, { text: "hi", stream: false, accept: "application/json" });
+  });
+
+  it("has a topic of its own for each agent, of characters that Home Assistant takes", () => {
+    assert.equal(topicOf({}), TOPIC);
+    const agents = ["a.b", "a:b", "a/b", "a_b", "küche 1", "a.b".repeat(9), "a".repeat(300)];
+    const topics = agents.map((agent_id) => topicOf({ agent_id }));
+    topics.push(topicOf({ agent_id: "a_b", topic_prefix: "x" }));
+    assert.equal(new Set(topics).size, topics.length);
+    for (const topic of topics) {
+      assert.match(topic, /^homeassistant\/device\/[a-zA-Z0-9_-]{1,90}\/config$/);
+    }
+    const homeassistant = { enabled: true, discovery_prefix: "ha/dev" };
+    assert.equal(topicOf({ homeassistant }), "ha/dev/device/picoclaw_edge/config");
+  });
+
+  it("is retained, and sent again when Home Assistant has started", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using asked = openTestChannel(broker.url, { settings: ON });
+    await asked.ready();
+    await using device = await openTestDevice(broker.url, "homeassistant/#");
+    const first = await device.message();
+    assert.deepEqual([first.topic, first.qos], [TOPIC, 1]);
+    assert.deepEqual(
+      JSON.parse(String(first.payload)),
+      discoveryPayload(settingsOf(), "0.0.0-test"),
+    );
+    const configs = () => device.messages.filter(({ topic }) => topic === TOPIC);
+    await device.client.publishAsync("homeassistant/status", "offline", { qos: 1 });
+    await device.client.publishAsync("homeassistant/status", "online", { qos: 1 });
+    await device.client.publishAsync("homeassistant/status", "online", { qos: 1 });
+    await until("it is sent again", () => configs().length > 1);
+    assert.deepEqual(configs()[1]?.payload, first.payload);
+    await using later = await openTestDevice(broker.url, TOPIC);
+    assert.equal((await later.message()).retain, true);
+  });
+
+  it("is asked with its notify template, and the answer is an event", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    const onRequest = answering('12 "%"');
+    await using asked = openTestChannel(broker.url, { settings: ON, onRequest });
+    await asked.ready();
+    await using config = await openTestDevice(broker.url, TOPIC);
+    const payload: unknown = JSON.parse(String((await config.message()).payload));
+    await using device = await openTestDevice(broker.url, RESPONSE);
+    const text = `What's "the" load\n of {{ this }}?`;
+    await device.client.publishAsync(REQUEST, ask(payload, text));
+    const request = await asked.request();
+    assert.deepEqual(
+      [request.client, request.text, request.stream],
+      ["homeassistant", text, false],
+    );
+    const event = eventOf(payload, String((await device.message()).payload));
+    assert.deepEqual(event, { event_type: "answer", text: '12 "%"', code: null });
+    await device.client.publishAsync(REQUEST, '{"text": 5}');
+    const last = () => eventOf(payload, String(device.messages.at(-1)?.payload));
+    await until("the error is there", () => last().event_type === "error");
+    assert.equal(last().code, "bad_request");
+  });
+
+  it("is removed when it is switched off, once", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    const discoveryNotes = openNotes();
+    const open = (settings: object) => openTestChannel(broker.url, { settings, discoveryNotes });
+    const on = open(ON);
+    await on.ready();
+    await until("noted", () => discoveryNotes.read() === TOPIC);
+    await using device = await openTestDevice(broker.url, "homeassistant/#");
+    await device.message();
+    await on.channel.close();
+    const off = open(OFF);
+    await off.ready();
+    await device.message(1);
+    assert.deepEqual(device.texts().slice(1), [""]);
+    await until("the note is gone", () => discoveryNotes.read() === undefined);
+    await off.channel.close();
+    await using later = await openTestDevice(broker.url, "homeassistant/#");
+    await later.client.publishAsync("homeassistant/end", "end", { qos: 1 });
+    assert.equal((await later.message()).topic, "homeassistant/end");
+  });
+
+  it("is removed where the agent had another name", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    const discoveryNotes = openNotes("homeassistant/device/picoclaw_old/config");
+    await using device = await openTestDevice(broker.url, "homeassistant/#");
+    await using asked = openTestChannel(broker.url, { settings: ON, discoveryNotes });
+    await asked.ready();
+    await device.message(1);
+    assert.deepEqual(
+      device.messages.map(({ topic, payload }) => [topic, payload.length > 0]),
+      [
+        ["homeassistant/device/picoclaw_old/config", false],
+        [TOPIC, true],
+      ],
+    );
+    assert.equal(discoveryNotes.read(), TOPIC);
+  });
+
+  it("is no subject to who has it off and never had it on", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using device = await openTestDevice(broker.url, "homeassistant/#");
+    await using asked = openTestChannel(broker.url, { settings: OFF, discoveryNotes: openNotes() });
+    await asked.ready();
+    await using info = await openTestDevice(broker.url, "/picoclaw/edge/info");
+    await info.message();
+    await device.client.publishAsync("homeassistant/end", "end", { qos: 1 });
+    assert.equal((await device.message()).topic, "homeassistant/end");
+    assert.doesNotMatch(broker.log(), /homeassistant\/status/);
+  });
+
+  it("is published by the one gateway of a cluster that hears", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    await using device = await openTestDevice(broker.url, "homeassistant/#");
+    const discoveryNotes = openNotes();
+    await using one = openTestClusterChannel(broker.url, { settings: ON });
+    await using two = openTestClusterChannel(broker.url, { settings: ON, discoveryNotes });
+    await two.channel.ready();
+    await one.hear();
+    await device.message();
+    await device.client.publishAsync("homeassistant/end", "end", { qos: 1 });
+    await device.message(1);
+    assert.deepEqual(
+      device.messages.map(({ topic }) => topic),
+      [TOPIC, "homeassistant/end"],
+    );
+    // So that it can remove the device when it hears one day.
+    assert.equal(discoveryNotes.read(), TOPIC);
+  });
+
+  it(
+    "does not keep a gateway from serving where the broker refuses it",
+    needsMosquitto,
+    async () => {
+      await using broker = await startMosquitto({
+        lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
+        files: { acl: "topic readwrite /picoclaw/#\n" },
+      });
+      await using asked = openTestChannel(broker.url, { settings: ON });
+      await asked.ready();
+      await until("it is told", () =>
+        asked.log.text().includes("could not be published as a device"),
+      );
+      assert.equal(asked.channel.problem(), undefined);
+    },
+  );
+
+  it("is given up where the broker ends the connection for it", async () => {
+    const cuts: number[] = [];
+    await using broker = await fakeBroker((packet, socket, connection) => {
+      const isAsked = packet.type === 8 && packet.bytes.includes("homeassistant/status");
+      if (!isAsked) return polite(packet, socket);
+      cuts.push(connection);
+      socket.destroy();
+    });
+    const settings = { ...ON, protocol_version: 4 } as const;
+    await using asked = openTestChannel(broker.url, { settings, reconnectMs: 10 });
+    await asked.ready();
+    const connected = () => asked.log.text().split("info connected").length - 1;
+    await until("it serves", () => connected() === 3);
+    assert.match(asked.log.text(), /could not be published as a device/);
+    assert.deepEqual(cuts, [1, 2]);
+  });
+});
+
+describe("the access list for Home Assistant", () => {
+  const facts = { prefix: "/picoclaw", agent: "edge", gateway: "gw", by: "user" } as const;
+  const homeAssistant = discoveryAccess(settingsOf());
+
+  it("has its lines only where it is on", () => {
+    for (const broker of ACL_BROKERS) {
+      assert.doesNotMatch(accessList(broker, facts), /homeassistant|home-assistant/);
+      const list = accessList(broker, { ...facts, homeAssistant });
+      for (const topic of [TOPIC, "homeassistant/status", "homeassistant/#", REQUEST, RESPONSE]) {
+        assert.ok(list.includes(topic), `${broker} ${topic}`);
+      }
+    }
+  });
+
+  it("lets mosquitto serve both, and no device its topics", needsMosquitto, async () => {
+    const list = accessList("mosquitto", { ...facts, homeAssistant });
+    await using broker = await startMosquitto({
+      lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
+      files: { acl: list },
+    });
+    const settings = { ...ON, username: new Secret("gw") };
+    await using asked = openTestChannel(broker.url, { settings, onRequest: answering("yes") });
+    await asked.ready();
+    const as = { username: "homeassistant" };
+    await using home = await openTestDevice(broker.url, "homeassistant/#", as);
+    await home.message();
+    await using answers = await openTestDevice(broker.url, RESPONSE, as);
+    await answers.client.publishAsync(REQUEST, '{"text": "hi", "stream": false}', { qos: 1 });
+    await answers.message();
+    await home.client.publishAsync("homeassistant/status", "online", { qos: 1 });
+    await until("sent again", () => home.messages.length > 2);
+    await using other = await openTestDevice(broker.url, "homeassistant/#", { username: "eve" });
+    const forged = other.client.publishAsync(TOPIC, "", { qos: 1, retain: true });
+    await assert.rejects(forged, /Not authorized/);
+    assert.deepEqual(other.messages, []);
+  });
+});
