@@ -7,7 +7,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { run } from "./targets.ts";
 
@@ -15,7 +15,7 @@ export interface DebianOptions {
   readonly root: string;
   /** The folder that the package is put into. */
   readonly out: string;
-  /** The compiled program. */
+  /** The compiled program; its manual page is beside it. */
   readonly program: string;
   readonly version: string;
   /** As Debian names it. */
@@ -27,7 +27,8 @@ export function makeDebianPackage(options: DebianOptions): void {
   const { root, out, program, version, architecture } = options;
   const tree = join(out, `debian-${architecture}`);
   const documents = join(tree, "usr/share/doc/picoclaw");
-  for (const folder of [join(tree, "DEBIAN"), join(tree, "usr/bin"), documents]) {
+  const manual = join(tree, "usr/share/man/man1");
+  for (const folder of [join(tree, "DEBIAN"), join(tree, "usr/bin"), documents, manual]) {
     mkdirSync(folder, { recursive: true });
   }
   const place = join(tree, "usr/bin/picoclaw");
@@ -36,6 +37,8 @@ export function makeDebianPackage(options: DebianOptions): void {
   cpSync(join(root, "LICENSE"), join(documents, "copyright"));
   const changes = gzipSync(readFileSync(join(root, "CHANGELOG.md")), { level: 9 });
   writeFileSync(join(documents, "changelog.gz"), changes);
+  const page = gzipSync(readFileSync(join(dirname(program), "picoclaw.1")), { level: 9 });
+  writeFileSync(join(manual, "picoclaw.1.gz"), page);
   const kibibytes = Math.ceil(statSync(place).size / 1024);
   writeFileSync(join(tree, "DEBIAN/control"), control(options, kibibytes));
   const file = join(out, `picoclaw_${version}_${architecture}.deb`);

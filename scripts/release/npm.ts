@@ -2,6 +2,7 @@ import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } fro
 import { join } from "node:path";
 import type { BuildConfig } from "bun";
 import { readPackage } from "../../src/cli/commands/version.ts";
+import { readPages } from "../../src/cli/help/topics.ts";
 import { noticesOf } from "../bundle/notices.ts";
 import { lawful, shippedPackages } from "../bundle/packages.ts";
 import { pageFiles } from "../bundle/page.ts";
@@ -29,6 +30,7 @@ export async function makeNpmPackage({ root, out }: { root: string; out: string 
   const licenses = await noticesOf([await readPackage(root), ...packages]);
   const define = {
     PICOCLAW_LICENSES: JSON.stringify(licenses),
+    PICOCLAW_PAGES: JSON.stringify(await readPages(root)),
     PICOCLAW_PAGE: JSON.stringify(await pageFiles()),
   };
   await Bun.build({ ...options, outdir: folder, define });

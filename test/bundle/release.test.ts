@@ -104,6 +104,7 @@ describe("what a release hands out", () => {
         "LICENSE",
         "README.md",
         "picoclaw",
+        "picoclaw.1",
       ]);
       assert.deepEqual(readFileSync(join(packed, "picoclaw")), readFileSync(program));
       const bom = JSON.parse(readFileSync(join(out, "picoclaw-linux-arm64.cdx.json"), "utf8"));
@@ -128,6 +129,7 @@ describe("what a release hands out", () => {
         assert.match(done(name, [...args, script, "try", "hello"]), ANSWER, name);
       }
       assert.match(done(join(bin, "bun"), [script, "version", "--licenses"]), /^mqtt /m);
+      assert.match(done(join(bin, "bun"), [script, "help", "wire"]), /response/);
     },
   );
 

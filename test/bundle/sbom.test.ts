@@ -273,6 +273,8 @@ async function copyOfSource(folder: string): Promise<void> {
   for (const name of [
     "src",
     "scripts",
+    "docs",
+    "README.md",
     "package.json",
     "package-lock.json",
     "LICENSE",

@@ -129,7 +129,7 @@ function vernemq(facts: AclFacts, root: string): string {
 /** A user for `send` and `listen`, at the end of the list: what follows a user is the user's. */
 function debugging({ gateway }: AclFacts, root: string): string {
   return lines("#", [
-    "To debug with picoclaw send and listen as any client, add this user: remove the marks of these lines.",
+    "To debug with picoclaw send and listen as every client, add this user: remove the marks of these lines.",
     `user ${gateway}-debug`,
     `topic write ${root}/+/request`,
     `topic read ${root}/#`,
