@@ -1,7 +1,8 @@
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Host, StopSignal } from "../base/host.ts";
 import { createRedactor, type Redactor } from "../base/redaction/redactor.ts";
-import { type Command, findCommand, type CommandName } from "./args/commands.ts";
+import type { Command, CommandName } from "./args/command.ts";
+import { findCommand } from "./args/commands.ts";
 import { type CommandLine, parseCommandLine } from "./args/parse.ts";
 import { createPaint, isColoured } from "./colour.ts";
 import type { Context, Run } from "./context.ts";
@@ -9,6 +10,7 @@ import { exitCodeOf } from "./exit-codes.ts";
 import { reportOf } from "./report.ts";
 /** The module of each command, loaded only when that command runs. */
 const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
+  onboard: () => import("./commands/onboard.ts"),
   try: () => import("./commands/try.ts"),
   gateway: () => import("./commands/gateway.ts"),
   send: () => import("./commands/send.ts"),

@@ -59,24 +59,43 @@ export async function askHidden(
   }
 }
 
+/** Reads one line with echo after a question. Throws `interrupted` at the end of input and on Ctrl-C, and the signal's reason. */
+export async function askLine(
+  host: PromptHost,
+  question: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const line = await readLine(host, [], signal, { question });
+  if (line !== undefined) return line;
+  throw new Failure("interrupted", "interrupted");
+}
+
 type PromptHost = Pick<Host, "stdin" | "stderr">;
+
+interface Line {
+  /** What stands before the line. */
+  readonly question?: string;
+  /** What was typed of it before a suspension. */
+  readonly typed?: string;
+}
 
 function readLine(
   { stdin, stderr }: PromptHost,
   history: readonly string[],
   signal: AbortSignal,
-  typed = "",
+  { question = QUESTION, typed = "" }: Line = {},
 ): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
+    const output = writableTo(stderr);
     const lines = createInterface({
       input: stdin.stream,
-      output: writableTo(stderr),
+      output,
       terminal: stderr.isTTY,
       history: [...history],
       historySize: REMEMBERED_LINES,
     });
-    let isSuspended = false;
+    let isOver = false;
     // Settles first: `lines.close()` emits "close", which means the end of input.
     const settle = (settled: () => void) => {
       stopListening();
@@ -92,18 +111,22 @@ function readLine(
     // The interface of Bun reads nothing more after a suspension: another one continues the line.
     lines.on("SIGTSTP", () => {
       const { line } = lines;
-      isSuspended = true;
+      isOver = true;
       settle(() => {});
       void stderr.write("\n").then(() => {
         suspendJob();
-        resolve(readLine({ stdin, stderr }, history, signal, line));
+        resolve(readLine({ stdin, stderr }, history, signal, { question, typed: line }));
       });
     });
-    lines.on("line", (line) => settle(() => resolve(line)));
-    lines.on("close", () => {
-      if (!isSuspended) settle(() => resolve(undefined));
+    // What comes next must not stand in the echo of the line.
+    lines.on("line", (line) => {
+      isOver = true;
+      settle(() => output.write("", () => resolve(line)));
     });
-    lines.setPrompt(QUESTION);
+    lines.on("close", () => {
+      if (!isOver) settle(() => resolve(undefined));
+    });
+    lines.setPrompt(question);
     lines.prompt();
     if (typed !== "") lines.write(typed);
   });

@@ -126,7 +126,7 @@ function valueOfKey(row: Key, path: Path, candidates: readonly Tree[]): unknown 
 }
 
 /** The forms in which files of all versions have a place. */
-function formsOf(path: Path, tree: Branch, isSecret: boolean): readonly Path[] {
+export function formsOf(path: Path, tree: Branch, isSecret: boolean): readonly Path[] {
   const [root, name = "", third, ...rest] = path;
   if (root === "channel_list" && third === "settings") {
     return ["channel_list", "channels"].flatMap((list) => [

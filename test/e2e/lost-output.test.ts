@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { CommandName } from "../../src/cli/args/commands.ts";
+import type { CommandName } from "../../src/cli/args/command.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
   type Ended,
@@ -14,6 +14,7 @@ import {
 
 /** Lines of each command that print something: a new command belongs here. `gateway` itself prints nothing. */
 const LINES: Readonly<Record<CommandName, readonly string[]>> = {
+  onboard: ["onboard --yes"],
   try: ["try /help", "try /help --json"],
   gateway: ["gateway --check"],
   send: ["send kitchen uptime", "send kitchen uptime --json", "send kitchen uptime --raw"],

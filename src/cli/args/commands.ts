@@ -1,53 +1,6 @@
+import type { Command } from "./command.ts";
 import { CONNECTION_FLAGS, type FlagName, flagNamed } from "./flags.ts";
-
-export type CommandName =
-  | "try"
-  | "gateway"
-  | "send"
-  | "listen"
-  | "agent"
-  | "doctor"
-  | "status"
-  | "sessions"
-  | "store"
-  | "acl"
-  | "config"
-  | "service"
-  | "logs"
-  | "completion"
-  | "version"
-  | "help";
-
-/** A command for help, completion and the parser. Its code is in `commands/<name>.ts`. */
-export interface Command {
-  readonly name: CommandName;
-  readonly aliases?: readonly string[];
-  readonly summary: string;
-  /** Its positional arguments, in order. */
-  readonly arguments: readonly Argument[];
-  readonly flags: readonly FlagName[];
-  /** Paragraphs for its help. */
-  readonly detail?: readonly string[];
-  readonly examples: readonly Example[];
-  /** The possible exit codes besides 0, 1 and 2. */
-  readonly exits?: readonly number[];
-  /** With --json it always prints exactly one `result` line. */
-  readonly endsWithResult?: true;
-}
-
-export interface Argument {
-  readonly name: string;
-  readonly required?: true;
-  /** Takes all remaining words. */
-  readonly rest?: true;
-  /** The allowed values; any value if absent. */
-  readonly choices?: readonly string[];
-}
-
-export interface Example {
-  readonly line: string;
-  readonly does: string;
-}
+import { ONBOARD } from "./onboard-command.ts";
 
 /** Flags that every command has. */
 export const GLOBAL_FLAGS: readonly FlagName[] = ["debug", "no-color", "help"];
@@ -400,6 +353,7 @@ const COMPLETION: Command = {
 
 /** All commands, in the order of help. */
 export const COMMANDS: readonly Command[] = [
+  ONBOARD,
   TRY,
   GATEWAY,
   SEND,

@@ -176,6 +176,27 @@ export const FLAGS = {
   },
   "dry-run": { type: "boolean", summary: "print what would change, and change nothing" },
   "rewrite-config": { type: "boolean", summary: "also change config.json" },
+  model: {
+    type: "string",
+    value: "MODEL",
+    summary: "the model, as provider/name (openai/gpt-5.4, ollama/qwen3), or offline",
+  },
+  "api-base": {
+    type: "string",
+    value: "URL",
+    summary: "the address of the model's server (default: the provider's)",
+  },
+  "api-key-file": {
+    type: "file",
+    value: "FILE",
+    summary: "a file that holds only the model's key, or standard input (-)",
+  },
+  workspace: {
+    type: "file",
+    value: "FOLDER",
+    summary: "the folder of the agent's files (default: workspace in PICOCLAW_HOME)",
+  },
+  yes: { type: "boolean", letter: "y", summary: "ask nothing, and take all defaults" },
   ready: {
     type: "boolean",
     summary: "print one line, and end with 0 if all is ready, else with 1: for a container's probe",

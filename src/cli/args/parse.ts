@@ -2,7 +2,8 @@ import { type CAC, cac } from "cac";
 import { Failure } from "../../base/failure.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import { parseDuration } from "../duration.ts";
-import { type Command, findCommand, COMMANDS, GLOBAL_FLAGS, namesOf } from "./commands.ts";
+import type { Command } from "./command.ts";
+import { findCommand, COMMANDS, GLOBAL_FLAGS, namesOf } from "./commands.ts";
 import {
   createFlags,
   type Flag,

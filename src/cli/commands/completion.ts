@@ -1,11 +1,5 @@
-import {
-  candidatesOf,
-  type Command,
-  COMMANDS,
-  GLOBAL_FLAGS,
-  namesOf,
-  shownFlags,
-} from "../args/commands.ts";
+import type { Command } from "../args/command.ts";
+import { candidatesOf, COMMANDS, GLOBAL_FLAGS, namesOf, shownFlags } from "../args/commands.ts";
 import { type FlagName, flagNamed, flagNames } from "../args/flags.ts";
 import type { Context } from "../context.ts";
 

@@ -1,7 +1,8 @@
 import { Failure } from "../../base/failure.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import { VERSION } from "../../base/version.ts";
-import { type Command, COMMANDS, findCommand, GLOBAL_FLAGS, TOPICS } from "../args/commands.ts";
+import type { Command } from "../args/command.ts";
+import { COMMANDS, findCommand, GLOBAL_FLAGS, TOPICS } from "../args/commands.ts";
 import { CONNECTION_FLAGS } from "../args/flags.ts";
 import { createPaint, isColoured } from "../colour.ts";
 import type { Context } from "../context.ts";

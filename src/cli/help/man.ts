@@ -1,5 +1,6 @@
 import { VERSION } from "../../base/version.ts";
-import { type Command, COMMANDS, GLOBAL_FLAGS } from "../args/commands.ts";
+import type { Command } from "../args/command.ts";
+import { COMMANDS, GLOBAL_FLAGS } from "../args/commands.ts";
 import { EXIT_CODES } from "../exit-codes.ts";
 import { flagRow, type Row, shownOf, usageOf } from "./page.ts";
 

@@ -1,4 +1,4 @@
-import type { Command } from "../args/commands.ts";
+import type { Command } from "../args/command.ts";
 import { type Flag, type FlagName, flagNamed } from "../args/flags.ts";
 import type { Paint } from "../colour.ts";
 import { formatDuration } from "../duration.ts";

@@ -1,0 +1,117 @@
+import { escapeControl } from "../../base/escape-control.ts";
+import { Failure } from "../../base/failure.ts";
+import { SILENT } from "../../base/log.ts";
+import type { LoadedConfig, MqttChannel } from "../../config/contract.ts";
+import { readPresence } from "../../mqtt/checks/presence.ts";
+import { openRequester } from "../../mqtt/requester/requester.ts";
+import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome } from "../ask.ts";
+import { isColoured } from "../colour.ts";
+import type { Context } from "../context.ts";
+import { openRuntime } from "../runtime.ts";
+import { isBuiltIn } from "../state.ts";
+import { createSpinner, modelName } from "../terminal/spinner.ts";
+
+export const CLIENT = "device1";
+export const QUESTION = "How is this device doing?";
+/** A turn that still runs after an interruption. */
+const DRAIN_MS = 1_000;
+
+export interface FirstRequest {
+  readonly outcome: Outcome;
+  /** Whether a gateway ran already, which has not read new settings. */
+  readonly isRunning: boolean;
+}
+
+/**
+ * Asks the agent of a channel through its broker: the gateway that serves it, otherwise one in this process, which
+ * writes nothing to disk. Throws a `Failure` if broker or gateway cannot be reached.
+ */
+export async function askFirst(
+  context: Context,
+  loaded: LoadedConfig,
+  channel: MqttChannel,
+): Promise<FirstRequest> {
+  if (await isServed(context, channel)) {
+    return { outcome: await exchange(context, loaded, channel), isRunning: true };
+  }
+  const own = { ...channel, settings: { ...channel.settings, client_id: "" } };
+  const runtime = await openRuntime({
+    config: loaded.config,
+    channels: [own],
+    log: SILENT,
+    redactor: context.redactor,
+    logContent: false,
+    connectTimeoutMs: context.flags.duration("connect-timeout"),
+    pid: context.host.pid,
+    persistent: false,
+    home: loaded.home,
+    configFile: loaded.file,
+    secretFiles: loaded.secretFiles,
+  });
+  try {
+    const [dialled] = runtime.dialled;
+    if (dialled === undefined) throw new Failure("internal", "there is no channel to ask");
+    const over = runtime.over.then((failure) => {
+      throw failure;
+    });
+    await Promise.race([runtime.subscribed(dialled.name), over, aborted(context.signal)]);
+    return { outcome: await exchange(context, loaded, dialled), isRunning: false };
+  } finally {
+    await runtime.stop(DRAIN_MS);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+/** Whether a gateway is online. A built-in broker that nobody reaches is not running. */
+async function isServed({ flags, signal }: Context, channel: MqttChannel): Promise<boolean> {
+  const connectTimeoutMs = flags.duration("connect-timeout");
+  const { settings } = channel;
+  try {
+    const target = { settings, connectTimeoutMs, reservedPrefixes: [], log: SILENT, signal };
+    return (await readPresence(target)).isOnline;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (isBuiltIn(channel.settings) && error instanceof Failure) return false;
+    throw error;
+  }
+}
+
+async function exchange(
+  { host, flags, signal }: Context,
+  { config }: LoadedConfig,
+  channel: MqttChannel,
+): Promise<Outcome> {
+  const connectTimeoutMs = flags.duration("connect-timeout");
+  const requester = await openRequester({ channel, connectTimeoutMs, log: SILENT, signal });
+  const { stdout, stderr, isShown, start, stop } = createSpinner(host, flags);
+  try {
+    start(escapeControl(modelName(config)));
+    return await ask({
+      requester,
+      question: {
+        client: CLIENT,
+        text: QUESTION,
+        id: crypto.randomUUID(),
+        signal,
+        firstPartMs: flags.duration("timeout"),
+        nextPartMs: NEXT_PART_MS,
+      },
+      printer: createAnswerPrinter("text", {
+        stdout,
+        stderr,
+        isWaitShown: isShown,
+        canErase: isColoured(host.stdout, host.env, flags),
+      }),
+      now: () => performance.now(),
+    });
+  } finally {
+    await stop();
+    await requester.close();
+  }
+}
