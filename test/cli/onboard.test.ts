@@ -121,6 +121,23 @@ describe("onboard", () => {
     assert.deepEqual(await filesIn(home.path), files);
   });
 
+  it("adds no model to a file of version 0, whose models it would remove", async () => {
+    await using home = await temporaryFolder();
+    const former = {
+      agents: { defaults: { provider: "openai", model: "gpt-4" } },
+      providers: { openai: { api_key: KEY } },
+    };
+    await writeConfig(home.path, former);
+    const before = await filesIn(home.path);
+    const { code, error } = await onboard(
+      [...EMBEDDED, "--agent", "house", "--model", "ollama/any"],
+      home.path,
+    );
+    assert.equal(code, 2);
+    assert.match(error, /error: another model would remove gpt-4, so nothing was written\n/);
+    assert.deepEqual(await filesIn(home.path), before);
+  });
+
   it("encrypts the key if there is a passphrase", async () => {
     await using home = await temporaryFolder();
     await using model = await startModelServer();

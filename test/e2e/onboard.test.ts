@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { answers, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { onceInCi, picoclaw, startOnTerminal } from "../support/picoclaw.ts";
+import { onceInCi, picoclaw, startGateway, startOnTerminal } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const needs = { skip: needsMosquitto.skip || onceInCi.skip };
@@ -36,8 +36,10 @@ describe("onboard on a real terminal", needs, () => {
     assert.ok(!terminal.stdout().includes(KEY));
     assert.match(await readFile(join(home.path, "config.json"), "utf8"), /^\/\/ mine\n/);
     assert.match(await readFile(join(home.path, ".security.yml"), "utf8"), new RegExp(KEY));
-    const sent = await picoclaw(["onboard", "--yes"], { home: home.path });
-    assert.equal(sent.code, 0, sent.stderr);
-    assert.match(sent.stdout, /stays as it is[^]*21 degrees/);
+    await using gateway = await startGateway({ home: home.path });
+    const again = await picoclaw(["onboard", "--yes"], { home: home.path });
+    assert.equal(again.code, 0, again.stderr);
+    assert.match(again.stdout, /stays as it is[^]*21 degrees/);
+    await gateway.said('"client":"device1"');
   });
 });

@@ -48,6 +48,7 @@ export async function draftOf(
   const draft = await draftChanges(options, changes);
   if (draft.loaded.refusal !== undefined) throw draft.loaded.refusal;
   checkEffect(draft.loaded, { connection, model }, channel);
+  checkModelsStay(config, draft.loaded);
   return { ...draft, channel };
 }
 
@@ -205,5 +206,19 @@ function checkEffect(
   throw new Failure("usage", "the answers would have no effect, so nothing was written", {
     why: `the environment, or the form of ${file}, says otherwise`,
     remedy: "picoclaw config show --origin shows where each value comes from",
+  });
+}
+
+/** In a file of version 0 a `model_list` takes the place of all `providers`. */
+function checkModelsStay({ model_list: former }: Config, { config, file }: LoadedConfig): void {
+  const lost = former.filter(
+    ({ model, model_name }) =>
+      !config.model_list.some((one) => one.model === model && one.model_name === model_name),
+  );
+  if (lost.length === 0) return;
+  const names = lost.map(({ model_name }) => model_name).join(", ");
+  throw new Failure("usage", `another model would remove ${names}, so nothing was written`, {
+    why: `${file} is of version 0, which has providers in place of model_list`,
+    remedy: "move them to model_list by hand, or keep the model that is there",
   });
 }
