@@ -90,7 +90,7 @@ export function healthPlace({ config: { gateway } }: LoadedConfig, flags: Contex
 export function nothingToServe(loaded: LoadedConfig): Failure {
   return new Failure("config", "there is no channel to serve", {
     why: whyNoChannel(loaded),
-    remedy: remedyIn(loaded) ?? "picoclaw gateway --broker tcp://localhost:1883 --agent assistant",
+    remedy: remedyIn(loaded) ?? "picoclaw onboard sets one up",
   });
 }
 
@@ -179,6 +179,6 @@ function chooseChannel(loaded: LoadedConfig, name?: string): MqttChannel {
     why: whyNoChannel(loaded),
     remedy:
       remedyIn(loaded) ??
-      "add --broker tcp://localhost:1883 --agent assistant, or run picoclaw try",
+      "picoclaw onboard sets one up; or add --broker tcp://localhost:1883 --agent assistant, or run picoclaw try",
   });
 }

@@ -103,7 +103,7 @@ describe("send", () => {
     assert.equal(await runCommandLine(host), 78);
     assert.match(
       host.stderr.text(),
-      /^error: no MQTT broker is configured\n.*\ntry: .*--broker .*picoclaw try\n$/,
+      /^error: no MQTT broker is configured\n.*\ntry: picoclaw onboard .*--broker .*picoclaw try\n$/,
     );
     assert.equal(host.stdout.text().split("\n").length, 2);
     assert.match(host.stdout.text(), /"outcome":"config","exit":78/);
