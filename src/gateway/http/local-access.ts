@@ -4,20 +4,28 @@ import type { GatewayStatus } from "../statistics/contract.ts";
 /** The names under which a program of this machine reaches it. */
 const LOCAL_NAMES: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
 const LOOPBACK = /^(?:::ffff:)?127\.|^::1$/;
+/** A proxy adds these: then the connection from this machine says nothing about who asks. */
+const PROXY_HEADERS = ["x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via"];
 
 /**
- * Whether a program or a page of this machine asks: the connection comes from it, and `Host` names it, so that no
- * foreign page can ask by a name that it points to this machine (DNS rebinding). A browser also says from which page
- * it asks: that must be one of ours. A proxy on this machine asks for somebody else, so it is refused.
+ * Whether a program or a page of this machine asks. A browser says from which page it asks: that must be one of ours.
  */
-export function isLocal({ socket, headers }: IncomingMessage): boolean {
-  if (!LOOPBACK.test(socket.remoteAddress ?? "")) return false;
-  if (headers["x-forwarded-for"] !== undefined || headers.forwarded !== undefined) return false;
-  const { host = "", origin } = headers;
-  if (!LOCAL_NAMES.has(host.replace(/:\d+$/, "").toLowerCase())) return false;
-  const site = headers["sec-fetch-site"];
+export function isLocal(request: IncomingMessage): boolean {
+  if (!isFromThisMachine(request) || !hasLocalName(request)) return false;
+  const { host = "", origin, "sec-fetch-site": site } = request.headers;
   if (site !== undefined && site !== "same-origin" && site !== "none") return false;
   return origin === undefined || origin === `http://${host}`;
+}
+
+/** Whether the connection comes from this machine, and not from a proxy on it that asks for somebody else. */
+export function isFromThisMachine({ socket, headers }: IncomingMessage): boolean {
+  if (!LOOPBACK.test(socket.remoteAddress ?? "")) return false;
+  return PROXY_HEADERS.every((name) => headers[name] === undefined);
+}
+
+/** Whether `Host` names this machine: no foreign page asks by a name that it points here (DNS rebinding). */
+export function hasLocalName({ headers: { host = "" } }: IncomingMessage): boolean {
+  return LOCAL_NAMES.has(host.replace(/:\d{1,5}$/, "").toLowerCase());
 }
 
 /** What every user of this machine may see: nothing of the texts that `--log-content` remembers. */

@@ -1,5 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
+import { hasLocalName, isFromThisMachine } from "../http/local-access.ts";
 
 /**
  * Who a request of the page is from: `full` showed the token; `local` is from this machine without it, and sees no
@@ -25,9 +26,6 @@ export interface AccessControl {
 const COOKIE = "picoclaw_page";
 /** Wrong tokens a minute, of everyone together. */
 const WRONG_PER_MINUTE = 10;
-const LOOPBACK_NAMES: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
-/** A proxy adds these: then the connection from this machine says nothing about who asks. */
-const PROXY_HEADERS = ["x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via"];
 
 export function createAccessControl({ token, now }: AccessOptions): AccessControl {
   // Whoever logged in does so again after a restart.
@@ -80,17 +78,6 @@ export const EXPIRED_COOKIE = `${COOKIE}=; HttpOnly; SameSite=Strict; Max-Age=0`
 function cookieOf({ headers }: IncomingMessage): string | undefined {
   const found = /(?:^|; )picoclaw_page=([A-Za-z0-9_-]{1,128})(?:;|$)/.exec(headers.cookie ?? "");
   return found?.[1];
-}
-
-function isFromThisMachine({ socket, headers }: IncomingMessage): boolean {
-  const address = socket.remoteAddress ?? "";
-  const isLoopback = /^(?:::ffff:)?127\./.test(address) || address === "::1";
-  return isLoopback && PROXY_HEADERS.every((name) => headers[name] === undefined);
-}
-
-/** A name of another site that leads here is DNS rebinding. */
-function hasLocalName({ headers }: IncomingMessage): boolean {
-  return LOOPBACK_NAMES.has((headers.host ?? "").replace(/:\d{1,5}$/, "").toLowerCase());
 }
 
 /**
