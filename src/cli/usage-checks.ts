@@ -6,6 +6,8 @@ import type { Counted, Usage } from "../gateway/usage/report.ts";
 import type { SharedFacts } from "./shared-state.ts";
 import { stateFolderOf } from "./state-folder.ts";
 
+const STORE = { code: "gateway.store", name: "gateway.store" } as const;
+
 /** Clients that are listed. */
 const HEAVIEST = 5;
 
@@ -30,12 +32,15 @@ export async function usageChecks(
     const { counters, clock, gateways } = shared;
     const hosts = store.hosts.map(({ host, port }) => `${host}:${port}`).join(", ");
     const message = `gateways share the database ${store.database} at ${hosts}`;
-    const reached = { name: "gateway.store", result: "ok", message } as const;
+    const reached = { ...STORE, result: "ok", message } as const;
     const { clusterChecks } = await import("./cluster-checks.ts");
     const cluster = { owner: "", gateways: () => Promise.resolve(gateways) };
     return [
       reached,
-      ...(await clusterChecks({ config, home, cluster })),
+      ...(await clusterChecks({ config, home, cluster })).map((check) => ({
+        code: "cluster",
+        ...check,
+      })),
       ...usageChecksOf(config, usageIn(counters, { ...at, ...clock })),
     ];
   }
@@ -62,7 +67,7 @@ export async function sharedFacts(
   } catch (thrown) {
     const { message, why = message, remedy } = asFailure(thrown);
     const fixes = remedy === undefined ? {} : { remedy };
-    return { name: "gateway.store", result: "fail", message: why, ...fixes };
+    return { ...STORE, result: "fail", message: why, ...fixes };
   }
 }
 

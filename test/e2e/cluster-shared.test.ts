@@ -98,7 +98,7 @@ describe("gateways that share a database", () => {
       const { stdout } = await picoclaw(["gateway", "--check"], { home: south });
       assert.match(
         stdout,
-        /warn +AGENT\.md, SOUL\.md and skills: .+ gateway north: SOUL\.md differs/,
+        /^warn +cluster +AGENT\.md, SOUL\.md and skills: .+ gateway north: SOUL\.md differs/m,
       );
       assert.match(
         stdout,
