@@ -124,8 +124,8 @@ const faults = (name: string, isStorm: boolean): Suite => ({
 const ROWS: readonly (readonly (readonly Suite[])[])[] = [
   [
     [UNITS, UNITS_DENO],
-    [UNITS_MQTT, ...NODE, FROM_BUN],
-    [COMPILED, FROM_DENO],
+    [UNITS_MQTT, ...NODE, FROM_BUN, FROM_DENO],
+    [COMPILED],
   ],
   [[faults("storms of faults", true)], [faults("faults", false)]],
 ];
