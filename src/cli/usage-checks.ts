@@ -3,6 +3,7 @@ import type { Check, Limits, PostgresAddress } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Config } from "../config/contract.ts";
 import type { Counted, Usage } from "../gateway/usage/report.ts";
+import { coded } from "./checks.ts";
 import type { SharedFacts } from "./shared-state.ts";
 import { stateFolderOf } from "./state-folder.ts";
 
@@ -37,10 +38,7 @@ export async function usageChecks(
     const cluster = { owner: "", gateways: () => Promise.resolve(gateways) };
     return [
       reached,
-      ...(await clusterChecks({ config, home, cluster })).map((check) => ({
-        code: "cluster",
-        ...check,
-      })),
+      ...coded("cluster", await clusterChecks({ config, home, cluster })),
       ...usageChecksOf(config, usageIn(counters, { ...at, ...clock })),
     ];
   }
