@@ -122,11 +122,7 @@ const faults = (name: string, isStorm: boolean): Suite => ({
 
 /** One after the other; of one row the lists run side by side, each from its first to its last. */
 const ROWS: readonly (readonly (readonly Suite[])[])[] = [
-  [
-    [UNITS, UNITS_DENO],
-    [UNITS_MQTT, ...NODE, FROM_BUN, FROM_DENO],
-    [COMPILED],
-  ],
+  [[UNITS, UNITS_DENO], [UNITS_MQTT, ...NODE, FROM_BUN, FROM_DENO], [COMPILED]],
   [[faults("storms of faults", true)], [faults("faults", false)]],
 ];
 
