@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { SILENT } from "../../src/base/log.ts";
-import { BOUNDS } from "../../src/cli/conversations.ts";
+import { BOUNDS } from "../../src/cli/state/conversations.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 
 const MESSAGES = 20;

@@ -7,13 +7,13 @@ import { Failure } from "../base/failure.ts";
 import type { Output } from "../base/host.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config } from "../config/contract.ts";
-import { createPaint, isColoured } from "./colour.ts";
 import type { Context } from "./context.ts";
-import { openPrompt } from "./prompt.ts";
 import { reportOf } from "./report.ts";
-import { stateFolderOf } from "./state-folder.ts";
+import { stateFolderOf } from "./state/state-folder.ts";
 import { createAnswerText } from "./terminal/answer-text.ts";
+import { createPaint, isColoured } from "./terminal/colour.ts";
 import { openInputHistory } from "./terminal/input-history.ts";
+import { openPrompt } from "./terminal/prompt.ts";
 import { modelName, type Spinner } from "./terminal/spinner.ts";
 import { wrapped } from "./terminal/word-wrap.ts";
 

@@ -4,10 +4,10 @@ import { createRedactor, type Redactor } from "../base/redaction/redactor.ts";
 import type { Command, CommandName } from "./args/command.ts";
 import { findCommand } from "./args/commands.ts";
 import { type CommandLine, parseCommandLine } from "./args/parse.ts";
-import { createPaint, isColoured } from "./colour.ts";
 import type { Context, Run } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 import { reportOf } from "./report.ts";
+import { createPaint, isColoured } from "./terminal/colour.ts";
 /** The module of each command, loaded only when that command runs. */
 const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
   onboard: () => import("./commands/onboard.ts"),

@@ -2,7 +2,7 @@ import type { Host } from "../base/host.ts";
 import { createLog, type Log } from "../base/log.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { Flags } from "./args/flags.ts";
-import { isColoured } from "./colour.ts";
+import { isColoured } from "./terminal/colour.ts";
 
 /** The input of a command: its checked arguments and flags, and its host. */
 export interface Context {

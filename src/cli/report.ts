@@ -1,8 +1,8 @@
 import { escapeControl, jsonLine } from "../base/escape-control.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
-import { createPaint } from "./colour.ts";
 import { exitCodeOf } from "./exit-codes.ts";
+import { createPaint } from "./terminal/colour.ts";
 
 /** Characters of one line; longer ones hold foreign text and are truncated. */
 const LONGEST_LINE = 500;

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import type { Message } from "../../src/agent/contract.ts";
 import type { Limits } from "../../src/base/contract.ts";
-import { BOUNDS } from "../../src/cli/conversations.ts";
+import { BOUNDS } from "../../src/cli/state/conversations.ts";
 import type { ModelEntry, Prices } from "../../src/config/contract.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";

@@ -8,7 +8,7 @@ import { openDeviceHistory } from "../../src/agent/device/history.ts";
 import type { DeviceHistory } from "../../src/agent/device/history.ts";
 import { pause } from "../../src/base/async.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { BOUNDS } from "../../src/cli/conversations.ts";
+import { BOUNDS } from "../../src/cli/state/conversations.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { Store } from "../../src/store/contract.ts";

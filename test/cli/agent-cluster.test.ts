@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { openWorkspace } from "../../src/agent/workspace/workspace.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { gatewayNameOf, openAgentCluster } from "../../src/cli/agent-cluster.ts";
+import { gatewayNameOf, openAgentCluster } from "../../src/cli/runtime/agent-cluster.ts";
 import { agentDefaults } from "../support/agent-config.ts";
 import { QUIET_GATEWAY as GATEWAY } from "../support/channel.ts";
 import { createNoteTable } from "../support/note-table.ts";

@@ -5,7 +5,7 @@ import { describe, it } from "node:test";
 import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
-import { openState } from "../../src/cli/state.ts";
+import { openState } from "../../src/cli/state/state.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
 import { openInstance } from "../../src/store/instance-lock.ts";

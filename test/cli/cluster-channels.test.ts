@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
-import { openClusterChannels } from "../../src/cli/cluster-channels.ts";
+import { openClusterChannels } from "../../src/cli/runtime/cluster-channels.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
 import type { ChannelRequest } from "../../src/mqtt/contract.ts";
 import { agentDefaults } from "../support/agent-config.ts";

@@ -3,9 +3,9 @@ import { describe, it } from "node:test";
 import { COMMANDS, GLOBAL_FLAGS, namesOf } from "../../src/cli/args/commands.ts";
 import { flagNamed, flagNames } from "../../src/cli/args/flags.ts";
 import { parseCommandLine } from "../../src/cli/args/parse.ts";
-import { createPaint } from "../../src/cli/colour.ts";
 import { commandHelp, exitCodesHelp, programHelp } from "../../src/cli/commands/help.ts";
 import { EXIT_CODES } from "../../src/cli/exit-codes.ts";
+import { createPaint } from "../../src/cli/terminal/colour.ts";
 
 const paint = createPaint(false);
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { copyStore } from "../../src/cli/copy-store.ts";
+import { copyStore } from "../../src/cli/state/copy-store.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { accepted, claimedAbandoned, done, newRequest } from "../store/contract.ts";
 import { postgresHome } from "../store/postgres-home.ts";

@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { parseCommandLine } from "../../src/cli/args/parse.ts";
-import { listenForHangups } from "../../src/cli/hangup.ts";
+import { listenForHangups } from "../../src/cli/runtime/hangup.ts";
 import { createFakeHost } from "./host.ts";
 
 const onNextInterrupt = () => () => {};

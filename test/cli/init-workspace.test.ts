@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { initWorkspace } from "../../src/cli/runtime.ts";
+import { initWorkspace } from "../../src/cli/runtime/runtime.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { agentConfig, createMemoryLog, modelEntry } from "../support/agent-config.ts";
 import { NO_LIMITS } from "../support/channel.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { lossTexts } from "../../src/cli/loss-texts.ts";
+import { lossTexts } from "../../src/cli/runtime/loss-texts.ts";
 
 const of = (sessions: number, messages: number): readonly string[] =>
   lossTexts({ name: "mqtt", sessionsLost: () => sessions, messagesDropped: () => messages });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { chmod, chown, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { modeChecks, placeChecks } from "../../src/cli/checks.ts";
+import { modeChecks, placeChecks } from "../../src/cli/checks/checks.ts";
 import { inHome, mqttConfig } from "../config/home.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

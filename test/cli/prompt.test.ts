@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import { openPrompt } from "../../src/cli/prompt.ts";
 import type { InputHistory } from "../../src/cli/terminal/input-history.ts";
+import { openPrompt } from "../../src/cli/terminal/prompt.ts";
 import { createMemoryOutput } from "./memory.ts";
 
 /** A history in memory. */

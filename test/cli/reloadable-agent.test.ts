@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { openReloadableAgent } from "../../src/cli/reloadable-agent.ts";
+import { openReloadableAgent } from "../../src/cli/runtime/reloadable-agent.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { agentConfig, collect, modelEntry } from "../support/agent-config.ts";
 import { QUIET_GATEWAY } from "../support/channel.ts";

@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { asFailure, Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
-import { isColoured } from "../../src/cli/colour.ts";
 import { EXIT_CODES, exitCodeOf } from "../../src/cli/exit-codes.ts";
 import { reportOf } from "../../src/cli/report.ts";
+import { isColoured } from "../../src/cli/terminal/colour.ts";
 import { createMemoryOutput } from "./memory.ts";
 
 const plain = { coloured: false, debug: false, redactor: createRedactor(["hunter22"]) };

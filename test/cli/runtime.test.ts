@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { it } from "node:test";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
-import { openRuntime } from "../../src/cli/runtime.ts";
+import { openRuntime } from "../../src/cli/runtime/runtime.ts";
 import { agentConfig } from "../support/agent-config.ts";
 import { channelFor, QUIET_GATEWAY, readableLog } from "../support/channel.ts";
 import { freePort } from "../support/mosquitto.ts";

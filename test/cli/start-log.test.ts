@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import type { Log } from "../../src/base/log.ts";
-import { logStart } from "../../src/cli/start-log.ts";
+import { logStart } from "../../src/cli/runtime/start-log.ts";
 import type { MqttChannel } from "../../src/config/contract.ts";
 import { loadConfig } from "../../src/config/load.ts";
 

@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import * as v from "valibot";
 import { SILENT } from "../../src/base/log.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
-import { openTracing } from "../../src/cli/tracing.ts";
+import { openTracing } from "../../src/cli/runtime/tracing.ts";
 import { TraceExporter } from "../../src/gateway/tracing/exporter.ts";
 import { ask } from "../gateway/client.ts";
 import { settled } from "../gateway/manual-clock.ts";

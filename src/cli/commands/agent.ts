@@ -4,14 +4,14 @@ import type { Log } from "../../base/log.ts";
 import type { Config } from "../../config/contract.ts";
 import { readFormat } from "../answer-format.ts";
 import type { Chat } from "../chat.ts";
-import { isColoured } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { messageSource, readMessage } from "../message.ts";
-import { learnedIn } from "../state-folder.ts";
+import { createTopics } from "../runtime/topics.ts";
+import { learnedIn } from "../state/state-folder.ts";
+import { isColoured } from "../terminal/colour.ts";
 import { createSpinner, modelName } from "../terminal/spinner.ts";
-import { createTopics } from "../topics.ts";
 
 /** The default session; the Go program uses the same name. */
 const DEFAULT_SESSION = "cli:default";
@@ -51,7 +51,7 @@ export async function run(context: Context): Promise<number> {
     learned: learnedIn(config),
   });
   const [{ openChatHistory }, { answerMessage, runChat }] = await Promise.all([
-    import("../chat-history.ts"),
+    import("../state/chat-history.ts"),
     import("../chat.ts"),
   ]);
   const session = await openChatHistory(client, { config, log, compact: agent.compact });
@@ -87,7 +87,7 @@ export async function run(context: Context): Promise<number> {
 async function sharedMemory(config: Config, log: Log) {
   const { store } = config.gateway;
   if (store === undefined) return undefined;
-  const { openSharedMemory } = await import("../shared-state.ts");
+  const { openSharedMemory } = await import("../state/shared-state.ts");
   return openSharedMemory(store, config, log);
 }
 

@@ -4,13 +4,13 @@ import { allowRequests, compileHotCode } from "../../base/host.ts";
 import { createLog, type Log, type LogLevel } from "../../base/log.ts";
 import type { Config, LoadedConfig } from "../../config/contract.ts";
 import type { Health, HealthOptions } from "../../gateway/health.ts";
-import { isColoured } from "../colour.ts";
 import { configFlagsOf, healthPlace, load as loadWith, nothingToServe } from "../connection.ts";
 import { secretFilesOf, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { listenForHangups } from "../hangup.ts";
 import { gatewayPage } from "../page/page.ts";
-import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime.ts";
+import { listenForHangups } from "../runtime/hangup.ts";
+import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime/runtime.ts";
+import { isColoured } from "../terminal/colour.ts";
 
 /** `picoclaw gateway`: answers MQTT requests until a signal arrives. */
 export async function run(context: Context): Promise<number> {
@@ -80,7 +80,7 @@ async function serveUntilStopped(
 async function tracingOf({ channels, log }: RuntimeOptions, { host: { env }, redactor }: Context) {
   const endpoints = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
   if (endpoints.every((name) => (env[name] ?? "") === "")) return undefined;
-  const { openTracing } = await import("../tracing.ts");
+  const { openTracing } = await import("../runtime/tracing.ts");
   return openTracing(env, { channels, log, redactor });
 }
 
@@ -159,7 +159,7 @@ async function serve(
     health = await openHealth(healthOptions(serving, context, { loaded, log }));
     socket = await openStatusSocket(serving, log);
     compileHotCode();
-    const { logStart } = await import("../start-log.ts");
+    const { logStart } = await import("../runtime/start-log.ts");
     logStart(serving, { config: loaded.file, host, addresses: health.addresses, log });
     if (context.host.env["NOTIFY_SOCKET"]) {
       const { reportToSystemd } = await import("../service/notify.ts");

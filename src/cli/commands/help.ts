@@ -4,7 +4,6 @@ import { VERSION } from "../../base/version.ts";
 import type { Command } from "../args/command.ts";
 import { COMMANDS, findCommand, GLOBAL_FLAGS, TOPICS } from "../args/commands.ts";
 import { CONNECTION_FLAGS } from "../args/flags.ts";
-import { createPaint, isColoured } from "../colour.ts";
 import type { Context } from "../context.ts";
 import { EXIT_CODES } from "../exit-codes.ts";
 import {
@@ -17,6 +16,7 @@ import {
   shownOf,
   usageOf,
 } from "../help/page.ts";
+import { createPaint, isColoured } from "../terminal/colour.ts";
 
 /** `picoclaw help [command|topic]`. */
 export async function run({ host, words, flags }: Context): Promise<number> {

@@ -12,10 +12,10 @@ import type {
 } from "../../mqtt/contract.ts";
 import { outputFormat, type OutputFormat } from "../args/flags.ts";
 import { checkedClientId, writeRaw } from "../ask.ts";
-import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadChannel } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
+import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
 import { createWatchLines } from "../terminal/watch-lines.ts";
 
 /** `picoclaw listen [client…]`: prints requests and responses as they arrive. */

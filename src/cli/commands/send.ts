@@ -13,11 +13,11 @@ import {
   type Outcome,
   reportOutcome,
 } from "../ask.ts";
-import { isColoured } from "../colour.ts";
 import { loadAgent } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { readImages, requestExtras } from "../image-files.ts";
 import { type MessageSource, messageSource, readMessage } from "../message.ts";
+import { isColoured } from "../terminal/colour.ts";
 import { createSpinner, type Spinner } from "../terminal/spinner.ts";
 
 /** `picoclaw send <client> [message…]`: sends one request as this client and prints the answer. */

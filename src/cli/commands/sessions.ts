@@ -4,7 +4,6 @@ import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import type { StoredTurn } from "../../store/contract.ts";
-import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import {
@@ -12,7 +11,8 @@ import {
   openConversationReader,
   redactedTurn,
   type StoredConversation,
-} from "../conversation-reader.ts";
+} from "../state/conversation-reader.ts";
+import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
 export async function run(context: Context): Promise<number> {

@@ -8,11 +8,11 @@ import type {
   StatusRequest,
   StatusUsage,
 } from "../../gateway/statistics/contract.ts";
-import { createPaint, isColoured, type Paint } from "../colour.ts";
 import { loadOrThrow, withConfigFile } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
-import { stateFolderOf } from "../state-folder.ts";
+import { stateFolderOf } from "../state/state-folder.ts";
+import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
 
 const RUNNING = 0;
 const NOT_READY = 1;

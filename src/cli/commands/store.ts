@@ -5,10 +5,10 @@ import { openInstance } from "../../store/instance-lock.ts";
 import { openSqliteStore } from "../../store/sqlite.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
-import { storeOptions } from "../conversations.ts";
-import { copyStore } from "../copy-store.ts";
-import { openSharedState } from "../shared-state.ts";
-import { stateFolderOf } from "../state-folder.ts";
+import { storeOptions } from "../state/conversations.ts";
+import { copyStore } from "../state/copy-store.ts";
+import { openSharedState } from "../state/shared-state.ts";
+import { stateFolderOf } from "../state/state-folder.ts";
 
 /** `picoclaw store migrate --from sqlite --to postgres`. */
 export async function run(context: Context): Promise<number> {

@@ -8,11 +8,11 @@ import { openRequester } from "../../mqtt/requester/requester.ts";
 import { readFormat } from "../answer-format.ts";
 import { outputFormat } from "../args/flags.ts";
 import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome, reportOutcome } from "../ask.ts";
-import { isColoured } from "../colour.ts";
 import { load } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
-import { openRuntime } from "../runtime.ts";
+import { openRuntime } from "../runtime/runtime.ts";
+import { isColoured } from "../terminal/colour.ts";
 import { createSpinner, modelName } from "../terminal/spinner.ts";
 
 const CLIENT = "try";

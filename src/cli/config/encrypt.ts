@@ -5,7 +5,7 @@ import type { Decrypted } from "../../config/decrypt.ts";
 import { type Encrypted, encryptSecrets } from "../../config/encrypt.ts";
 import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
-import { askHidden } from "../prompt.ts";
+import { askHidden } from "../terminal/prompt.ts";
 
 /** `picoclaw config encrypt`. */
 export async function encrypt(context: Context): Promise<number> {

@@ -2,7 +2,7 @@ import { Failure } from "../../base/failure.ts";
 import { setValue } from "../../config/set.ts";
 import type { Context } from "../context.ts";
 import { readMessage } from "../message.ts";
-import { askHidden } from "../prompt.ts";
+import { askHidden } from "../terminal/prompt.ts";
 import { settingJson, settingText } from "./show.ts";
 
 /** Bytes of a secret. */

@@ -6,7 +6,7 @@ import { codeOf, Failure, messageOf } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { VERSION } from "../../base/version.ts";
-import { lastLogLines } from "./service-checks.ts";
+import { lastLogLines } from "../checks/service.ts";
 
 export interface BundleOptions {
   readonly host: Pick<Host, "env" | "platform" | "runtime">;

@@ -3,11 +3,11 @@ import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import { type Log, SILENT } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
+import { configChecks, unreadConfig } from "../checks/config.ts";
+import { programChecks } from "../checks/program.ts";
 import { configFlagsOf, healthPlace, load, secretFilesOf, withConfigFile } from "../connection.ts";
 import { createCommandLog, type Context } from "../context.ts";
-import { configChecks, unreadConfig } from "./config-checks.ts";
 import { type Group, type Subject, groupsOf } from "./groups.ts";
-import { programChecks } from "./program-checks.ts";
 
 /** Milliseconds of one group. All run at the same time. */
 const GROUP_MS = 9_500;

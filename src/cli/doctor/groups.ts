@@ -4,13 +4,13 @@ import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
-import { coded, runChecks } from "../checks.ts";
-import type { SharedFacts } from "../shared-state.ts";
-import { stateFolderOf } from "../state-folder.ts";
-import { isBuiltIn } from "../state.ts";
-import { portCheck } from "./port-check.ts";
-import { serviceChecks } from "./service-checks.ts";
-import { stateChecks } from "./state-checks.ts";
+import { coded, runChecks } from "../checks/checks.ts";
+import { portCheck } from "../checks/port.ts";
+import { serviceChecks } from "../checks/service.ts";
+import { stateChecks } from "../checks/state.ts";
+import type { SharedFacts } from "../state/shared-state.ts";
+import { stateFolderOf } from "../state/state-folder.ts";
+import { isBuiltIn } from "../state/state.ts";
 
 /** What is examined. */
 export interface Subject {
@@ -95,7 +95,7 @@ async function modelChecks(
 type Shared = Promise<SharedFacts | Check> | undefined;
 
 async function sharedFactsOf(config: Config, store: PostgresAddress): Promise<SharedFacts | Check> {
-  const { sharedFacts } = await import("../usage-checks.ts");
+  const { sharedFacts } = await import("../checks/usage.ts");
   return sharedFacts(config, store);
 }
 
@@ -103,7 +103,7 @@ async function todayChecks(
   { config, home }: Subject,
   shared: Shared,
 ): Promise<readonly Diagnosis[]> {
-  const { usageChecks } = await import("../usage-checks.ts");
+  const { usageChecks } = await import("../checks/usage.ts");
   const checks = await usageChecks({ config, home }, await shared);
   return checks.flatMap((check) => coded(check.code ?? "usage.today", [check]));
 }
@@ -118,7 +118,7 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
       const { config, connectTimeoutMs, log } = subject;
       const [{ brokerChecks }, { presenceChecks }] = await Promise.all([
         import("../../mqtt/checks/broker.ts"),
-        import("../presence-checks.ts"),
+        import("../checks/presence.ts"),
       ]);
       const { dialled, isTaken, close } = await openBuiltIn(channel, log);
       try {
@@ -152,7 +152,7 @@ function takenChecks(
 async function openBuiltIn(channel: MqttChannel, log: Log) {
   const nothing = { dialled: channel, isTaken: [], close: () => Promise.resolve() };
   if (!isBuiltIn(channel.settings)) return nothing;
-  const { withBrokers } = await import("../runtime.ts");
+  const { withBrokers } = await import("../runtime/runtime.ts");
   try {
     const { channels, brokers } = await withBrokers([channel], log);
     const close = async (): Promise<void> => {

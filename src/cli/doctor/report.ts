@@ -2,8 +2,8 @@ import type { Diagnosis } from "../../base/contract.ts";
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
-import { createPaint, isColoured, type Paint } from "../colour.ts";
 import type { Context } from "../context.ts";
+import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
 import { type Examination, examine } from "./doctor.ts";
 
 /** Prints each result on stdout, and how many there are at the end. */

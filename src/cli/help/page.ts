@@ -1,8 +1,8 @@
 import type { Command } from "../args/command.ts";
 import { type Flag, type FlagName, flagNamed } from "../args/flags.ts";
-import type { Paint } from "../colour.ts";
 import { formatDuration } from "../duration.ts";
 import { EXIT_CODES } from "../exit-codes.ts";
+import type { Paint } from "../terminal/colour.ts";
 
 export interface HelpOptions {
   readonly paint: Paint;

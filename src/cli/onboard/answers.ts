@@ -5,7 +5,7 @@ import { readSecretFile } from "../../config/files.ts";
 import { urlSecrets } from "../../config/secrets.ts";
 import type { Context } from "../context.ts";
 import { readMessage } from "../message.ts";
-import { askHidden, askLine } from "../prompt.ts";
+import { askHidden, askLine } from "../terminal/prompt.ts";
 import { baseIn, type Discovery, keyVariableOf } from "./discovery.ts";
 
 /** The connection to set up. */

@@ -5,10 +5,10 @@ import type { LoadedConfig, MqttChannel } from "../../config/contract.ts";
 import { readPresence } from "../../mqtt/checks/presence.ts";
 import { openRequester } from "../../mqtt/requester/requester.ts";
 import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome } from "../ask.ts";
-import { isColoured } from "../colour.ts";
 import type { Context } from "../context.ts";
-import { openRuntime } from "../runtime.ts";
-import { isBuiltIn } from "../state.ts";
+import { openRuntime } from "../runtime/runtime.ts";
+import { isBuiltIn } from "../state/state.ts";
+import { isColoured } from "../terminal/colour.ts";
 import { createSpinner, modelName } from "../terminal/spinner.ts";
 
 export const CLIENT = "device1";

@@ -16,12 +16,12 @@ import type {
 import { checkedClientId, NEXT_PART_MS } from "../ask.ts";
 import { configFlagsOf, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
+import type { Runtime } from "../runtime/runtime.ts";
 import {
   type ConversationReader,
   openConversationReader,
   redactedTurn,
-} from "../conversation-reader.ts";
-import type { Runtime } from "../runtime.ts";
+} from "../state/conversation-reader.ts";
 
 /** The gateway that a page is of. */
 export interface PageSubject {

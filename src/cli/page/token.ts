@@ -3,7 +3,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { codeOf, Failure } from "../../base/failure.ts";
 import type { Config } from "../../config/contract.ts";
-import { stateFolderOf } from "../state-folder.ts";
+import { stateFolderOf } from "../state/state-folder.ts";
 
 /** What opens all of the page. */
 export interface PageToken {

@@ -1,7 +1,7 @@
 import { onAbort } from "../../base/async.ts";
 import type { Log } from "../../base/log.ts";
 import type { Context } from "../context.ts";
-import type { Runtime } from "../runtime.ts";
+import type { Runtime } from "../runtime/runtime.ts";
 import { runProgram } from "./program.ts";
 
 /**

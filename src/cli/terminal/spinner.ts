@@ -1,7 +1,7 @@
 import { escapeControl } from "../../base/escape-control.ts";
 import type { Host, Output } from "../../base/host.ts";
 import type { Config } from "../../config/contract.ts";
-import { isColoured } from "../colour.ts";
+import { isColoured } from "./colour.ts";
 import { fitted } from "./width.ts";
 
 /** A line on stderr that says how long an answer has been waited for. */

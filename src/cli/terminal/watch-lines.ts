@@ -1,6 +1,6 @@
 import { escapeControl } from "../../base/escape-control.ts";
 import type { WatchedMessage } from "../../mqtt/contract.ts";
-import type { Paint } from "../colour.ts";
+import type { Paint } from "./colour.ts";
 import { columnsOf, fitted } from "./width.ts";
 import { wrapped } from "./word-wrap.ts";
 

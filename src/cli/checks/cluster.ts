@@ -1,12 +1,12 @@
 import { dirname } from "node:path";
-import { pinCheck } from "../agent/checks.ts";
-import { instructionChecks, readInstructions } from "../agent/workspace/instructions.ts";
-import type { Check } from "../base/contract.ts";
-import { asFailure } from "../base/failure.ts";
-import { at, textAt } from "../base/unknown.ts";
-import type { Config } from "../config/contract.ts";
-import type { Cluster } from "../store/cluster.ts";
-import { gatewayNameOf } from "./agent-cluster.ts";
+import { pinCheck } from "../../agent/checks.ts";
+import { instructionChecks, readInstructions } from "../../agent/workspace/instructions.ts";
+import type { Check } from "../../base/contract.ts";
+import { asFailure } from "../../base/failure.ts";
+import { at, textAt } from "../../base/unknown.ts";
+import type { Config } from "../../config/contract.ts";
+import type { Cluster } from "../../store/cluster.ts";
+import { gatewayNameOf } from "../runtime/agent-cluster.ts";
 
 export interface ClusterChecksOptions {
   readonly config: Pick<Config, "gateway" | "agents" | "tools">;

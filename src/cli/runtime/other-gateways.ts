@@ -1,8 +1,8 @@
-import { hostName } from "../base/host.ts";
-import { isLoopback } from "../base/url.ts";
-import type { MqttSettings } from "../config/contract.ts";
-import { dialAddressOf } from "../mqtt/client/transport.ts";
-import type { GatewayFacts } from "../mqtt/protocol/info.ts";
+import { hostName } from "../../base/host.ts";
+import { isLoopback } from "../../base/url.ts";
+import type { MqttSettings } from "../../config/contract.ts";
+import { dialAddressOf } from "../../mqtt/client/transport.ts";
+import type { GatewayFacts } from "../../mqtt/protocol/info.ts";
 
 /** `every request is answered twice`, for one gateway beside ours. */
 function answeredText(others: number): string {

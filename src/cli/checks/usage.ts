@@ -1,11 +1,11 @@
 import { basename } from "node:path";
-import type { Check, Limits, PostgresAddress } from "../base/contract.ts";
-import { asFailure } from "../base/failure.ts";
-import type { Config } from "../config/contract.ts";
-import type { Counted, Usage } from "../gateway/usage/report.ts";
+import type { Check, Limits, PostgresAddress } from "../../base/contract.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Config } from "../../config/contract.ts";
+import type { Counted, Usage } from "../../gateway/usage/report.ts";
+import type { SharedFacts } from "../state/shared-state.ts";
+import { stateFolderOf } from "../state/state-folder.ts";
 import { coded } from "./checks.ts";
-import type { SharedFacts } from "./shared-state.ts";
-import { stateFolderOf } from "./state-folder.ts";
 
 const STORE = { code: "gateway.store", name: "gateway.store" } as const;
 
@@ -22,9 +22,9 @@ export async function usageChecks(
   shared: SharedFacts | Check | undefined,
 ): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
-    import("../store/instance-lock.ts"),
-    import("../store/shared-access.ts"),
-    import("../gateway/usage/report.ts"),
+    import("../../store/instance-lock.ts"),
+    import("../../store/shared-access.ts"),
+    import("../../gateway/usage/report.ts"),
   ]);
   const at = { epoch: Date.now(), heaviest: HEAVIEST };
   const { store } = config.gateway;
@@ -34,7 +34,7 @@ export async function usageChecks(
     const hosts = store.hosts.map(({ host, port }) => `${host}:${port}`).join(", ");
     const message = `gateways share the database ${store.database} at ${hosts}`;
     const reached = { ...STORE, result: "ok", message } as const;
-    const { clusterChecks } = await import("./cluster-checks.ts");
+    const { clusterChecks } = await import("./cluster.ts");
     const cluster = { owner: "", gateways: () => Promise.resolve(gateways) };
     return [
       reached,
@@ -59,7 +59,7 @@ export async function sharedFacts(
   config: Config,
   store: PostgresAddress,
 ): Promise<SharedFacts | Check> {
-  const { readSharedFacts } = await import("./shared-state.ts");
+  const { readSharedFacts } = await import("../state/shared-state.ts");
   try {
     return await readSharedFacts(store, config);
   } catch (thrown) {

@@ -1,10 +1,10 @@
-import type { Limits } from "../base/contract.ts";
-import { Secret } from "../base/secret.ts";
-import type { Config, MqttChannel } from "../config/contract.ts";
-import type { ChannelPolicy } from "../gateway/channel-policy.ts";
+import type { Limits } from "../../base/contract.ts";
+import { Secret } from "../../base/secret.ts";
+import type { Config, MqttChannel } from "../../config/contract.ts";
+import type { ChannelPolicy } from "../../gateway/channel-policy.ts";
 
-/** What a running gateway reads anew at each request, and how a new configuration changes it. */
-export interface Reloadable {
+/** The access lists and limits that a running gateway reads at each request, and how a new configuration changes them. */
+export interface ReloadablePolicies {
   /** By the name of the channel. */
   readonly policies: ReadonlyMap<string, ChannelPolicy>;
   /** Of the whole gateway. */
@@ -13,13 +13,13 @@ export interface Reloadable {
    * Puts the access lists and limits of a configuration into effect. Returns the keys of its other changes since
    * the start of the gateway: they need a restart.
    */
-  readonly takeOver: (config: Config) => readonly string[];
+  readonly applyConfig: (config: Config) => readonly string[];
 }
 
-export interface ReloadableOptions {
+export interface ReloadablePoliciesOptions {
   readonly config: Config;
   readonly channels: readonly MqttChannel[];
-  /** Called with each configuration that is taken over. */
+  /** Called with each configuration that is applied. */
   readonly onReload?: (config: Config) => void;
 }
 
@@ -35,14 +35,14 @@ function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel):
   };
 }
 
-export function createReloadable({
+export function createReloadablePolicies({
   config: started,
   channels,
   onReload,
-}: ReloadableOptions): Reloadable {
+}: ReloadablePoliciesOptions): ReloadablePolicies {
   const policies = new Map(channels.map((channel) => [channel.name, policyOf(channel)]));
   const limits = { ...started.gateway.limits };
-  const takeOver: Reloadable["takeOver"] = (config) => {
+  const applyConfig: ReloadablePolicies["applyConfig"] = (config) => {
     for (const channel of config.channels) {
       const policy = policies.get(channel.name);
       if (policy === undefined) continue;
@@ -55,7 +55,7 @@ export function createReloadable({
     onReload?.(config);
     return keysThatNeedRestart(started, config);
   };
-  return { policies, limits, takeOver };
+  return { policies, limits, applyConfig };
 }
 
 const DEFAULTS = ["workspace", "max_parallel_turns", "turn_timeout_secs"] as const;

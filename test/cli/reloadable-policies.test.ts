@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { createReloadable } from "../../src/cli/take-over.ts";
+import { createReloadablePolicies } from "../../src/cli/runtime/reloadable-policies.ts";
 import type { Config } from "../../src/config/contract.ts";
 import { inHome } from "../config/home.ts";
 
@@ -18,10 +18,11 @@ async function configOf(entry: object, more: object = {}): Promise<Config> {
   return config;
 }
 
-const takingOver = (config: Config) => createReloadable({ config, channels: config.channels });
+const reloadableOf = (config: Config) =>
+  createReloadablePolicies({ config, channels: config.channels });
 
 it("access lists and limits are in effect for those who hold them", async () => {
-  const { policies, limits, takeOver } = takingOver(await configOf({ settings }));
+  const { policies, limits, applyConfig } = reloadableOf(await configOf({ settings }));
   const policy = policies.get("mqtt");
   const total = policy?.totalLimits;
   const changed = {
@@ -34,7 +35,7 @@ it("access lists and limits are in effect for those who hold them", async () => 
     },
   };
   const gateway = { limits: { tokens_per_day: 10 }, log_level: "warn" };
-  assert.deepEqual(takeOver(await configOf(changed, { gateway })), []);
+  assert.deepEqual(applyConfig(await configOf(changed, { gateway })), []);
   assert.equal(policies.get("mqtt"), policy);
   assert.deepEqual([policy?.allowFrom, policy?.adminFrom], [["a"], ["b"]]);
   assert.deepEqual([policy?.limits.burst, policy?.intervalMs, total?.burst], [7, 9, 8]);
@@ -42,7 +43,7 @@ it("access lists and limits are in effect for those who hold them", async () => 
 });
 
 it("every other change of channels and of the gateway is named, secrets too", async () => {
-  const { takeOver } = takingOver(await configOf({ settings }));
+  const { applyConfig } = reloadableOf(await configOf({ settings }));
   const changed = {
     settings: { ...settings, password: "two", qos: 1, streaming: { progress_secs: 5 } },
   };
@@ -58,12 +59,12 @@ it("every other change of channels and of the gateway is named, secrets too", as
     "gateway.limits.queued",
     "gateway.port",
   ];
-  assert.deepEqual(takeOver(await configOf(changed, more)).toSorted(), needed);
+  assert.deepEqual(applyConfig(await configOf(changed, more)).toSorted(), needed);
 });
 
 it("a channel that comes or goes needs a restart; one that went is served on", async () => {
-  const { policies, takeOver } = takingOver(await configOf({ settings }));
-  const keys = takeOver(await configOf({ enabled: false, settings }));
+  const { policies, applyConfig } = reloadableOf(await configOf({ settings }));
+  const keys = applyConfig(await configOf({ enabled: false, settings }));
   assert.ok(keys.includes("channel_list.mqtt"), keys.join());
   assert.ok(policies.has("mqtt"));
 });

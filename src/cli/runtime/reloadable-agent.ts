@@ -1,14 +1,14 @@
-import { type Agent, openAgent } from "../agent/agent.ts";
-import type { Turn, Turned } from "../agent/contract.ts";
-import { type DeviceHistory, openDeviceHistory } from "../agent/device/history.ts";
-import type { LearnedStore } from "../agent/model/memory.ts";
-import type { Topics } from "../agent/tools/mqtt.ts";
-import type { AgentCluster } from "../agent/workspace/contract.ts";
-import { createSerialQueue, pause } from "../base/async.ts";
-import { asFailure, Failure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
-import type { Redactor } from "../base/redaction/redactor.ts";
-import type { Config, LoadedConfig } from "../config/contract.ts";
+import { type Agent, openAgent } from "../../agent/agent.ts";
+import type { Turn, Turned } from "../../agent/contract.ts";
+import { type DeviceHistory, openDeviceHistory } from "../../agent/device/history.ts";
+import type { LearnedStore } from "../../agent/model/memory.ts";
+import type { Topics } from "../../agent/tools/mqtt.ts";
+import type { AgentCluster } from "../../agent/workspace/contract.ts";
+import { createSerialQueue, pause } from "../../base/async.ts";
+import { asFailure, Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
+import type { Config, LoadedConfig } from "../../config/contract.ts";
 
 /** What a reload changes. */
 export type Reloaded = Pick<LoadedConfig, "config" | "secretFiles">;
@@ -36,10 +36,10 @@ export interface ReloadableAgentOptions {
   /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
   readonly load?: () => Promise<Reloaded>;
   /**
-   * Takes over what a reload changes outside of the agent, once the new agent is open. Returns the keys whose
+   * Applies what a reload changes outside of the agent, once the new agent is open. Returns the keys whose
    * changes need a restart. Must not throw.
    */
-  readonly takeOver?: (config: Config) => readonly string[];
+  readonly applyConfig?: (config: Config) => readonly string[];
 }
 
 export interface ReloadableAgent extends Agent {
@@ -72,7 +72,7 @@ export async function openReloadableAgent(
     instances.add(next);
     current = next;
     void former.retire().then(() => instances.delete(former));
-    const restart = options.takeOver?.(loaded.config) ?? [];
+    const restart = options.applyConfig?.(loaded.config) ?? [];
     const facts = restart.length === 0 ? {} : { needs_restart: restart.join(" ") };
     log[restart.length === 0 ? "info" : "warn"]("configuration reloaded", facts);
     return reloadedText(restart);

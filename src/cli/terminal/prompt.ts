@@ -1,9 +1,9 @@
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
-import { onAbort } from "../base/async.ts";
-import { Failure } from "../base/failure.ts";
-import { type Host, type Output, suspendJob } from "../base/host.ts";
-import type { InputHistory } from "./terminal/input-history.ts";
+import { onAbort } from "../../base/async.ts";
+import { Failure } from "../../base/failure.ts";
+import { type Host, type Output, suspendJob } from "../../base/host.ts";
+import type { InputHistory } from "./input-history.ts";
 
 export interface Prompt {
   /**

@@ -1,17 +1,17 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { goWorkspaceChecks, modelChecks, permissionChecks } from "../agent/checks.ts";
-import { commandCheck, rootCheck } from "../agent/tools/exec/sandbox/check.ts";
-import { OWNER_FILES } from "../agent/workspace/contract.ts";
-import type { Check } from "../base/contract.ts";
-import { codeOf } from "../base/failure.ts";
-import { userId } from "../base/host.ts";
-import type { Log } from "../base/log.ts";
-import type { Config, MqttChannel } from "../config/contract.ts";
-import { identityCheck, trustCheck, watchCertificates } from "../mqtt/checks/tls.ts";
-import type { Cluster } from "../store/cluster.ts";
-import { isShared } from "./conversations.ts";
-import { learnedIn, stateFolderOf } from "./state-folder.ts";
+import { goWorkspaceChecks, modelChecks, permissionChecks } from "../../agent/checks.ts";
+import { commandCheck, rootCheck } from "../../agent/tools/exec/sandbox/check.ts";
+import { OWNER_FILES } from "../../agent/workspace/contract.ts";
+import type { Check } from "../../base/contract.ts";
+import { codeOf } from "../../base/failure.ts";
+import { userId } from "../../base/host.ts";
+import type { Log } from "../../base/log.ts";
+import type { Config, MqttChannel } from "../../config/contract.ts";
+import { identityCheck, trustCheck, watchCertificates } from "../../mqtt/checks/tls.ts";
+import type { Cluster } from "../../store/cluster.ts";
+import { isShared } from "../state/conversations.ts";
+import { learnedIn, stateFolderOf } from "../state/state-folder.ts";
 
 export interface ChecksOptions {
   /** As the gateway connects to them: a built-in broker with its port. */
@@ -61,7 +61,7 @@ export function coded(
 
 async function sharedChecks({ cluster, ...options }: ChecksOptions): Promise<readonly Check[]> {
   if (cluster === undefined) return [];
-  const { clusterChecks } = await import("./cluster-checks.ts");
+  const { clusterChecks } = await import("./cluster.ts");
   return clusterChecks({ ...options, cluster });
 }
 

@@ -1,11 +1,11 @@
-import type { Agent } from "../agent/agent.ts";
-import type { Redactor } from "../base/redaction/redactor.ts";
-import { brokerCredentials } from "../config/broker.ts";
-import type { MqttChannel } from "../config/contract.ts";
-import type { Gateway } from "../gateway/gateway.ts";
-import type { GatewayStatus, StatusChannel } from "../gateway/statistics/contract.ts";
-import { statusOf } from "../gateway/statistics/status.ts";
-import type { Channel } from "../mqtt/contract.ts";
+import type { Agent } from "../../agent/agent.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
+import { brokerCredentials } from "../../config/broker.ts";
+import type { MqttChannel } from "../../config/contract.ts";
+import type { Gateway } from "../../gateway/gateway.ts";
+import type { GatewayStatus, StatusChannel } from "../../gateway/statistics/contract.ts";
+import { statusOf } from "../../gateway/statistics/status.ts";
+import type { Channel } from "../../mqtt/contract.ts";
 
 export interface StatusParts {
   readonly gateway: Pick<Gateway, "report">;

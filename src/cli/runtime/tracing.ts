@@ -1,9 +1,9 @@
-import type { Host } from "../base/host.ts";
-import type { Log } from "../base/log.ts";
-import type { Redactor } from "../base/redaction/redactor.ts";
-import { decodeUrlPart } from "../base/url.ts";
-import type { MqttChannel } from "../config/contract.ts";
-import { TraceExporter } from "../gateway/tracing/exporter.ts";
+import type { Host } from "../../base/host.ts";
+import type { Log } from "../../base/log.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
+import { decodeUrlPart } from "../../base/url.ts";
+import type { MqttChannel } from "../../config/contract.ts";
+import { TraceExporter } from "../../gateway/tracing/exporter.ts";
 
 interface Surroundings {
   readonly channels: readonly MqttChannel[];

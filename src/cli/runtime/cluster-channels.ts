@@ -1,13 +1,13 @@
 import { dirname } from "node:path";
-import type { Instructions } from "../agent/workspace/instructions.ts";
-import { readInstructions } from "../agent/workspace/instructions.ts";
-import type { Log } from "../base/log.ts";
-import type { Config } from "../config/contract.ts";
-import { Intakes } from "../gateway/cluster/intakes.ts";
-import { openClusterChannel } from "../mqtt/agent-channel/cluster-channel.ts";
-import type { Channel, ChannelOptions, GatewayOptions } from "../mqtt/contract.ts";
-import { listedGateway, type ListedGateway } from "../mqtt/protocol/info.ts";
-import type { Cluster } from "../store/cluster.ts";
+import type { Instructions } from "../../agent/workspace/instructions.ts";
+import { readInstructions } from "../../agent/workspace/instructions.ts";
+import type { Log } from "../../base/log.ts";
+import type { Config } from "../../config/contract.ts";
+import { Intakes } from "../../gateway/cluster/intakes.ts";
+import { openClusterChannel } from "../../mqtt/agent-channel/cluster-channel.ts";
+import type { Channel, ChannelOptions, GatewayOptions } from "../../mqtt/contract.ts";
+import { listedGateway, type ListedGateway } from "../../mqtt/protocol/info.ts";
+import type { Cluster } from "../../store/cluster.ts";
 import { gatewayNameOf } from "./agent-cluster.ts";
 
 /** Opens the channels of a gateway that shares its store with others. */

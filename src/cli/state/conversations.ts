@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import type { Message } from "../agent/contract.ts";
-import { failpoint } from "../base/failpoint.ts";
-import type { Log } from "../base/log.ts";
-import type { Config } from "../config/contract.ts";
-import { clientOf, isLocal, SHARED_CONVERSATION } from "../gateway/request-keys.ts";
-import type { ConversationStore, StoreOptions } from "../store/contract.ts";
-import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../store/go/keys.ts";
+import type { Message } from "../../agent/contract.ts";
+import { failpoint } from "../../base/failpoint.ts";
+import type { Log } from "../../base/log.ts";
+import type { Config } from "../../config/contract.ts";
+import { clientOf, isLocal, SHARED_CONVERSATION } from "../../gateway/request-keys.ts";
+import type { ConversationStore, StoreOptions } from "../../store/contract.ts";
+import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../../store/go/keys.ts";
 
 const DAY_MS = 24 * 60 * 60_000;
 /** Bounds of the stored data of one home; the dedupe window is configured separately. */
@@ -70,7 +70,7 @@ export function withGoSessions<S extends ConversationStore<Message>>(
 
   /** False if there is none. */
   const importSession = async (lane: string): Promise<boolean> => {
-    const { readGoSession } = await import("../store/go/session.ts");
+    const { readGoSession } = await import("../../store/go/session.ts");
     const found = await readGoSession(goKeysOf(lane, config), { folder, bounds: BOUNDS, log });
     if (found !== undefined) await store.importConversation(lane, found);
     failpoint("adopted");

@@ -1,13 +1,13 @@
 import { join } from "node:path";
-import type { LearnedStore } from "../agent/model/memory.ts";
-import type { Config } from "../config/contract.ts";
+import type { LearnedStore } from "../../agent/model/memory.ts";
+import type { Config } from "../../config/contract.ts";
 
 /** The folder of the databases. */
 export function stateFolderOf(config: Pick<Config, "agents">): string {
   return join(config.agents.defaults.workspace, "state");
 }
 
-const load = () => import("../store/learned-file.ts");
+const load = () => import("../../store/learned-file.ts");
 
 /** What is learned about models, in the folder of the databases; code is loaded with the first use. */
 export function learnedIn(config: Pick<Config, "agents">): LearnedStore {

@@ -1,4 +1,4 @@
-import type { Host, Output } from "../base/host.ts";
+import type { Host, Output } from "../../base/host.ts";
 
 /** Functions that colour text, or return it unchanged. */
 export type Paint = Readonly<Record<"bold" | "dim" | "red" | "green" | "cyan", Painter>>;

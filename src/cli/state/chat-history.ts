@@ -1,14 +1,14 @@
 import { join } from "node:path";
-import type { Message, Turned } from "../agent/contract.ts";
-import { asFailure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
-import type { Config } from "../config/contract.ts";
-import { SYSTEM_CLOCK } from "../gateway/clock.ts";
-import { type Compact, Compaction, type CompactionOptions } from "../gateway/compaction.ts";
-import { localLaneOf } from "../gateway/request-keys.ts";
-import type { ConversationStore } from "../store/contract.ts";
-import { openConversations } from "../store/shared-access.ts";
-import { createMemoryStore } from "../store/sqlite.ts";
+import type { Message, Turned } from "../../agent/contract.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { Config } from "../../config/contract.ts";
+import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
+import { type Compact, Compaction, type CompactionOptions } from "../../gateway/compaction.ts";
+import { localLaneOf } from "../../gateway/request-keys.ts";
+import type { ConversationStore } from "../../store/contract.ts";
+import { openConversations } from "../../store/shared-access.ts";
+import { createMemoryStore } from "../../store/sqlite.ts";
 import { storeOptions, withGoSessions } from "./conversations.ts";
 import { stateFolderOf } from "./state-folder.ts";
 

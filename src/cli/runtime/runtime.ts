@@ -1,41 +1,41 @@
 import { readdirSync } from "node:fs";
-import type { Agent } from "../agent/agent.ts";
-import type { Message } from "../agent/contract.ts";
-import type { AgentCluster } from "../agent/workspace/contract.ts";
-import { settlesWithin } from "../base/async.ts";
-import type { Part } from "../base/contract.ts";
-import { Failure, codeOf, asFailure } from "../base/failure.ts";
-import { SILENT, type Log } from "../base/log.ts";
-import { keepMemorySmall } from "../base/memory.ts";
-import type { Redactor } from "../base/redaction/redactor.ts";
-import { VERSION } from "../base/version.ts";
-import type { Config, MqttChannel } from "../config/contract.ts";
-import { SYSTEM_CLOCK } from "../gateway/clock.ts";
-import type { ClusterMember } from "../gateway/cluster/cluster-member.ts";
-import type { Recipient } from "../gateway/durable/recovery.ts";
+import type { Agent } from "../../agent/agent.ts";
+import type { Message } from "../../agent/contract.ts";
+import type { AgentCluster } from "../../agent/workspace/contract.ts";
+import { settlesWithin } from "../../base/async.ts";
+import type { Part } from "../../base/contract.ts";
+import { Failure, codeOf, asFailure } from "../../base/failure.ts";
+import { SILENT, type Log } from "../../base/log.ts";
+import { keepMemorySmall } from "../../base/memory.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
+import { VERSION } from "../../base/version.ts";
+import type { Config, MqttChannel } from "../../config/contract.ts";
+import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
+import type { ClusterMember } from "../../gateway/cluster/cluster-member.ts";
+import type { Recipient } from "../../gateway/durable/recovery.ts";
 import {
   createGateway,
   type DrainResult,
   type Gateway,
   type GatewayOptions,
-} from "../gateway/gateway.ts";
-import { SHARED_CONVERSATION } from "../gateway/request-keys.ts";
-import type { GatewayStatus } from "../gateway/statistics/contract.ts";
-import { Statistics } from "../gateway/statistics/statistics.ts";
-import { openChannel } from "../mqtt/agent-channel/channel.ts";
-import type { Broker } from "../mqtt/broker/broker.ts";
-import type { Channel, ChannelOptions } from "../mqtt/contract.ts";
-import type { Cluster } from "../store/cluster.ts";
-import type { Store } from "../store/contract.ts";
+} from "../../gateway/gateway.ts";
+import { SHARED_CONVERSATION } from "../../gateway/request-keys.ts";
+import type { GatewayStatus } from "../../gateway/statistics/contract.ts";
+import { Statistics } from "../../gateway/statistics/statistics.ts";
+import { openChannel } from "../../mqtt/agent-channel/channel.ts";
+import type { Broker } from "../../mqtt/broker/broker.ts";
+import type { Channel, ChannelOptions } from "../../mqtt/contract.ts";
+import type { Cluster } from "../../store/cluster.ts";
+import type { Store } from "../../store/contract.ts";
+import { isShared } from "../state/conversations.ts";
+import { isBuiltIn, openState, openTemporaryState } from "../state/state.ts";
+import type { State } from "../state/state.ts";
 import type { ClusterChannels } from "./cluster-channels.ts";
-import { isShared } from "./conversations.ts";
 import type { StatusParts } from "./gateway-status.ts";
 import { lossTexts } from "./loss-texts.ts";
 import { announcedHost, othersText } from "./other-gateways.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
-import { isBuiltIn, openState, openTemporaryState } from "./state.ts";
-import type { State } from "./state.ts";
-import { createReloadable } from "./take-over.ts";
+import { createReloadablePolicies } from "./reloadable-policies.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
@@ -98,7 +98,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     ...channels.flatMap((channel) => linesOf(channel)),
   ];
   const shared = await closingOnFailure(closing, agentClusterOf(state, options));
-  const reloadable = createReloadable(options);
+  const reloadable = createReloadablePolicies(options);
   const parts = { ...options, ...state.files, ...shared, ...reloadable, topics, channelStatus };
   const agent = await closingOnFailure(closing, openReloadableAgent(parts));
   closing.unshift(() => agent.close());
@@ -206,7 +206,7 @@ async function memberOf(
   cluster: Cluster,
   options: { readonly log: Log; readonly canDeliver: () => boolean },
 ): Promise<ClusterMember<Message>> {
-  const { ClusterMember: Member } = await import("../gateway/cluster/cluster-member.ts");
+  const { ClusterMember: Member } = await import("../../gateway/cluster/cluster-member.ts");
   return new Member({ ...options, store, cluster, clock: SYSTEM_CLOCK });
 }
 
@@ -249,7 +249,7 @@ async function checkOnceSubscribed(
 ): Promise<() => Promise<void>> {
   await subscribed(channels);
   await agent.load();
-  const { checkAndWatch } = await import("./checks.ts");
+  const { checkAndWatch } = await import("../checks/checks.ts");
   const { secretFiles = [] } = options;
   return checkAndWatch({ ...options, channels: dialled, secretFiles });
 }
@@ -271,7 +271,7 @@ export async function initWorkspace({ agents, model_list }: Config, log: Log): P
   const { workspace, model_name } = agents.defaults;
   const isAsked = model_name !== "" || model_list.some(({ enabled }) => enabled);
   if (!isAsked || !isUnused(workspace)) return;
-  const { writeTemplates } = await import("../agent/workspace/templates.ts");
+  const { writeTemplates } = await import("../../agent/workspace/templates.ts");
   try {
     const files = await writeTemplates(workspace);
     log.info("created workspace files", {
@@ -401,7 +401,7 @@ async function withBroker(
   const address = settings.broker.join();
   let broker = open.get(address);
   if (!broker) {
-    const { openBroker } = await import("../mqtt/broker/broker.ts");
+    const { openBroker } = await import("../../mqtt/broker/broker.ts");
     broker = await openBroker({ ...settings, broker: address }, log);
     open.set(address, broker);
     log.info("built-in broker listens", { host: broker.host, port: broker.port });

@@ -1,4 +1,4 @@
-import type { Channel } from "../mqtt/contract.ts";
+import type { Channel } from "../../mqtt/contract.ts";
 
 type Losses = Pick<Channel, "name" | "sessionsLost" | "messagesDropped">;
 

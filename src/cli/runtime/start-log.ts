@@ -1,7 +1,7 @@
-import type { Log } from "../base/log.ts";
-import type { MqttChannel } from "../config/contract.ts";
+import type { Log } from "../../base/log.ts";
+import type { MqttChannel } from "../../config/contract.ts";
+import { isBuiltIn } from "../state/state.ts";
 import type { Runtime } from "./runtime.ts";
-import { isBuiltIn } from "./state.ts";
 
 export interface StartFacts {
   /** The configuration file. */

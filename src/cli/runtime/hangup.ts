@@ -1,6 +1,6 @@
-import { asFailure, Failure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
-import type { Context } from "./context.ts";
+import { asFailure, Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { Context } from "../context.ts";
 import type { Runtime } from "./runtime.ts";
 
 export interface Hangups {

@@ -1,17 +1,17 @@
-import type { Diagnosis } from "../base/contract.ts";
-import { asFailure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
-import { textAt } from "../base/unknown.ts";
-import type { Config, MqttChannel } from "../config/contract.ts";
-import { anotherServes } from "../mqtt/agent-channel/exclusive-start.ts";
-import { readPresence, type KeptPresence } from "../mqtt/checks/presence.ts";
-import { CLIENT_ID } from "../mqtt/client/reasons.ts";
-import { clientIdConflictsIn } from "../store/client-id-conflicts.ts";
-import type { ClusterGateway } from "../store/cluster.ts";
-import { instanceIdsIn } from "../store/instance-lock.ts";
-import { othersText } from "./other-gateways.ts";
-import { stateFolderOf } from "./state-folder.ts";
-import { isBuiltIn } from "./state.ts";
+import type { Diagnosis } from "../../base/contract.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import { textAt } from "../../base/unknown.ts";
+import type { Config, MqttChannel } from "../../config/contract.ts";
+import { anotherServes } from "../../mqtt/agent-channel/exclusive-start.ts";
+import { readPresence, type KeptPresence } from "../../mqtt/checks/presence.ts";
+import { CLIENT_ID } from "../../mqtt/client/reasons.ts";
+import { clientIdConflictsIn } from "../../store/client-id-conflicts.ts";
+import type { ClusterGateway } from "../../store/cluster.ts";
+import { instanceIdsIn } from "../../store/instance-lock.ts";
+import { othersText } from "../runtime/other-gateways.ts";
+import { stateFolderOf } from "../state/state-folder.ts";
+import { isBuiltIn } from "../state/state.ts";
 
 interface PresenceCheckOptions {
   readonly config: Config;
