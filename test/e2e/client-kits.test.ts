@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { connectAsync, type MqttClient } from "mqtt";
+import { startModelServer, streamsSlowly, tokenTexts } from "../support/model-server.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import {
+  modelConfig,
+  onceInCi,
+  startClient,
+  startGateway,
+  temporaryHome,
+  type Running,
+} from "../support/picoclaw.ts";
+
+const examples = join(import.meta.dirname, "../../examples");
+const AGENT = "/picoclaw/assistant";
+const hasPython = existsSync("/usr/bin/python3") || process.env["CI"];
+const once = { skip: needsMosquitto.skip || onceInCi.skip || !hasPython };
+
+/** The small clients of `examples/`, as their documents start them. */
+const KITS = {
+  python: (client: string, text: string, port: number) => {
+    const kit = join(examples, "python/picoclaw_client.py");
+    return startClient("/usr/bin/python3", [kit, client, text, "--port", `${port}`]);
+  },
+  node: (client: string, text: string, port: number) => {
+    const kit = join(examples, "node/picoclaw-client.mjs");
+    return startClient("node", [kit, client, text, `mqtt://127.0.0.1:${port}`]);
+  },
+} satisfies Record<string, (client: string, text: string, port: number) => Running>;
+
+const kits = Object.entries(KITS);
+
+/** What an agent may send, and seldom does: one list of parts for each time that it is asked. */
+const DIFFICULT = [
+  [{ text: "Later.", error: { code: "busy", retry_after: 1 }, seq: 0, done: true }],
+  // The first part went lost.
+  [
+    { text: "two ", seq: 1 },
+    { text: "three", seq: 2, done: true },
+  ],
+  // The answer begins again, after a sign of life.
+  [
+    { text: "no", seq: 0 },
+    { text: "", seq: 1 },
+    { text: "one ", seq: 0 },
+    { text: "two ", seq: 1 },
+    { text: "three", seq: 2, done: true },
+  ],
+];
+
+/** Answers each client with these lists in turn, between parts that are for others. */
+async function startDifficultAgent(port: number) {
+  const agent: MqttClient = await connectAsync(`mqtt://127.0.0.1:${port}`);
+  const asked: { readonly topic: string; readonly id: string }[] = [];
+  agent.on("message", (topic, payload) => {
+    const { id }: { id: string } = JSON.parse(payload.toString());
+    asked.push({ topic, id });
+    const count = asked.filter((one) => one.topic === topic).length;
+    const response = topic.replace(/request$/, "response");
+    agent.publish(response, "not JSON");
+    for (const part of DIFFICULT[count - 1] ?? []) {
+      agent.publish(response, JSON.stringify({ text: "another's", id: "r-0", seq: 0, done: true }));
+      agent.publish(response, JSON.stringify({ id, ...part }));
+    }
+  });
+  await agent.subscribeAsync(`${AGENT}/+/request`);
+  return { asked, [Symbol.asyncDispose]: () => agent.endAsync(true) };
+}
+
+describe("a client kit", () => {
+  it("waits when told to, joins parts by number and asks again under its id", once, async () => {
+    await using broker = await startMosquitto();
+    await using agent = await startDifficultAgent(broker.port);
+    const ended = await Promise.all(
+      kits.map(async ([name, start]) => {
+        await using kit = start(name, "count", broker.port);
+        return { name, ...(await kit.ended) };
+      }),
+    );
+    for (const { name, stdout, stderr, code } of ended) {
+      assert.deepEqual(
+        { stdout, stderr, code },
+        { stdout: "one two three\n", stderr: "", code: 0 },
+      );
+      const ids = agent.asked.filter(({ topic }) => topic === `${AGENT}/${name}/request`);
+      assert.equal(ids.length, 3, name);
+      assert.equal(new Set(ids.map(({ id }) => id)).size, 1, name);
+    }
+  });
+
+  it("gets one answer though gateway and broker are killed meanwhile", once, async () => {
+    await using broker = await startMosquitto();
+    await using model = await startModelServer();
+    model.otherwise(streamsSlowly(20, 700));
+    await using home = await temporaryHome(modelConfig(broker.url, model.base));
+    await using first = await startGateway({ home: home.path });
+    const running = kits.map(([name, start]) => start(name, "tell me", broker.port));
+    await using stack = new AsyncDisposableStack();
+    for (const kit of running) stack.use(kit);
+    await model.received(running.length - 1);
+    first.kill("SIGKILL");
+    await first.ended;
+    await broker.kill();
+    await broker.start();
+    await using _second = await startGateway({ home: home.path });
+    const whole = `${tokenTexts(20).join("")}\n`;
+    for (const kit of running) {
+      const { stdout, stderr, code } = await kit.ended;
+      assert.deepEqual({ stdout, stderr, code }, { stdout: whole, stderr: "", code: 0 });
+    }
+    // An interrupted turn runs again; a question that is asked again does not.
+    assert.equal(model.requests.length, running.length * 2);
+  });
+
+  it("says what the agent refuses", once, async () => {
+    await using broker = await startMosquitto();
+    const settings = modelConfig(broker.url, "http://127.0.0.1:9/v1");
+    await using home = await temporaryHome(settings);
+    await using _gateway = await startGateway({ home: home.path });
+    for (const [name, start] of kits) {
+      await using kit = start(name, " ", broker.port);
+      const { stdout, stderr, code } = await kit.ended;
+      assert.equal(code, 1, name);
+      assert.equal(stdout, "");
+      assert.match(stderr, /^error: .+ \(bad_request\)\n$/);
+    }
+  });
+});
