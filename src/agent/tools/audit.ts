@@ -1,20 +1,21 @@
+import type { ToolVerdict } from "../../base/contract.ts";
 import type { Log } from "../../base/log.ts";
 import { truncate } from "../../base/truncate.ts";
-import type { Caller } from "../access/permissions.ts";
+import type { Caller, Permissions } from "../access/permissions.ts";
 import type { Tool } from "./contract.ts";
 
 const NAME = 128;
 
-export interface AuditedCall {
+interface AuditedCall {
   /** The name that was called, of a tool or not. */
   readonly tool: string;
-  readonly verdict: string;
+  readonly verdict: ToolVerdict;
   readonly ms: number;
   /** The result for the model. It is not logged. */
   readonly text: string;
 }
 
-/** Logs one line for a tool call: who called what, what became of it, and how long it took. */
+/** Logs one line for a tool call: who called what, with which verdict, and how long it took. */
 export function logToolCall(
   log: Log,
   { client, channel }: Pick<Caller, "client" | "channel">,
@@ -30,8 +31,31 @@ export function logToolCall(
   });
 }
 
-/** What became of a call, by its result. */
-export function outcomeOf(text: string, isRefused: boolean): "ok" | "failed" | "refused" {
+interface CallResult {
+  readonly text: string;
+  readonly isRefused: boolean;
+}
+
+interface OfferedTools {
+  readonly tools: readonly Tool[];
+  readonly permissions: Permissions;
+  /** Whether there is a tool of that name, perhaps not for this caller; if left out, those of `tools`. */
+  readonly hasTool?: ((name: string) => boolean) | undefined;
+}
+
+/** What became of a call of a model. A tool that is not offered to this client is refused, not unknown. */
+export function verdictOnCall(
+  name: string,
+  { text, isRefused }: CallResult,
+  { tools, permissions, hasTool }: OfferedTools,
+): ToolVerdict {
+  if (tools.some((tool) => tool.name === name)) {
+    return verdictOn({ text, isRefused: isRefused || !permissions.allows(name) });
+  }
+  return hasTool?.(name) ? "refused" : "unknown";
+}
+
+function verdictOn({ text, isRefused }: CallResult): ToolVerdict {
   if (isRefused) return "refused";
   return text.startsWith("error: ") ? "failed" : "ok";
 }
@@ -47,7 +71,7 @@ export function withAudit(tool: Tool, log: Log): Tool {
         isRefused = true;
       };
       const text = await tool.run(input, { ...call, onRefusal });
-      const verdict = outcomeOf(text, isRefused);
+      const verdict = verdictOn({ text, isRefused });
       logToolCall(log, call, {
         tool: tool.name,
         verdict,

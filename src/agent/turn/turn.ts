@@ -1,5 +1,5 @@
 import { abortable } from "../../base/async.ts";
-import type { Image, ToolVerdict, Usage } from "../../base/contract.ts";
+import type { Image, Usage } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import { MAX_IMAGES } from "../../base/images.ts";
@@ -15,7 +15,7 @@ import type { Model, ModelCall, Reply, PromptMessage } from "../model/contract.t
 import { isImageless, isOverflow, promptTooLong } from "../model/errors.ts";
 import type { ModelFailure } from "../model/errors.ts";
 import { estimatedTokens } from "../tokens.ts";
-import { logToolCall, outcomeOf } from "../tools/audit.ts";
+import { logToolCall, verdictOnCall } from "../tools/audit.ts";
 import { ToolError } from "../tools/contract.ts";
 import type { Tool } from "../tools/contract.ts";
 import { runCalls, callContextOf, runTool } from "../tools/run.ts";
@@ -364,7 +364,7 @@ async function runToolCalls(
       ? bounded(await runTool(call, { ...facts, showImage, onRefusal }), state)
       : NO_MORE_CALLS;
     const endedAt = performance.now();
-    const verdict = verdictOf(call.name, { text, isRefused }, state);
+    const verdict = verdictOnCall(call.name, { text, isRefused }, state);
     // A name that the model invented can be anything, a secret too.
     const tool = verdict === "unknown" ? "(unknown)" : call.name;
     turn.allowance?.ended?.({ tool, verdict, startedAt, endedAt });
@@ -377,18 +377,6 @@ async function runToolCalls(
   };
   const run = () => runCalls(calls, tools, result);
   return await (turn.whileWaiting?.(run) ?? run());
-}
-
-/** What became of a call. A tool that is not offered to this client is refused, not unknown. */
-function verdictOf(
-  name: string,
-  { text, isRefused }: { readonly text: string; readonly isRefused: boolean },
-  { tools, permissions, hasTool }: Pick<TurnSetup, "tools" | "permissions" | "hasTool">,
-): ToolVerdict {
-  if (tools.some((tool) => tool.name === name)) {
-    return outcomeOf(text, isRefused || !permissions.allows(name));
-  }
-  return hasTool?.(name) ? "refused" : "unknown";
 }
 
 const NO_MORE_IMAGES = `no answer can look at more than ${MAX_IMAGES} image files: answer now with what is known`;
