@@ -1,10 +1,10 @@
 import { dirname, join } from "node:path";
-import { codeOf, Failure } from "../base/failure.ts";
+import { Failure } from "../base/failure.ts";
 import type { LoadedConfig } from "./contract.ts";
 import { editJson, editYaml } from "./edit.ts";
 import { readText, SECURITY } from "./files.ts";
 import { inspectConfig, loadConfig, type LoadOptions } from "./load.ts";
-import { createPrivateFile, replaceFile, unwritable } from "./replace-file.ts";
+import { saveFile } from "./replace-file.ts";
 import { formsOf } from "./set.ts";
 import { type Path, pathText } from "./tree.ts";
 
@@ -60,7 +60,7 @@ export async function draftChanges(
       const inspected = await inspectConfig({ ...options, draft: texts });
       if (inspected instanceof Failure) throw inspected;
       const edit = { text, value, places: formsOf(path, inspected.tree, isSecret) };
-      ({ text } = isSecret ? await editYaml(file, edit) : await editJson(edit));
+      text = isSecret ? await editYaml(file, edit) : await editJson(edit);
       texts.set(file, text);
     }
     files.push({ file, former, text: text ?? "", changes: those });
@@ -96,19 +96,12 @@ export async function writeDraft({ files }: Draft, now: Date): Promise<readonly 
   const stamp = now.toISOString().replaceAll(/[-:]/g, "").replace(".", "-");
   const copies: string[] = [];
   for (const { file, former, text } of files.toReversed()) {
-    try {
-      if (former === undefined) {
-        await createPrivateFile(file, text);
-        continue;
-      }
+    if (former !== undefined) {
       const copy = `${file}.backup-${stamp}`;
-      await createPrivateFile(copy, former);
+      await saveFile(copy, { former: undefined, text: former });
       copies.push(copy);
-      await replaceFile(file, { former, text, keepsMode: !file.endsWith(SECURITY) });
-    } catch (error) {
-      const isNew = codeOf(error) === "EEXIST";
-      throw unwritable(file, isNew ? new Error("it was created meanwhile") : error);
     }
+    await saveFile(file, { former, text, keepsMode: !file.endsWith(SECURITY) });
   }
   return copies;
 }

@@ -1,13 +1,6 @@
 import { Failure } from "../base/failure.ts";
 import type { Path } from "./tree.ts";
 
-/** An edited file. */
-export interface Edited {
-  readonly text: string;
-  /** Where in the file the value is now; an older form of the file may have it elsewhere. */
-  readonly path: Path;
-}
-
 interface Edit {
   /** The text of the file; undefined if there is none. */
   readonly text: string | undefined;
@@ -19,8 +12,8 @@ interface Edit {
 /** What a file of this program begins with. */
 const EMPTY_CONFIG = '{\n  "version": 3\n}\n';
 
-/** Sets a value of config.json. Comments, order and indentation stay. The text must be valid. */
-export async function editJson({ text = EMPTY_CONFIG, places, value }: Edit): Promise<Edited> {
+/** The text of config.json with a value set. Comments, order and indentation stay. The text must be valid. */
+export async function editJson({ text = EMPTY_CONFIG, places, value }: Edit): Promise<string> {
   const { applyEdits, findNodeAtLocation, modify, parseTree } = await import("jsonc-parser");
   const root = parseTree(text, [], { allowTrailingComma: true });
   const has = (path: Path): boolean =>
@@ -34,11 +27,11 @@ export async function editJson({ text = EMPTY_CONFIG, places, value }: Edit): Pr
       eol: text.includes("\r\n") ? "\r\n" : "\n",
     },
   });
-  return { text: applyEdits(text, edits), path };
+  return applyEdits(text, edits);
 }
 
-/** Sets a value of .security.yml. Comments and order stay. Throws a `Failure` if the file has a form that cannot be edited. */
-export async function editYaml(file: string, { text = "", places, value }: Edit): Promise<Edited> {
+/** The text of .security.yml with a value set. Comments and order stay. Throws a `Failure` for a form that cannot be edited. */
+export async function editYaml(file: string, { text = "", places, value }: Edit): Promise<string> {
   const yaml = await import("yaml");
   const document = yaml.parseDocument(text, { schema: "failsafe", logLevel: "silent" });
   const path = closest(places, (place) => document.hasIn(place));
@@ -50,7 +43,7 @@ export async function editYaml(file: string, { text = "", places, value }: Edit)
       Object.assign(present, { value, type: "QUOTE_DOUBLE" });
     } else document.setIn(path, document.createNode(value));
     const quoted = { defaultStringType: "QUOTE_DOUBLE", defaultKeyType: "PLAIN" } as const;
-    return { text: document.toString({ ...quoted, lineWidth: 0 }), path };
+    return document.toString({ ...quoted, lineWidth: 0 });
   } catch (error) {
     throw new Failure("failed", `${file} cannot be edited: it has a form that set does not know`, {
       why: "it has aliases or several documents; nothing was written",

@@ -3,7 +3,7 @@ import { codeOf, Failure } from "../base/failure.ts";
 import { sealed } from "./compat/go/enc.ts";
 import { readText, SECURITY } from "./files.ts";
 import { textsOfJson } from "./json.ts";
-import { createPrivateFile, replaceFile, unwritable } from "./replace-file.ts";
+import { createPrivateFile, saveFile, unwritable } from "./replace-file.ts";
 import { isSecretName } from "./secrets.ts";
 import { isReference, resolveReference } from "./secrets.ts";
 import type { SecretSurroundings } from "./secrets.ts";
@@ -231,11 +231,7 @@ export async function writeTexts(
 ): Promise<void> {
   const { file, content: former } = source;
   const text = await edited(source, edits);
-  try {
-    await replaceFile(file, { former, text });
-  } catch (error) {
-    throw unwritable(file, error);
-  }
+  await saveFile(file, { former, text });
 }
 
 /** The edited text. Reads it back to check that only the secrets have changed. */

@@ -15,12 +15,26 @@ class ChangedFile extends Error {
   readonly code = "CHANGED";
 }
 
-export interface Replacement {
-  /** The text that the file must still have. */
-  readonly former: string;
+interface SavedText {
+  /** The text that the file must still have; undefined if there must be no file. */
+  readonly former: string | undefined;
   readonly text: string;
   /** Whether everyone may read it who could before; otherwise only its owner may. */
   readonly keepsMode?: boolean;
+}
+
+/** Writes a text to a file. Only the owner can read a new file. Throws a `Failure`. */
+export async function saveFile(
+  file: string,
+  { former, text, keepsMode = false }: SavedText,
+): Promise<void> {
+  try {
+    if (former === undefined) await createPrivateFile(file, text);
+    else await replaceFile(file, { former, text, keepsMode });
+  } catch (error) {
+    const isNew = codeOf(error) === "EEXIST";
+    throw unwritable(file, isNew ? new Error("it was created meanwhile") : error);
+  }
 }
 
 /**
@@ -28,9 +42,9 @@ export interface Replacement {
  * of the group on a file of root stay. Throws `CHANGED` if the text is no longer `former`, and the errors of
  * the file system.
  */
-export async function replaceFile(
+async function replaceFile(
   file: string,
-  { former, text, keepsMode = false }: Replacement,
+  { former, text, keepsMode }: Required<SavedText>,
 ): Promise<void> {
   const target = await realpath(file);
   const facts = await stat(target);

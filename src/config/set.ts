@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { codeOf, Failure } from "../base/failure.ts";
+import { Failure } from "../base/failure.ts";
 import { editJson, editYaml } from "./edit.ts";
 import { readText, SECURITY } from "./files.ts";
 import { lineOf, locationOf, problemLines } from "./findings.ts";
@@ -7,10 +7,10 @@ import type { Problem } from "./findings.ts";
 import { treeOfJson } from "./json.ts";
 import type { Key } from "./keys/key.ts";
 import { type Inspection, inspectConfig, type LoadOptions } from "./load.ts";
-import { createPrivateFile, replaceFile, unwritable } from "./replace-file.ts";
+import { saveFile } from "./replace-file.ts";
 import { isReference, urlSecrets } from "./secrets.ts";
-import { isSecretPlace, nodeAt, type Place, placeNamed, type Setting } from "./settings.ts";
-import { settingsAt } from "./settings.ts";
+import { isSecretPlace, nodeAt, placeNamed, settingsAt } from "./settings.ts";
+import type { Place, Setting } from "./settings.ts";
 import { DEFAULT, leaf, pathText, textAt } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
 import { jsonOf } from "./values.ts";
@@ -48,7 +48,7 @@ export async function setValue(options: SetOptions): Promise<SetResult> {
   const former = readText(file);
   if (former instanceof Failure) throw former;
   const edit = { text: former, value, places: formsOf(place.path, before.tree, isSecret) };
-  const { text } = isSecret ? await editYaml(file, edit) : await editJson(edit);
+  const text = isSecret ? await editYaml(file, edit) : await editJson(edit);
   const after = await inspectConfig({ ...options, draft: new Map([[file, text]]) });
   if (after instanceof Failure) throw after;
   const settings = settingsOf(after, place);
@@ -57,7 +57,7 @@ export async function setValue(options: SetOptions): Promise<SetResult> {
   const key = pathText(place.path);
   const problems = after.problems.filter((one) => !isCredential || pathText(one.path) !== key);
   refuseFaults(before, { ...after, problems }, settings, { file, isSecret });
-  if (!options.dryRun) await write(file, former, text, isSecret);
+  if (!options.dryRun) await saveFile(file, { former, text, keepsMode: !isSecret });
   return { file, settings, notes: notesOf(after, place, file) };
 }
 
@@ -211,21 +211,4 @@ function notesOf({ tree }: Inspection, { path }: Place, file: string): readonly 
   if (origin === undefined || origin.from === "default") return [];
   if (origin.from === "file" && origin.file === file) return [];
   return [`${locationOf(origin)} has another value of ${pathText(path)}, which wins`];
-}
-
-async function write(
-  file: string,
-  former: string | undefined,
-  text: string,
-  isSecret: boolean,
-): Promise<void> {
-  try {
-    if (former === undefined) await createPrivateFile(file, text);
-    else await replaceFile(file, { former, text, keepsMode: !isSecret });
-  } catch (error) {
-    throw unwritable(
-      file,
-      codeOf(error) === "EEXIST" ? new Error("it was created meanwhile") : error,
-    );
-  }
 }
