@@ -1,12 +1,16 @@
 import { jsonLine, escapeControl } from "../base/escape-control.ts";
 import { asFailure, Failure } from "../base/failure.ts";
 import type { Output } from "../base/host.ts";
+import { SILENT } from "../base/log.ts";
+import type { MqttChannel } from "../config/contract.ts";
 import type { AnswerPart, Requester, RequestOptions } from "../mqtt/contract.ts";
 import { isDeviceClient } from "../mqtt/protocol/topics.ts";
 import type { OutputFormat } from "./args/flags.ts";
 import type { Context } from "./context.ts";
 import { failedResult, type Result, resultLine } from "./report.ts";
 import { createAnswerText } from "./terminal/answer-text.ts";
+import { isColoured } from "./terminal/colour.ts";
+import { createSpinner } from "./terminal/spinner.ts";
 
 /** How a request ended; `failure` is absent if the whole answer arrived. */
 export interface Outcome {
@@ -31,6 +35,9 @@ export async function reportOutcome(
   if (failure !== undefined) throw failure;
   return 0;
 }
+
+/** What a command asks by itself. Every agent can answer it. */
+export const DEFAULT_QUESTION = "How is this device doing?";
 
 /** Milliseconds of silence after which a started answer counts as cut off. */
 export const NEXT_PART_MS = 30_000;
@@ -112,6 +119,39 @@ function outcomeOf({ id, client }: RequestOptions, answer: Answer, failure?: Fai
   const outcome =
     failure.code === "failed" ? (last?.error?.code ?? failed.outcome) : failed.outcome;
   return { result: { ...failed, outcome, ...facts }, failure };
+}
+
+export interface ChannelQuestion {
+  readonly channel: MqttChannel;
+  readonly connectTimeoutMs: number;
+  readonly question: Pick<RequestOptions, "client" | "text" | "id" | "extras">;
+  readonly form: OutputFormat;
+  /** Whose answer is waited for, as people read it. */
+  readonly model: string;
+}
+
+/** Asks the agent of a channel once, over a connection of its own. Throws a `Failure` without a connection. */
+export async function askChannel(
+  { channel, connectTimeoutMs, question, form, model }: ChannelQuestion,
+  { host, flags, signal }: Context,
+): Promise<Outcome> {
+  const { openRequester } = await import("../mqtt/requester/requester.ts");
+  const requester = await openRequester({ channel, connectTimeoutMs, log: SILENT, signal });
+  const { stdout, stderr, isShown, start, stop } = createSpinner(host, flags);
+  const canErase = isColoured(host.stdout, host.env, flags);
+  const firstPartMs = flags.duration("timeout");
+  try {
+    start(model);
+    return await ask({
+      requester,
+      question: { ...question, signal, firstPartMs, nextPartMs: NEXT_PART_MS },
+      printer: createAnswerPrinter(form, { stdout, stderr, isWaitShown: isShown, canErase }),
+      now: () => performance.now(),
+    });
+  } finally {
+    await stop();
+    await requester.close();
+  }
 }
 
 export interface AnswerStreams {

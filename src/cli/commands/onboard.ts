@@ -6,6 +6,7 @@ import type { LoadedConfig } from "../../config/contract.ts";
 import { differenceOf, type Draft, writeDraft } from "../../config/draft.ts";
 import { dialAddressOf } from "../../mqtt/client/transport.ts";
 import { agentAddressOf, requestTopic, responseTopic } from "../../mqtt/protocol/topics.ts";
+import { DEFAULT_QUESTION } from "../ask.ts";
 import { load } from "../connection.ts";
 import type { Context } from "../context.ts";
 import {
@@ -18,7 +19,7 @@ import {
 } from "../onboard/answers.ts";
 import { draftOf } from "../onboard/changes.ts";
 import { discover, type Discovery, isPortOpen } from "../onboard/discovery.ts";
-import { askFirst, CLIENT, QUESTION } from "../onboard/first-request.ts";
+import { askFirst, CLIENT } from "../onboard/first-request.ts";
 import { reportOf } from "../report.ts";
 
 /** How long a model may take for the call with a new key. */
@@ -170,7 +171,7 @@ async function firstAnswer(context: Context, { channel, files }: ChannelDraft): 
 }
 
 function questionJson(): string {
-  return JSON.stringify({ text: QUESTION });
+  return JSON.stringify({ text: DEFAULT_QUESTION });
 }
 
 type MqttSettings = LoadedConfig["config"]["channels"][number]["settings"];

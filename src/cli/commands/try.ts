@@ -4,20 +4,17 @@ import { dataUrl } from "../../base/images.ts";
 import { SILENT } from "../../base/log.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
-import { openRequester } from "../../mqtt/requester/requester.ts";
 import { readFormat } from "../answer-format.ts";
 import { outputFormat } from "../args/flags.ts";
-import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome, reportOutcome } from "../ask.ts";
+import { askChannel, DEFAULT_QUESTION, type Outcome, reportOutcome } from "../ask.ts";
 import { load } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { openRuntime } from "../runtime/runtime.ts";
-import { isColoured } from "../terminal/colour.ts";
-import { createSpinner, modelName } from "../terminal/spinner.ts";
+import { modelName } from "../terminal/spinner.ts";
 
 const CLIENT = "try";
 const ADDRESS = { topic_prefix: "/picoclaw", agent_id: "assistant" };
-const DEFAULT_QUESTION = "How is this device doing?";
 const CONNECT_TIMEOUT_MS = 5_000;
 
 /** `picoclaw try`: broker, gateway and client in one process, over real sockets; writes nothing to disk. */
@@ -27,9 +24,11 @@ export async function run(context: Context): Promise<number> {
 }
 
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
-  const { host, flags, redactor } = context;
+  const { host, words, flags, redactor } = context;
   const format = await readFormat(context);
   const images = await readImages(context, { text: "", maxBytes: MAX_IMAGE_BYTES });
+  const extras = requestExtras(format, images);
+  const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
   const loaded = await load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" });
   if (loaded instanceof Failure) throw loaded;
   if (loaded.refusal !== undefined) throw loaded.refusal;
@@ -48,11 +47,16 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
     secretFiles,
   });
   try {
-    return await exchange(serving.dialled[0], context, {
-      id,
-      extras: requestExtras(format, images),
-      model: modelName(config),
-    });
+    const [channel] = serving.dialled;
+    if (channel === undefined) throw new Failure("internal", "there is no channel to try");
+    const form = outputFormat(flags);
+    if (form === "text") {
+      await host.stderr.write(`${pathOf(channel, { text, ...shownExtras(extras) })}\n`);
+    }
+    const question = { client: CLIENT, text, id, ...(extras && { extras }) };
+    const connectTimeoutMs = CONNECT_TIMEOUT_MS;
+    const model = modelName(config);
+    return await askChannel({ channel, connectTimeoutMs, question, form, model }, context);
   } finally {
     await serving.stop(0);
   }
@@ -82,52 +86,6 @@ function channelFor({ channels }: Config): MqttChannel {
       tls: { verify: false },
     },
   };
-}
-
-interface Trial {
-  readonly id: string;
-  readonly extras: RequestExtras | undefined;
-  readonly model: string;
-}
-
-async function exchange(
-  channel: MqttChannel | undefined,
-  { host, words, flags, signal }: Context,
-  { id, extras, model }: Trial,
-): Promise<Outcome> {
-  if (channel === undefined) throw new Failure("internal", "there is no channel to try");
-  const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
-  const requester = await openRequester({
-    channel,
-    connectTimeoutMs: CONNECT_TIMEOUT_MS,
-    log: SILENT,
-    signal,
-  });
-  const { stdout, stderr, isShown, start, stop } = createSpinner(host, flags);
-  try {
-    const form = outputFormat(flags);
-    if (form === "text")
-      await host.stderr.write(`${pathOf(channel, { text, ...shownExtras(extras) })}\n`);
-    const canErase = isColoured(host.stdout, host.env, flags);
-    start(model);
-    return await ask({
-      requester,
-      question: {
-        client: CLIENT,
-        text,
-        id,
-        ...(extras && { extras }),
-        signal,
-        firstPartMs: flags.duration("timeout"),
-        nextPartMs: NEXT_PART_MS,
-      },
-      printer: createAnswerPrinter(form, { stdout, stderr, isWaitShown: isShown, canErase }),
-      now: () => performance.now(),
-    });
-  } finally {
-    await stop();
-    await requester.close();
-  }
 }
 
 /** The extras in a payload for people, in which an image is only begun. */

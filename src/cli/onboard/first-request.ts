@@ -1,18 +1,15 @@
-import { escapeControl } from "../../base/escape-control.ts";
+import { abortable } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
-import type { LoadedConfig, MqttChannel } from "../../config/contract.ts";
+import type { Config, LoadedConfig, MqttChannel } from "../../config/contract.ts";
 import { readPresence } from "../../mqtt/checks/presence.ts";
-import { openRequester } from "../../mqtt/requester/requester.ts";
-import { ask, createAnswerPrinter, NEXT_PART_MS, type Outcome } from "../ask.ts";
+import { askChannel, DEFAULT_QUESTION, type Outcome } from "../ask.ts";
 import type { Context } from "../context.ts";
 import { openRuntime } from "../runtime/runtime.ts";
 import { isBuiltIn } from "../state/state.ts";
-import { isColoured } from "../terminal/colour.ts";
-import { createSpinner, modelName } from "../terminal/spinner.ts";
+import { modelName } from "../terminal/spinner.ts";
 
 export const CLIENT = "device1";
-export const QUESTION = "How is this device doing?";
 /** A turn that still runs after an interruption. */
 const DRAIN_MS = 1_000;
 
@@ -32,7 +29,7 @@ export async function askFirst(
   channel: MqttChannel,
 ): Promise<FirstRequest> {
   if (await isServed(context, channel)) {
-    return { outcome: await exchange(context, loaded, channel), isRunning: true };
+    return { outcome: await exchange(context, loaded.config, channel), isRunning: true };
   }
   const own = { ...channel, settings: { ...channel.settings, client_id: "" } };
   const runtime = await openRuntime({
@@ -54,18 +51,12 @@ export async function askFirst(
     const over = runtime.over.then((failure) => {
       throw failure;
     });
-    await Promise.race([runtime.subscribed(dialled.name), over, aborted(context.signal)]);
-    return { outcome: await exchange(context, loaded, dialled), isRunning: false };
+    const subscribed = Promise.race([runtime.subscribed(dialled.name), over]);
+    await abortable(subscribed, context.signal);
+    return { outcome: await exchange(context, loaded.config, dialled), isRunning: false };
   } finally {
     await runtime.stop(DRAIN_MS);
   }
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
 }
 
 /** Whether a gateway is online. A built-in broker that nobody reaches is not running. */
@@ -82,36 +73,15 @@ async function isServed({ flags, signal }: Context, channel: MqttChannel): Promi
   }
 }
 
-async function exchange(
-  { host, flags, signal }: Context,
-  { config }: LoadedConfig,
-  channel: MqttChannel,
-): Promise<Outcome> {
-  const connectTimeoutMs = flags.duration("connect-timeout");
-  const requester = await openRequester({ channel, connectTimeoutMs, log: SILENT, signal });
-  const { stdout, stderr, isShown, start, stop } = createSpinner(host, flags);
-  try {
-    start(escapeControl(modelName(config)));
-    return await ask({
-      requester,
-      question: {
-        client: CLIENT,
-        text: QUESTION,
-        id: crypto.randomUUID(),
-        signal,
-        firstPartMs: flags.duration("timeout"),
-        nextPartMs: NEXT_PART_MS,
-      },
-      printer: createAnswerPrinter("text", {
-        stdout,
-        stderr,
-        isWaitShown: isShown,
-        canErase: isColoured(host.stdout, host.env, flags),
-      }),
-      now: () => performance.now(),
-    });
-  } finally {
-    await stop();
-    await requester.close();
-  }
+function exchange(context: Context, config: Config, channel: MqttChannel): Promise<Outcome> {
+  const connectTimeoutMs = context.flags.duration("connect-timeout");
+  const question = { client: CLIENT, text: DEFAULT_QUESTION, id: crypto.randomUUID() };
+  const asked = {
+    channel,
+    connectTimeoutMs,
+    question,
+    form: "text",
+    model: modelName(config),
+  } as const;
+  return askChannel(asked, context);
 }
