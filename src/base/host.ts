@@ -230,6 +230,15 @@ export function userId(): number | undefined {
   return process.platform === "win32" ? undefined : process.geteuid?.();
 }
 
+/** The name of this user; "" if the machine does not know it, as in a container. */
+export function userName(): string {
+  try {
+    return process.getBuiltinModule("node:os").userInfo().username;
+  } catch {
+    return "";
+  }
+}
+
 /**
  * Sends a signal to the process group that a detached child leads; 0 only tests whether it exists. Returns
  * false if the group is gone or belongs to another user.

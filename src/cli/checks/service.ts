@@ -1,10 +1,8 @@
-import { execFile } from "node:child_process";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Diagnosis } from "../../base/contract.ts";
 import { userId } from "../../base/host.ts";
-
-const UNIT = "picoclaw.service";
+import { UNIT } from "../service/unit.ts";
 
 export interface ServicePlaces {
   /** The folders of units of the system. */
@@ -13,19 +11,21 @@ export interface ServicePlaces {
   readonly linger?: string;
 }
 
-/** Whether a unit of systemd starts this program, and whether it runs without a login; nothing if there is none. */
+/**
+ * Whether a unit of systemd starts a program that exists, and whether the one in the folder of this user's units runs
+ * without a login; nothing if there is none.
+ */
 export async function serviceChecks(
-  userHome: string,
+  unitFolder: string,
   user: string,
   places: ServicePlaces = {},
 ): Promise<readonly Diagnosis[]> {
   const { system = ["/etc/systemd/system", "/usr/lib/systemd/system"] } = places;
   const { linger = "/var/lib/systemd/linger" } = places;
-  const own = join(userHome, ".config/systemd/user");
-  const found = await Promise.all([own, ...system].map((folder) => unitIn(folder)));
+  const found = await Promise.all([unitFolder, ...system].map((folder) => unitIn(folder)));
   const units = found.filter((unit) => unit !== undefined);
   const checks = await Promise.all(units.map((unit) => unitCheck(unit)));
-  if (found[0] === undefined || userId() === 0) return checks;
+  if (found[0] === undefined || userId() === 0 || user === "") return checks;
   const isKept = await stat(join(linger, user)).then(
     () => true,
     () => false,
@@ -58,25 +58,4 @@ async function unitCheck({ file, text }: Unit): Promise<Diagnosis> {
   if (isThere) return { ...facts, result: "ok", message: `${file} starts ${program}` };
   const message = `${file} starts ${program}, which is not there`;
   return { ...facts, result: "fail", message, remedy: `correct ExecStart in ${file}` };
-}
-
-const LOG_MS = 2_000;
-
-/** The last lines of the unit's log, of the user's and of the system's; "" where there are none. */
-export async function lastLogLines(): Promise<string> {
-  const scopes = [
-    ["--user-unit", UNIT],
-    ["--unit", UNIT],
-  ];
-  const texts = await Promise.all(scopes.map((scope) => unitLog(scope)));
-  return texts.join("").trim();
-}
-
-function unitLog(scope: readonly string[]): Promise<string> {
-  const words = ["--no-pager", "--quiet", "--lines=200", ...scope];
-  return new Promise((resolve) => {
-    execFile("journalctl", words, { timeout: LOG_MS }, (error, stdout) => {
-      resolve(error === null ? stdout : "");
-    });
-  });
 }

@@ -1,17 +1,17 @@
 import { spawn } from "node:child_process";
-import { userInfo } from "node:os";
 import { onAbort } from "../../base/async.ts";
 import { codeOf, Failure } from "../../base/failure.ts";
 import type { Context } from "../context.ts";
 import { programEnv } from "../service/program.ts";
-import { serviceOf, UNIT } from "../service/service.ts";
+import { serviceOf, thisMachine } from "../service/service.ts";
+import { UNIT } from "../service/unit.ts";
 
 const LINES = 100;
 
 /** `picoclaw logs`: the log of the service, from the journal of systemd. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, signal } = context;
-  const { scope } = serviceOf(context, { root: "/", isRoot: userInfo().uid === 0 });
+  const { scope } = serviceOf(context, thisMachine());
   const words = [
     ...(scope === "user" ? ["--user-unit", UNIT] : ["--unit", UNIT]),
     `--lines=${flags.count("lines") ?? LINES}`,

@@ -1,7 +1,6 @@
-import { userInfo } from "node:os";
 import { Failure } from "../../base/failure.ts";
 import type { Context } from "../context.ts";
-import { install, status, uninstall } from "../service/service.ts";
+import { install, status, thisMachine, uninstall } from "../service/service.ts";
 
 const SUBCOMMANDS = new Map([
   ["install", install],
@@ -16,5 +15,5 @@ export async function run(context: Context): Promise<number> {
   if (subrun === undefined || extra !== undefined) {
     throw new Failure("usage", `service: unexpected argument "${extra ?? subcommand}"`);
   }
-  return subrun(context, { root: "/", isRoot: userInfo().uid === 0 });
+  return subrun(context, thisMachine());
 }

@@ -6,7 +6,8 @@ import { codeOf, Failure, messageOf } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { VERSION } from "../../base/version.ts";
-import { lastLogLines } from "../checks/service.ts";
+import { runProgram } from "../service/program.ts";
+import { UNIT } from "../service/unit.ts";
 
 export interface BundleOptions {
   readonly host: Pick<Host, "env" | "platform" | "runtime">;
@@ -28,7 +29,7 @@ export async function writeBundle(file: string, options: BundleOptions): Promise
   );
   const names = Object.keys(host.env).filter((name) => name.startsWith("PICOCLAW_"));
   const about = { version: VERSION, runtime: host.runtime, platform: host.platform };
-  const log = await lastLogLines();
+  const log = await lastLogLines(host.env);
   const entries: readonly (readonly [string, string])[] = [
     ["version.json", JSON.stringify({ ...about, at: new Date().toISOString() })],
     ["doctor.jsonl", checks.join("\n")],
@@ -38,6 +39,18 @@ export async function writeBundle(file: string, options: BundleOptions): Promise
   ];
   const texts = entries.map(([name, text]) => [name, redact(`${text}\n`)] as const);
   await writeNew(file, gzipSync(tarOf(texts)));
+}
+
+const LOG_MS = 2_000;
+
+/** The last lines of the service's log, of the user's and of the machine's; "" where there are none. */
+async function lastLogLines(env: Host["env"]): Promise<string> {
+  const texts = ["--user-unit", "--unit"].map(async (scope) => {
+    const words = ["journalctl", "--no-pager", "--quiet", "--lines=200", scope, UNIT];
+    const { code, stdout } = await runProgram(words, env, LOG_MS);
+    return code === 0 ? stdout : "";
+  });
+  return (await Promise.all(texts)).join("").trim();
 }
 
 async function writeNew(file: string, bytes: Uint8Array): Promise<void> {

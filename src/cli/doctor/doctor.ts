@@ -1,12 +1,14 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
+import { userName } from "../../base/host.ts";
 import { type Log, SILENT } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
 import { configChecks, unreadConfig } from "../checks/config.ts";
 import { programChecks } from "../checks/program.ts";
 import { configFlagsOf, healthPlace, load, secretFilesOf, withConfigFile } from "../connection.ts";
 import { createCommandLog, type Context } from "../context.ts";
+import { userUnitFolder } from "../service/unit.ts";
 import { type Group, type Subject, groupsOf } from "./groups.ts";
 
 /** Milliseconds of one group. All run at the same time. */
@@ -64,8 +66,8 @@ function subjectOf(loaded: LoadedConfig, context: Context, log: Log): Subject {
     http: healthPlace(loaded, flags),
     connectTimeoutMs: flags.duration("connect-timeout", CONNECT_MS),
     asksModel: !flags.has("offline"),
-    userHome: host.home,
-    user: host.env["USER"] ?? "",
+    unitFolder: userUnitFolder(host),
+    user: userName(),
     log,
     redactor,
     signal,

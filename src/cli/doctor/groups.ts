@@ -18,13 +18,14 @@ export interface Subject {
   readonly home: string;
   readonly configFile: string;
   readonly secretFiles: readonly string[];
-  /** Where `/health` and `/ready` listen. */
+  /** Where `/health` and the page listen. */
   readonly http: { readonly host: string; readonly port: number };
   readonly connectTimeoutMs: number;
   /** Whether the model is called. */
   readonly asksModel: boolean;
-  /** The home folder of the user. */
-  readonly userHome: string;
+  /** The folder of the user's units of systemd. */
+  readonly unitFolder: string;
+  /** "" if the machine does not know it. */
   readonly user: string;
   readonly log: Log;
   readonly redactor: Redactor;
@@ -59,7 +60,7 @@ export function groupsOf(subject: Subject): readonly Group[] {
     {
       code: "service.unit",
       name: "service",
-      run: () => serviceChecks(subject.userHome, subject.user),
+      run: () => serviceChecks(subject.unitFolder, subject.user),
     },
     { code: "usage.today", name: "usage", run: () => todayChecks(subject, shared) },
   ];

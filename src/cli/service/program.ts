@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { codeOf } from "../../base/failure.ts";
 
 export interface Ran {
-  /** The exit code; 127 if there is no such program. */
+  /** The exit code; 127 if there is no such program, or it did not end in time. */
   readonly code: number;
   readonly stdout: string;
   /** The last line of what it says is wrong. */
@@ -14,13 +14,16 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** What programs of systemd need of the environment. */
 const PASSED = ["PATH", "HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "NOTIFY_SOCKET"];
 
-/** Milliseconds after which a program is ended. */
 const LONGEST_MS = 60_000;
 
-/** Runs a program to its end. Does not reject. */
-export function runProgram(words: readonly string[], env: Environment): Promise<Ran> {
+/** Runs a program to its end, for so many milliseconds at the most. Does not reject. */
+export function runProgram(
+  words: readonly string[],
+  env: Environment,
+  milliseconds = LONGEST_MS,
+): Promise<Ran> {
   const [program = "", ...args] = words;
-  const options = { env: programEnv(env), timeout: LONGEST_MS };
+  const options = { env: programEnv(env), timeout: milliseconds };
   return new Promise((resolve) => {
     execFile(program, args, options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === "number" ? error.code : 127;

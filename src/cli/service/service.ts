@@ -1,23 +1,24 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rm } from "node:fs/promises";
-import { userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { writeAtomically } from "../../base/file-io.ts";
-import { programWords } from "../../base/host.ts";
+import { programWords, userId, userName } from "../../base/host.ts";
 import type { Context } from "../context.ts";
 import { type InitScript, openrcScript, procdScript } from "./init-scripts.ts";
 import { runProgram } from "./program.ts";
-import { STATE_FOLDER, unitText } from "./unit.ts";
+import { STATE_FOLDER, UNIT, unitText, userUnitFolder } from "./unit.ts";
 
-/** The files that tell which init system runs; tests have others. */
+/** The files that tell which init system runs, and who runs this program; tests have others. */
 export interface Machine {
   readonly root: string;
   readonly isRoot: boolean;
 }
 
-export const UNIT = "picoclaw.service";
+export function thisMachine(): Machine {
+  return { root: "/", isRoot: userId() === 0 };
+}
 
 /** One service of systemd. */
 interface Service {
@@ -130,7 +131,6 @@ export function serviceOf({ host, flags }: Context, { root, isRoot }: Machine): 
     throw new Failure("usage", "--user and --system exclude each other");
   }
   const isSystem = flags.has("system") || (isRoot && !flags.has("user-service"));
-  const config = host.env["XDG_CONFIG_HOME"] || join(host.home, ".config");
   return isSystem
     ? {
         scope: "system",
@@ -139,7 +139,7 @@ export function serviceOf({ host, flags }: Context, { root, isRoot }: Machine): 
       }
     : {
         scope: "user",
-        unit: join(config, "systemd/user", UNIT),
+        unit: join(userUnitFolder(host), UNIT),
         systemctl: (...words) => ["systemctl", "--user", ...words],
       };
 }
@@ -203,13 +203,13 @@ async function tellNextSteps(context: Context, service: Service): Promise<void> 
 /** Whether services of the user run without a login; undefined for the system's, or if nobody knows. */
 async function lingers({ host }: Context, { scope }: Service): Promise<boolean | undefined> {
   if (scope === "system") return undefined;
-  const words = ["loginctl", "show-user", userInfo().username, "--property=Linger", "--value"];
+  const words = ["loginctl", "show-user", userName(), "--property=Linger", "--value"];
   const { code, stdout } = await runProgram(words, host.env);
   return code === 0 ? stdout.trim() === "yes" : undefined;
 }
 
 function lingerText(): string {
-  return `it ends when you log out, and starts when you log in; to let it run always: sudo loginctl enable-linger ${userInfo().username}`;
+  return `it ends when you log out, and starts when you log in; to let it run always: sudo loginctl enable-linger ${userName()}`;
 }
 
 /** The script where OpenRC or procd runs; undefined for systemd, and where nothing is known. */

@@ -1,3 +1,13 @@
+import { join } from "node:path";
+import type { Host } from "../../base/host.ts";
+
+export const UNIT = "picoclaw.service";
+
+/** The folder of a user's units. */
+export function userUnitFolder({ env, home }: Pick<Host, "env" | "home">): string {
+  return join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "systemd/user");
+}
+
 /** What a unit of systemd depends on. */
 export interface UnitFacts {
   readonly scope: "system" | "user";
@@ -15,7 +25,7 @@ export const STATE_FOLDER = "/var/lib/picoclaw";
 /** Restarting does not mend wrong usage (2), a broker's refusal (5) and a wrong configuration (78). */
 const FINAL_CODES = "2 5 78";
 
-/** The text of `picoclaw.service` (systemd.service(5), systemd.exec(5)). */
+/** The text of the unit (systemd.service(5), systemd.exec(5)). */
 export function unitText(facts: UnitFacts): string {
   const { scope, program } = facts;
   const isSystem = scope === "system";
