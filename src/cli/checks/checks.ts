@@ -10,6 +10,7 @@ import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { identityCheck, trustCheck, watchCertificates } from "../../mqtt/checks/tls.ts";
 import type { Cluster } from "../../store/cluster.ts";
+import { shellWord } from "../shell-word.ts";
 import { isShared } from "../state/conversations.ts";
 import { learnedIn, stateFolderOf } from "../state/state-folder.ts";
 
@@ -176,13 +177,13 @@ function openCheck(
   const name = `mode of ${file}`;
   if (uid !== me && uid !== ROOT) {
     const message = `${file} holds secrets and belongs to another user (${uid}), who can read and change it`;
-    return { name, result: "warn", message, remedy: `sudo chown ${me} ${quoted(file)}` };
+    return { name, result: "warn", message, remedy: `sudo chown ${me} ${shellWord(file)}` };
   }
   const forbidden = uid === ROOT && me !== ROOT ? ALL_BUT_GROUP_READ : OTHERS;
   if ((mode & forbidden) === 0) return undefined;
   const message = `${file} holds secrets and is open to ${whoOf(mode)} (mode ${mode.toString(8)})`;
   const wanted = forbidden === OTHERS ? "600" : "640";
-  return { name, result: "warn", message, remedy: `chmod ${wanted} ${quoted(file)}` };
+  return { name, result: "warn", message, remedy: `chmod ${wanted} ${shellWord(file)}` };
 }
 
 /** Files and folders that others must not change or read. */
@@ -217,15 +218,10 @@ async function placeCheck(
   const reads = (forbidden & mode & ~WRITE_OF_OTHERS) === 0 ? [] : ["read"];
   const can = [...reads, ...((mode & WRITE_OF_OTHERS) === 0 ? [] : ["changed"])].join(" and ");
   const message = `${file} can be ${can} by ${whoOf(mode)} (mode ${mode.toString(8)})`;
-  const remedy = `chmod ${wanted} ${quoted(file)}`;
+  const remedy = `chmod ${wanted} ${shellWord(file)}`;
   return { name: `mode of ${file}`, result: "warn", message, remedy };
 }
 
 function whoOf(mode: number): string {
   return (mode & 0o007) === 0 ? "its group" : "every user of this machine";
-}
-
-/** Quoted for a shell. */
-function quoted(file: string): string {
-  return /^[\w@%+=:,./-]+$/.test(file) ? file : `'${file.replaceAll("'", String.raw`'\''`)}'`;
 }

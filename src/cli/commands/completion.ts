@@ -2,6 +2,7 @@ import type { Command } from "../args/command.ts";
 import { candidatesOf, COMMANDS, GLOBAL_FLAGS, namesOf, shownFlags } from "../args/commands.ts";
 import { type FlagName, flagNamed, flagNames } from "../args/flags.ts";
 import type { Context } from "../context.ts";
+import { shellQuoted } from "../shell-word.ts";
 
 /** `picoclaw completion bash|zsh|fish`. */
 export async function run({ host, words }: Context): Promise<number> {
@@ -87,7 +88,7 @@ ${zshSpecs([...GLOBAL_FLAGS, "version"])} \\
     command)
       local -a commands
       commands=(
-${COMMANDS.map(({ name, summary }) => `        ${zshQuote(`${name}:${summary}`)}`).join("\n")}
+${COMMANDS.map(({ name, summary }) => `        ${shellQuoted(`${name}:${summary}`)}`).join("\n")}
       )
       _describe -t commands command commands ;;
     arguments)
@@ -105,7 +106,7 @@ function zshCase(command: Command): string {
   const candidates = candidatesOf(command);
   const positionals = command.arguments.map(({ name, rest }, index) => {
     const action = candidates.length > 0 ? `(${candidates.join(" ")})` : " ";
-    return `    ${zshQuote(`${rest ? "*" : index + 1}:${name}:${action}`)}`;
+    return `    ${shellQuoted(`${rest ? "*" : index + 1}:${name}:${action}`)}`;
   });
   const specs = [zshSpecs(shownFlags(command)), ...positionals].join(" \\\n");
   return `        ${names}) _arguments \\\n${specs} ;;`;
@@ -121,9 +122,9 @@ function zshSpec(name: FlagName): string {
   const takesValue = flag.type !== "boolean";
   const tail = `[${zshSummary(flag.summary)}]${takesValue ? `:${flag.value}:${zshAction(name)}` : ""}`;
   const long = `--${name}${takesValue ? "=" : ""}`;
-  if (flag.letter === undefined) return zshQuote(`${long}${tail}`);
+  if (flag.letter === undefined) return shellQuoted(`${long}${tail}`);
   const short = `-${flag.letter}${takesValue ? "+" : ""}`;
-  return `${zshQuote(`(-${flag.letter} --${name})`)}{${short},${long}}${zshQuote(tail)}`;
+  return `${shellQuoted(`(-${flag.letter} --${name})`)}{${short},${long}}${shellQuoted(tail)}`;
 }
 
 function zshAction(name: FlagName): string {
@@ -134,10 +135,6 @@ function zshAction(name: FlagName): string {
 
 function zshSummary(text: string): string {
   return text.replaceAll(/[\\[\]:]/g, "\\$&");
-}
-
-function zshQuote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** Completions for fish 3 and later. */

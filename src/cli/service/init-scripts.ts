@@ -1,3 +1,4 @@
+import { shellWord } from "../shell-word.ts";
 import { STATE_FOLDER } from "./unit.ts";
 
 /** A script for an init system other than systemd, and how to put it to use. */
@@ -16,8 +17,8 @@ export function openrcScript(program: readonly string[]): InitScript {
 # Written by: picoclaw service install
 description="picoclaw: an AI agent behind an MQTT topic"
 supervisor=supervise-daemon
-command=${shellQuoted(command)}
-command_args=${shellQuoted([...args, "gateway"].map(shellQuoted).join(" "))}
+command=${shellWord(command)}
+command_args=${shellWord([...args, "gateway"].map(shellWord).join(" "))}
 command_user="picoclaw"
 respawn_delay=5
 respawn_max=0
@@ -57,7 +58,7 @@ USE_PROCD=1
 start_service() {
 	mkdir -p -m 700 ${STATE_FOLDER}
 	procd_open_instance
-	procd_set_param command ${[...program, "gateway"].map(shellQuoted).join(" ")}
+	procd_set_param command ${[...program, "gateway"].map(shellWord).join(" ")}
 	procd_set_param env PICOCLAW_HOME=${STATE_FOLDER}
 	procd_set_param respawn 3600 5 0
 	procd_set_param term_timeout 45
@@ -72,8 +73,4 @@ start_service() {
       "/etc/init.d/picoclaw start",
     ],
   };
-}
-
-function shellQuoted(word: string): string {
-  return /^[\w./:=@+,-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
