@@ -4,8 +4,8 @@ import { html, type View } from "./browser/html.js";
 import { figures, health, lists } from "./browser/views.js";
 import { escapeHtml, renderToString } from "./render.ts";
 
-/** The pages by the last part of their address; that of the first one is empty. */
-const TITLES = {
+/** The titles of the pages in the navigation by the last part of their address; that of the first one is empty. */
+export const TITLES = {
   "": "Overview",
   ask: "Ask",
   conversations: "Conversations",

@@ -18,13 +18,13 @@ import {
   failureContent,
   loginContent,
   overviewContent,
+  TITLES,
   titled,
 } from "./document.ts";
 import type { PageName } from "./document.ts";
 import { createEvents } from "./events.ts";
 import type { Events } from "./events.ts";
 import { pageFile } from "./files.ts";
-import { readForm } from "./form.ts";
 
 export interface PageOptions {
   readonly sources: PageSources;
@@ -126,20 +126,20 @@ async function statusFor({ sources }: Visit, access: Access): Promise<GatewaySta
 const LOCKED: Readonly<Record<string, (visit: Visit, url: URL) => Promise<View>>> = {
   ask: async ({ sources }) => askContent(await sources.status()),
   conversations: async ({ sources }) =>
-    titled("Conversations", conversations(await sources.conversations(), Date.now())),
+    titled(TITLES.conversations, conversations(await sources.conversations(), Date.now())),
   conversation: async ({ sources }, url) => {
     const name = url.searchParams.get("name") ?? "";
     const found = await sources.conversation(name);
     return found && titled(`Conversation of ${found.client}`, messages(found.messages));
   },
-  checks: async (visit) => titled("Checks", checks(await checksOf(visit))),
-  settings: async ({ sources }) => titled("Settings", settings(await sources.settings())),
+  checks: async (visit) => titled(TITLES.checks, checks(await checksOf(visit))),
+  settings: async ({ sources }) => titled(TITLES.settings, settings(await sources.settings())),
 };
 
 async function show(visit: Visit, url: URL, access: Access): Promise<void> {
   const name = url.pathname.slice(1);
   if (name === "" && access !== "none") {
-    return sendPage(visit, { page: "", title: "Overview", access }, async () =>
+    return sendPage(visit, { page: "", title: TITLES[""], access }, async () =>
       overviewContent(await statusFor(visit, access)),
     );
   }
@@ -147,18 +147,17 @@ async function show(visit: Visit, url: URL, access: Access): Promise<void> {
   if (name !== "" && content === undefined) return notFound(visit, access);
   const page = pageOf(name);
   if (access !== "full" || content === undefined) return sendLogin(visit, { access, page });
-  return sendPage(visit, { page, title: titleOf(page), access }, () => content(visit, url));
+  return sendPage(visit, { page, title: TITLES[page], access }, () => content(visit, url));
 }
 
+/** The page of the navigation that a name belongs to. */
 function pageOf(name: string): PageName {
   if (name === "conversation") return "conversations";
-  return name === "ask" || name === "conversations" || name === "checks" || name === "settings"
-    ? name
-    : "";
+  return isPageName(name) ? name : "";
 }
 
-function titleOf(page: PageName): string {
-  return page === "" ? "Overview" : `${page.slice(0, 1).toUpperCase()}${page.slice(1)}`;
+function isPageName(name: string): name is PageName {
+  return Object.hasOwn(TITLES, name);
 }
 
 interface Shown {
@@ -304,4 +303,24 @@ function sendText(response: ServerResponse, status: number, text: string): void 
     "cache-control": "no-store",
   });
   response.end(body);
+}
+
+/** Bytes of a form. */
+const MOST_BYTES = 65_536;
+
+/** The fields of a form; undefined if they are too much, or of another kind. */
+async function readForm(request: IncomingMessage): Promise<URLSearchParams | undefined> {
+  const type = request.headers["content-type"] ?? "";
+  if (!type.startsWith("application/x-www-form-urlencoded")) {
+    request.resume();
+    return undefined;
+  }
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MOST_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return new URLSearchParams(Buffer.concat(chunks).toString("utf8"));
 }
