@@ -81,7 +81,7 @@ export function secretFilesOf({ secretFiles }: LoadedConfig, { host, flags }: Co
   return [...secretFiles, ...(password === undefined ? [] : [resolve(host.cwd, password)])];
 }
 
-/** Where `/health` and `/ready` listen. */
+/** Where `/health` and the page listen. */
 export function healthPlace({ config: { gateway } }: LoadedConfig, flags: Context["flags"]) {
   return { host: flags.text("host") ?? gateway.host, port: flags.count("port") ?? gateway.port };
 }

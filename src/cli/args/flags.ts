@@ -138,14 +138,14 @@ export const FLAGS = {
   host: {
     type: "string",
     value: "HOST",
-    summary: "the address on which /health and /ready listen",
+    summary: "the address of /health, /ready, /metrics and the page",
   },
   port: {
     type: "count",
     value: "N",
     zero: true,
     most: 65_535,
-    summary: "the port on which /health and /ready listen; 0 picks a free one",
+    summary: "the port of /health, /ready, /metrics and the page; 0 picks a free one",
   },
   "allow-empty": { type: "boolean", letter: "E", hidden: true, summary: "start without a model" },
   "no-truncate": { type: "boolean", letter: "T", hidden: true, summary: "log whole texts" },

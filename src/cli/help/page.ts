@@ -12,6 +12,7 @@ export interface HelpOptions {
 
 const WIDEST = 100;
 const NARROWEST = 40;
+
 /** `send <client> [message…]` */
 export function usageOf(command: Command): string {
   const words = command.arguments.map(({ name, required, rest, choices }) => {

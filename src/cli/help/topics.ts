@@ -32,6 +32,10 @@ const VARIABLES: readonly Row[] = [
   ["PICOCLAW_KEY_PASSPHRASE", "The passphrase of enc:// values."],
   ["PICOCLAW_SSH_KEY_PATH", "The SSH key that enc:// values of the Go program need as well."],
   ["CREDENTIALS_DIRECTORY", "Where systemd puts credentials; cred://NAME reads them."],
+  [
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "Where the gateway sends traces, by OTLP over HTTP; further OTEL_ variables are in docs/monitoring.md.",
+  ],
   ["NO_COLOR", "Prints without colours, if it is not empty."],
 ];
 
