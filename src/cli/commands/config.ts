@@ -9,7 +9,7 @@ const SUBCOMMANDS: Readonly<Record<string, readonly [most: number, load: () => P
   get: [1, async () => (await import("../config/show.ts")).get],
   set: [2, async () => (await import("../config/set.ts")).set],
   validate: [0, async () => (await import("../config/validate.ts")).validate],
-  schema: [0, async () => (await import("../config/schema.ts")).schema],
+  schema: [0, () => Promise.resolve(printSchema)],
   encrypt: [0, async () => (await import("../config/encrypt.ts")).encrypt],
   decrypt: [0, async () => (await import("../config/encrypt.ts")).decrypt],
 };
@@ -25,6 +25,13 @@ export async function run(context: Context): Promise<number> {
   }
   const subrun = await load();
   return subrun(context);
+}
+
+/** `picoclaw config schema`: a JSON Schema for editors. */
+async function printSchema({ host }: Context): Promise<number> {
+  const { configSchema } = await import("../../config/json-schema.ts");
+  await host.stdout.write(`${JSON.stringify(configSchema(), undefined, 2)}\n`);
+  return 0;
 }
 
 /** `picoclaw config path`: where config.json is, or would be. */
