@@ -6,7 +6,7 @@ import type { BrokerNode } from "../client/nodes.ts";
 import { nodesOf } from "../client/nodes.ts";
 import type { Session } from "../client/session.ts";
 import { withSession } from "../requester/retained.ts";
-import { type EchoOptions, requestCheck, responseCheck } from "./echo.ts";
+import { type BrokerTarget, requestCheck, responseCheck } from "./echo.ts";
 import { obstacleTo, protocolObstacle } from "./reach.ts";
 import { sessionCheck } from "./session.ts";
 
@@ -71,7 +71,7 @@ function obstructed(
   return [{ code, name, result: "fail", message, remedy: fix, failure }, ...notMade(name)];
 }
 
-function loginFault({ name, broker, settings }: EchoOptions, found: Failure): Diagnosis {
+function loginFault({ name, broker, settings }: BrokerTarget, found: Failure): Diagnosis {
   const { code, message: said, why, remedy } = found;
   const user = settings.username?.reveal() ?? "";
   const as = user === "" ? "without a user name" : `as ${user}`;
@@ -97,7 +97,7 @@ function notMade(name: string): readonly Diagnosis[] {
 }
 
 /** What the broker is, and whether it allows what is configured. */
-function connectionCheck({ name, broker, settings }: EchoOptions, session: Session): Diagnosis {
+function connectionCheck({ name, broker, settings }: BrokerTarget, session: Session): Diagnosis {
   const { protocol, maximumQos, maximumPacketBytes } = session;
   const { qos, max_message_bytes: wanted } = settings;
   const facts = { code: "broker.connect", name } as const;

@@ -10,8 +10,8 @@ import { agentAddressOf, isDeviceClient, requestFilter } from "../protocol/topic
 import { type PublishTopic, requestTopic, responseTopic } from "../protocol/topics.ts";
 import { type TopicConnection, withSession } from "../requester/retained.ts";
 
-/** The rights of a gateway at its broker. Brokers accept what they then drop, so only an echo proves them. */
-export interface EchoOptions extends TopicConnection {
+/** One broker of a channel. */
+export interface BrokerTarget extends TopicConnection {
   /** Of the channel. */
   readonly name: string;
   /** The address, as the configuration names it. */
@@ -31,10 +31,10 @@ interface Echo {
 }
 
 /**
- * Proves that requests come in: publishes empty requests, which every gateway ignores, and waits for one of them: of a
+ * Proves that requests come in: brokers accept what they then drop, so only an echo proves it. Publishes empty requests, which every gateway ignores, and waits for one of them: of a
  * random client, and of our own user, because access lists often let a user ask only as itself.
  */
-export async function requestCheck(options: EchoOptions): Promise<Diagnosis> {
+export async function requestCheck(options: BrokerTarget): Promise<Diagnosis> {
   const address = agentAddressOf(options.settings);
   const filter = requestFilter(address);
   const facts = { code: "broker.subscribe", name: options.name } as const;
@@ -80,7 +80,7 @@ async function firstHeard(
 
 /** A `Failure` if the subscription is refused; undefined if the connection was lost, as some brokers answer a refused message. */
 async function requestEcho(
-  options: EchoOptions,
+  options: BrokerTarget,
   topic: PublishTopic,
   filter: string,
 ): Promise<RequestEcho> {
@@ -98,7 +98,7 @@ function askFirst(remedy: string): string {
 }
 
 /** Proves that answers go out: publishes empty ones, to clients that do not exist. */
-export async function responseCheck(options: EchoOptions): Promise<Diagnosis> {
+export async function responseCheck(options: BrokerTarget): Promise<Diagnosis> {
   const address = agentAddressOf(options.settings);
   const clients = await probeClients(options.settings);
   const topics = clients.map((client) => responseTopic(address, client));
@@ -127,12 +127,12 @@ export async function responseCheck(options: EchoOptions): Promise<Diagnosis> {
   return { ...facts, result: "warn", message, remedy: askFirst(remedy) };
 }
 
-function who({ settings }: EchoOptions): string {
+function who({ settings }: BrokerTarget): string {
   const user = settings.username?.reveal() ?? "";
   return user === "" ? "a client without a user name" : `the user ${user}`;
 }
 
-function remedyOf({ settings }: EchoOptions, line: string): string {
+function remedyOf({ settings }: BrokerTarget, line: string): string {
   const user = settings.username?.reveal() ?? "";
   const under = user === "" ? "" : ` under "user ${user}"`;
   return `add the line "${line}"${under} to the broker's access list; picoclaw acl mosquitto prints all of it`;
@@ -157,7 +157,7 @@ async function certificateName(file: string | undefined): Promise<string> {
 
 /** Publishes an empty message to each topic. Rejects if a filter of `needed` is refused, or the connection lost. */
 async function echoOf(
-  options: EchoOptions,
+  options: BrokerTarget,
   topics: readonly PublishTopic[],
   needed: readonly string[],
 ): Promise<Echo> {

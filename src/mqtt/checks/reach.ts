@@ -1,10 +1,11 @@
 import { lookup } from "node:dns/promises";
 import { connect, isIP } from "node:net";
-import { connect as connectTls, type TLSSocket } from "node:tls";
+import { connect as connectTls } from "node:tls";
 import { settlesWithin } from "../../base/async.ts";
 import { codeOf, messageOf } from "../../base/failure.ts";
 import type { TlsSettings } from "../../config/contract.ts";
 import { type DialAddress, serverName, tlsOptions } from "../client/transport.ts";
+import { certificateOf, day, SET_CLOCK, type ShownCertificate } from "./certificate.ts";
 
 /** Why a broker cannot be used, as seen from the network. */
 export interface Obstacle {
@@ -113,8 +114,7 @@ async function protocolOn(address: NetworkAddress): Promise<WireProtocol> {
   const protocol = await plainProtocol(address);
   if (protocol !== "unknown") return protocol;
   const socket = connectTls({ host, port, rejectUnauthorized: false });
-  const shown = await certificateOf(socket);
-  socket.destroy();
+  const shown = await certificateOf(socket, STEP_MS);
   return shown === undefined ? "unknown" : "tls";
 }
 
@@ -200,57 +200,30 @@ async function certificateObstacle(
     ...serverName(tls, host),
     rejectUnauthorized: false,
   });
-  const shown = await certificateOf(open);
-  open.destroy();
+  const shown = await certificateOf(open, STEP_MS);
   return certificateFault(`${codeOf(error)} ${error.message}`, shown, tls.server_name ?? host);
-}
-
-interface Shown {
-  readonly names: string;
-  readonly issuer: string;
-  readonly from: number;
-  readonly to: number;
-}
-
-async function certificateOf(socket: TLSSocket): Promise<Shown | undefined> {
-  const { promise, resolve } = Promise.withResolvers<Shown | undefined>();
-  socket.once("secureConnect", () => {
-    const { subject, issuer, subjectaltname, valid_from, valid_to } = socket.getPeerCertificate();
-    resolve({
-      names:
-        subjectaltname?.replaceAll("IP Address:", "").replaceAll("DNS:", "") ?? nameIn(subject),
-      issuer: nameIn(issuer),
-      from: Date.parse(valid_from),
-      to: Date.parse(valid_to),
-    });
-  });
-  socket.on("error", () => resolve(undefined));
-  const timer = setTimeout(() => resolve(undefined), STEP_MS);
-  const shown = await promise;
-  clearTimeout(timer);
-  return shown;
-}
-
-function nameIn(subject: { CN?: string | string[]; O?: string | string[] } | undefined): string {
-  return String(subject?.CN ?? subject?.O ?? "?");
 }
 
 function tlsFault(message: string, remedy: string): Obstacle {
   return { code: "broker.tls", message, remedy };
 }
 
-function certificateFault(error: string, shown: Shown | undefined, name: string): Obstacle {
+function certificateFault(
+  error: string,
+  shown: ShownCertificate | undefined,
+  name: string,
+): Obstacle {
   const now = Date.now();
   if (shown !== undefined && shown.to < now) {
     return tlsFault(
       `its certificate expired on ${day(shown.to)}, and this device's clock says ${day(now)}`,
-      "renew the certificate at the broker, or set the clock (timedatectl set-ntp true)",
+      `renew the certificate at the broker, or ${SET_CLOCK}`,
     );
   }
   if (shown !== undefined && shown.from > now) {
     return tlsFault(
       `its certificate is valid from ${day(shown.from)} on, and this device's clock says ${day(now)}`,
-      "set the clock (timedatectl set-ntp true)",
+      SET_CLOCK,
     );
   }
   if (/ALTNAME|altnames|NotValidForName|HOSTNAME/i.test(error)) {
@@ -269,8 +242,4 @@ function certificateFault(error: string, shown: Shown | undefined, name: string)
     `the TLS handshake failed (${error.trim()})`,
     "compare the TLS settings with those of the broker",
   );
-}
-
-function day(time: number): string {
-  return new Date(time).toISOString().slice(0, 10);
 }

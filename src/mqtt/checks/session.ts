@@ -1,7 +1,7 @@
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import { Connection, randomClientId } from "../client/connection.ts";
-import type { EchoOptions } from "./echo.ts";
+import type { BrokerTarget } from "./echo.ts";
 
 /** Not clean: on MQTT 3.1.1 a clean session ends with its connection. */
 const KEPT = { seconds: 60, cleanStart: false };
@@ -13,7 +13,7 @@ const MAX_PACKET = 65_536;
  * Measures whether the broker keeps a session while a gateway is away, as it is for a restart: connects, disconnects,
  * and connects again. At QoS 0 a gateway has none.
  */
-export async function sessionCheck(options: EchoOptions): Promise<Diagnosis> {
+export async function sessionCheck(options: BrokerTarget): Promise<Diagnosis> {
   const { broker, name, settings, signal } = options;
   const facts = { code: "broker.session", name } as const;
   if (settings.qos === 0) {
@@ -46,7 +46,7 @@ export async function sessionCheck(options: EchoOptions): Promise<Diagnosis> {
 
 /** Connects and disconnects; returns whether the broker had kept the session. */
 async function visit(
-  { settings, connectTimeoutMs, log, signal }: EchoOptions,
+  { settings, connectTimeoutMs, log, signal }: BrokerTarget,
   clientId: string,
   sessionExpiry: typeof KEPT | undefined,
 ): Promise<boolean> {

@@ -7,6 +7,7 @@ import { isLoopback } from "../../base/url.ts";
 import type { MqttChannel, MqttSettings } from "../../config/contract.ts";
 import { nodesOf, type BrokerNode } from "../client/nodes.ts";
 import { serverName, tlsOptions } from "../client/transport.ts";
+import { certificateOf, day, SET_CLOCK } from "./certificate.ts";
 
 const DAY_MS = 86_400_000;
 /** Expiry is reported so long before. */
@@ -70,16 +71,12 @@ function secureNodes(settings: MqttSettings): readonly BrokerNode[] {
   return nodesOf(settings).filter(({ address: { kind } }) => kind === "tls" || kind === "wss");
 }
 
-function day(time: number): string {
-  return new Date(time).toISOString().slice(0, 10);
-}
-
 function checkOf(name: string, term: Term | undefined, now: number): Check | undefined {
   if (term === undefined) return undefined;
   if (now < CLOCK_MS || now < term.from) {
     const clock = `the clock of this device says ${day(now)}`;
     const message = `it is valid from ${day(term.from)} on, and ${clock}`;
-    return { name, result: "fail", message, remedy: "set the clock (timedatectl set-ntp true)" };
+    return { name, result: "fail", message, remedy: SET_CLOCK };
   }
   const days = Math.floor((term.to - now) / DAY_MS);
   if (term.to <= now) {
@@ -127,20 +124,10 @@ async function handshakeTerm(
   const { host, port } = address;
   const options = await tlsOptions(settings.tls).catch(() => undefined);
   if (options === undefined) return undefined;
-  const { promise, resolve } = Promise.withResolvers<Term | undefined>();
   const names = serverName(settings.tls, host);
   const socket = connect({ host, port, ...options, ...names, rejectUnauthorized: false });
-  const timer = setTimeout(() => resolve(undefined), HANDSHAKE_MS);
-  socket.once("secureConnect", () => {
-    const shown = socket.getPeerCertificate();
-    const term = { from: Date.parse(shown.valid_from), to: Date.parse(shown.valid_to) };
-    resolve(Number.isNaN(term.to) ? undefined : term);
-  });
-  socket.on("error", () => resolve(undefined));
-  const term = await promise;
-  clearTimeout(timer);
-  socket.destroy();
-  return term;
+  const shown = await certificateOf(socket, HANDSHAKE_MS);
+  return shown === undefined || Number.isNaN(shown.to) ? undefined : shown;
 }
 
 /** Checks whether the broker's certificate is verified; undefined without TLS. */
