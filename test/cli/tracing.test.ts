@@ -181,6 +181,25 @@ describe("traces of turns", () => {
     assert.ok(exporter.dropped > 0);
   });
 
+  it("are sent where the time of a request is none, and the address has a password", async () => {
+    await using collector = await startCollector(200);
+    for (const timeout of ["-1", "Infinity", "0.5", "1e12"]) {
+      const env = {
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+        OTEL_EXPORTER_OTLP_TIMEOUT: timeout,
+      };
+      const rest = { channels: [], log: SILENT, redactor: createRedactor() };
+      const tracing = openTracing(env, rest) ?? assert.fail();
+      await askOnce(tracing.record);
+      await tracing.close();
+      assert.equal(tracing.dropped, 0, timeout);
+    }
+    const redactor = createRedactor();
+    const env = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://ann:pass%20word@localhost:4318" };
+    assert.ok(openTracing(env, { channels: [], log: SILENT, redactor }));
+    assert.equal(redactor.redact("pass word, pass%20word"), "[FILTERED], [FILTERED]");
+  });
+
   it("are not sent where the variables say so", () => {
     const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: "http://localhost:4318" };
     const rest = { channels: [], log: SILENT, redactor: createRedactor() };

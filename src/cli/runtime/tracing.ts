@@ -3,12 +3,13 @@ import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { decodeUrlPart } from "../../base/url.ts";
 import type { MqttChannel } from "../../config/contract.ts";
+import { urlSecrets } from "../../config/secrets.ts";
 import { TraceExporter } from "../../gateway/tracing/exporter.ts";
 
 interface Surroundings {
   readonly channels: readonly MqttChannel[];
   readonly log: Log;
-  /** Learns the values of the headers, which hold keys. */
+  /** Learns the values of the headers, which hold keys, and a password in the address. */
   readonly redactor: Pick<Redactor, "add">;
 }
 
@@ -35,13 +36,13 @@ export function openTracing(
     return undefined;
   }
   const headers = headersIn(either("HEADERS"));
-  redactor.add(Object.values(headers));
+  redactor.add([...Object.values(headers), ...urlSecrets(url)]);
   return new TraceExporter({
     url,
     log,
     headers,
     service: asked("SERVICE_NAME") || "picoclaw",
-    timeoutMs: Number(either("TIMEOUT")) || TIMEOUT_MS,
+    timeoutMs: timeoutOf(either("TIMEOUT")),
     agents: new Map(channels.map(({ name, settings }) => [name, settings.agent_id])),
   });
 }
@@ -50,6 +51,13 @@ export function openTracing(
 function urlOf(traces: string, common: string): string | undefined {
   const text = traces || `${common.replace(/\/+$/, "")}/v1/traces`;
   return /^https?:\/\//i.test(text) && URL.canParse(text) ? text : undefined;
+}
+
+/** Milliseconds; the default in place of what a timer cannot wait. */
+function timeoutOf(text: string): number {
+  const milliseconds = Number(text);
+  const isPossible = Number.isInteger(milliseconds) && milliseconds > 0 && milliseconds < 2 ** 31;
+  return isPossible ? milliseconds : TIMEOUT_MS;
 }
 
 /** `key=value,key2=value2`, percent-encoded. */
