@@ -30,7 +30,8 @@ export function documentOf(options: DocumentOptions, content: View): string {
 
 /** The page up to its content, so that the rest can follow piece by piece. */
 export function startOf({ page, title, status, access }: DocumentOptions): string {
-  const agents = [...new Set(status.channels.map(({ agent_id: agent }) => agent))].join(", ");
+  const ids = access === "none" ? [] : status.channels.map(({ agent_id: agent }) => agent);
+  const agents = [...new Set(ids)].join(", ");
   const head = html`
     <meta charset="utf-8" />
     <meta name="viewport" content="width=device-width, initial-scale=1" />
@@ -42,7 +43,7 @@ export function startOf({ page, title, status, access }: DocumentOptions): strin
   const top = html`
     <a class="jump" href="#content">Skip to the content</a>
     <header>
-      <p class="title">picoclaw <small>${access === "none" ? "" : agents}</small></p>
+      <p class="title">picoclaw <small>${agents}</small></p>
       <p class="now" id="state">${access !== "none" && health(status)}</p>
       ${access !== "none" && navigation(page)}
     </header>
