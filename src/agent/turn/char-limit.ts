@@ -46,11 +46,16 @@ export async function* limited(
   limit: number,
 ): AsyncGenerator<string, Turned> {
   const chars = createCharLimit(limit);
-  for (;;) {
-    const step = await answer.next();
-    const text = step.done ? chars.end() : chars.add(step.value);
-    if (text !== "") yield text;
-    if (step.done) return step.value;
+  try {
+    for (;;) {
+      const step = await answer.next();
+      const text = step.done ? chars.end() : chars.add(step.value);
+      if (text !== "") yield text;
+      if (step.done) return step.value;
+    }
+  } finally {
+    // A cancelled turn ends within, too.
+    await answer.return({ messages: [] });
   }
 }
 

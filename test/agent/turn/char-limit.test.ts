@@ -48,6 +48,22 @@ describe("a limit of characters", () => {
     assert.deepEqual(step.value, turned);
   });
 
+  it("ends the answer within when its reader throws into it", async () => {
+    let isOpen = true;
+    async function* answer(): AsyncGenerator<string, { messages: [] }> {
+      try {
+        yield "one two ";
+        return { messages: [] };
+      } finally {
+        isOpen = false;
+      }
+    }
+    const answering = limited(answer(), 100);
+    await answering.next();
+    await assert.rejects(answering.throw(new Error("stopped")), /stopped/);
+    assert.ok(!isOpen);
+  });
+
   it("is told before the question, whose text stays", () => {
     const messages = prefaced(
       [{ role: "user", text: "how warm?", preface: "It is noon." }],
