@@ -109,6 +109,18 @@ describe("service install", () => {
     });
   });
 
+  it("names the files of a user's configuration wherever it was started", async () => {
+    await onMachine({}, async ({ context, root }) => {
+      const { host, ...given } = context("service install --user --dry-run");
+      const env = { ...host.env, PICOCLAW_HOME: "~/home", PICOCLAW_CONFIG: "./one.json" };
+      const started = { ...given, host: { ...host, env, home: "/h", cwd: "/srv" } };
+      await install(started, { root, isRoot: false });
+      const shown = host.stdout.text();
+      assert.match(shown, /^Environment=PICOCLAW_HOME=\/h\/home$/m);
+      assert.match(shown, /^Environment=PICOCLAW_CONFIG=\/srv\/one\.json$/m);
+    });
+  });
+
   it("installs it for the machine as root", async () => {
     await onMachine({ files: ["etc/picoclaw/key-passphrase"] }, async ({ run, root, calls }) => {
       await run("service install", install, true);
@@ -227,6 +239,18 @@ describe("the unit", () => {
       assert.deepEqual(about, []);
     });
   }
+
+  it("has no line and no specifier out of a path", () => {
+    const text = unitText({
+      scope: "user",
+      program: ["/a\nExecStartPre=/bin/evil"],
+      env: { PICOCLAW_HOME: "/b\nExecStopPost=/bin/evil" },
+      passphraseFile: "/h%h/key-passphrase",
+    });
+    assert.doesNotMatch(text, /^Exec(?:StartPre|StopPost)/m);
+    assert.match(text, /^ExecStart="\/a\\u000aExecStartPre=\/bin\/evil" gateway$/m);
+    assert.match(text, /^LoadCredential=picoclaw-key-passphrase:\/h%%h\/key-passphrase$/m);
+  });
 
   it("does not restart what a restart does not mend", () => {
     const text = unitText({ scope: "user", program: ["/p"], env: {}, passphraseFile: undefined });

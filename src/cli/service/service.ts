@@ -5,6 +5,7 @@ import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { writeAtomically } from "../../base/file-io.ts";
 import { programWords, userId, userName } from "../../base/host.ts";
+import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
 import { type InitScript, openrcScript, procdScript } from "./init-scripts.ts";
 import { runProgram } from "./program.ts";
@@ -145,16 +146,22 @@ export function serviceOf({ host, flags }: Context, { root, isRoot }: Machine): 
 }
 
 function unitFor({ host }: Context, { scope }: Service, { root }: Machine): string {
+  const { env, home: userHome, cwd } = host;
   const file =
     scope === "system"
       ? "/etc/picoclaw/key-passphrase"
-      : join(host.home, ".config/picoclaw/key-passphrase");
+      : join(userHome, ".config/picoclaw/key-passphrase");
   const isThere = existsSync(scope === "system" ? join(root, file) : file);
+  // The service starts in another folder.
+  const paths = configPaths({ env, userHome, cwd });
   return unitText({
     scope,
     program: programWords(),
-    env: host.env,
-    passphraseFile: isThere ? file : undefined,
+    env: {
+      PICOCLAW_HOME: env["PICOCLAW_HOME"] && paths.home,
+      PICOCLAW_CONFIG: env["PICOCLAW_CONFIG"] && paths.file,
+    },
+    passphraseFile: isThere && !/\p{Cc}/u.test(file) ? file : undefined,
   });
 }
 

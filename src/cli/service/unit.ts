@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { unicodeEscape } from "../../base/escape-control.ts";
 import type { Host } from "../../base/host.ts";
 
 export const UNIT = "picoclaw.service";
@@ -13,9 +14,9 @@ export interface UnitFacts {
   readonly scope: "system" | "user";
   /** The words that start picoclaw. */
   readonly program: readonly string[];
-  /** PICOCLAW_HOME and PICOCLAW_CONFIG of a user's service, where they are set. */
+  /** PICOCLAW_HOME and PICOCLAW_CONFIG of a user's service, where they are set: absolute paths. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The file with the passphrase of `enc://` values; undefined if there is none. */
+  /** The file with the passphrase of `enc://` values, on one line; undefined if there is none. */
   readonly passphraseFile: string | undefined;
 }
 
@@ -75,7 +76,8 @@ function environment({ scope, env }: UnitFacts): string {
 /** systemd gives credentials to this service alone; `cred://NAME` in the configuration is one of them. */
 function credentials({ scope, passphraseFile }: UnitFacts): string {
   const place = scope === "system" ? "/etc/picoclaw" : "%h/.config/picoclaw";
-  const passphrase = `LoadCredential=picoclaw-key-passphrase:${passphraseFile ?? `${place}/key-passphrase`}`;
+  const file = passphraseFile?.replaceAll("%", "%%") ?? `${place}/key-passphrase`;
+  const passphrase = `LoadCredential=picoclaw-key-passphrase:${file}`;
   return [
     "# Secrets from files that only their owner can read: cred://mqtt-password in the configuration.",
     `#LoadCredential=mqtt-password:${place}/mqtt-password`,
@@ -116,5 +118,7 @@ function commandLine([program = "", ...args]: readonly string[]): string {
 function quoted(word: string): string {
   const escaped = word.replaceAll("%", "%%");
   if (/^[\w./:=@%$+,-]+$/.test(escaped)) return escaped;
-  return `"${escaped.replaceAll(/["\\]/g, "\\$&")}"`;
+  const inQuotes = escaped.replaceAll(/["\\]/g, "\\$&");
+  // A line break within a word would begin another line of the unit.
+  return `"${inQuotes.replaceAll(/\p{Cc}/gu, unicodeEscape)}"`;
 }
