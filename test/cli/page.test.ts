@@ -117,6 +117,19 @@ describe("the token of the page", () => {
     assert.equal(await pageTokenOf(config).read(), first);
   });
 
+  it("is made anew where a loss of power left an empty file", async () => {
+    await using folder = await temporaryFolder();
+    const { config } = await sourcesIn(folder.path);
+    const token = pageTokenOf(config);
+    await mkdir(join(folder.path, "workspace", "state"), { recursive: true });
+    await writeFile(token.place, "");
+    const [first, second] = await Promise.all([token.read(), token.read()]);
+    assert.match(first, /^[\w-]{24}$/);
+    assert.equal(second, first);
+    assert.equal(await pageTokenOf(config).read(), first);
+    assert.equal((await stat(token.place)).mode & 0o777, 0o600);
+  });
+
   it("is that of the configuration if there is one", async () => {
     await using folder = await temporaryFolder();
     const gateway = { page: { token: "of-the-configuration" } };

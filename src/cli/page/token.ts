@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { codeOf, Failure } from "../../base/failure.ts";
+import { writeAtomically } from "../../base/file-io.ts";
 import type { Config } from "../../config/contract.ts";
+import { createPrivateFile } from "../../config/replace-file.ts";
 import { stateFolderOf } from "../state/state-folder.ts";
 
 /** What opens all of the page. */
@@ -23,7 +25,14 @@ export function pageTokenOf(config: Config): PageToken {
     return { read: () => Promise.resolve(configured), place: "the key gateway.page.token" };
   }
   const file = join(stateFolderOf(config), "page-token");
-  return { read: async () => (await readToken(file)) ?? (await writeToken(file)), place: file };
+  let writing: Promise<string> | undefined;
+  const write = (): Promise<string> => {
+    writing ??= writeToken(file).finally(() => {
+      writing = undefined;
+    });
+    return writing;
+  };
+  return { read: async () => (await readToken(file)) ?? (await write()), place: file };
 }
 
 async function readToken(file: string): Promise<string | undefined> {
@@ -38,14 +47,19 @@ async function readToken(file: string): Promise<string | undefined> {
 
 async function writeToken(file: string): Promise<string> {
   const token = randomBytes(18).toString("base64url");
+  const text = `${token}\n`;
   try {
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    await writeFile(file, `${token}\n`, { flag: "wx", mode: 0o600 });
+    try {
+      await createPrivateFile(file, text);
+    } catch (thrown) {
+      if (codeOf(thrown) !== "EEXIST") throw thrown;
+      // Another gateway of this home was faster, or a loss of power left an empty file.
+      const other = await readToken(file);
+      if (other !== undefined) return other;
+      await writeAtomically(file, text);
+    }
     return token;
   } catch (thrown) {
-    // Another request was faster.
-    const other = codeOf(thrown) === "EEXIST" ? await readToken(file) : undefined;
-    if (other !== undefined) return other;
     throw unusable(file, thrown);
   }
 }
