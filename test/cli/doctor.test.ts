@@ -172,11 +172,16 @@ describe("doctor", () => {
 describe("doctor --bundle", () => {
   it("writes an archive without secrets that only its owner can read, and no second time", async () => {
     await using home = await temporaryFolder();
-    const more = { telegram: { token: "tg-secret-1", note: "https://ann:pw-secret-2@host/x" } };
+    const args = ["-e", "GIT_TOKEN=arg-secret-4", "--api-key", "arg-secret-5", "--verbose"];
+    const more = {
+      telegram: { token: "tg-secret-1", note: "https://ann:pw@pw-secret-2@host/x" },
+      servers: [{ url: "https://host/x?api_key=arg-secret-3&page=2", args }],
+      more: ["--header", "X-Auth: arg-secret-6"],
+    };
     await writeConfig(home.path, quickConfig("tcp://127.0.0.1:1", USER, more));
     const file = join(home.path, "report.tar.gz");
-    const args = ["doctor", "--offline", "--bundle", file];
-    const { code, out } = await doctor(home.path, args);
+    const words = ["doctor", "--offline", "--bundle", file];
+    const { code, out } = await doctor(home.path, words);
     assert.equal(code, 1, out);
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     const list = String(spawnSync("tar", ["-tzf", file]).stdout);
@@ -184,10 +189,11 @@ describe("doctor --bundle", () => {
     const text = String(spawnSync("tar", ["-xzOf", file]).stdout);
     assert.match(text, /"code":"broker\.tcp"/);
     assert.match(text, /"agent_id": "assistant"/);
-    for (const secret of ["secret-word", "tg-secret-1", "pw-secret-2"]) {
+    assert.ok(text.includes("page=2") && text.includes("--verbose"), text);
+    for (const secret of ["secret-word", "tg-secret-1", "pw-secret-2", "arg-secret"]) {
       assert.ok(!text.includes(secret), text);
     }
-    const again = await doctor(home.path, args);
+    const again = await doctor(home.path, words);
     assert.match(
       again.error,
       /^error: --bundle: .*report\.tar\.gz cannot be written\n.*the file exists/,

@@ -74,6 +74,11 @@ async function writeNew(file: string, bytes: Uint8Array): Promise<void> {
 /** Values of keys with such a name are masked, whatever they are. */
 const SECRET_KEY =
   /key|token|secret|pass|credential|auth|headers|cookie|env$|^env|signature|private|webhook/i;
+/** `--token=…`, `-e API_KEY=…`, `?key=…` and `Authorization: …` within a text. */
+const NAMED_SECRET =
+  /([\w.-]*(?:key|token|secret|pass|credential|auth|cookie|signature)[\w.-]*\s*[=:]\s*)[^&"'\n]+/gi;
+/** A word of a command whose secret is the next one. */
+const SECRET_FLAG = /^-+[\w-]*(?:key|token|secret|pass|credential|auth|header|cookie)[\w-]*$/i;
 
 async function maskedConfig(file: string): Promise<string> {
   let text: string;
@@ -90,8 +95,11 @@ async function maskedConfig(file: string): Promise<string> {
 }
 
 function masked(value: unknown): unknown {
-  if (typeof value === "string") return withoutUserInfo(value);
-  if (Array.isArray(value)) return value.map((one) => masked(one));
+  if (typeof value === "string") return withoutUserInfo(value).replaceAll(NAMED_SECRET, "$1***");
+  if (Array.isArray(value)) {
+    const isNamed = (index: number): boolean => SECRET_FLAG.test(String(value[index - 1] ?? ""));
+    return value.map((one, index) => (isNamed(index) ? maskOf(one) : masked(one)));
+  }
   if (typeof value !== "object" || value === null) return value;
   const entries = Object.entries(value).map(([key, one]): readonly [string, unknown] => {
     const isSecret = SECRET_KEY.test(key) && key !== "keep_alive";
@@ -106,9 +114,9 @@ function maskOf(value: unknown): unknown {
   return "***";
 }
 
-/** `scheme://user:password@host`, wherever it stands. */
+/** `scheme://user:password@host`, wherever it stands; a password may have an `@`. */
 function withoutUserInfo(text: string): string {
-  return text.replaceAll(/(:\/\/)[^\s/@]*@/g, "$1***@");
+  return text.replaceAll(/(:\/\/)[^\s/]*@/g, "$1***@");
 }
 
 const BLOCK = 512;
