@@ -64,6 +64,7 @@ describe("/reload", () => {
     const { text } = await ask(agent, "/reload");
     assert.match(text, /^Config reload triggered!\n/);
     assert.match(text, /Background tasks/);
+    assert.equal(agent.reloaded()?.config.model_list[0]?.api_base, latter.base);
     assert.equal((await ask(agent, "hello")).text, "from after");
     gate.resolve();
     assert.equal((await underWay).text, "from before");

@@ -42,6 +42,14 @@ it("access lists and limits are in effect for those who hold them", async () => 
   assert.equal(limits.tokens_per_day, 10);
 });
 
+it("what a reload put into effect holds when everything is opened anew", async () => {
+  const config = await configOf({ settings });
+  const changed = await configOf({ deny_from: ["a"], settings });
+  const options = { config, channels: config.channels, reloaded: { config: changed } };
+  const { policies } = createReloadablePolicies(options);
+  assert.deepEqual(policies.get("mqtt")?.denyFrom, ["a"]);
+});
+
 it("every other change of channels and of the gateway is named, secrets too", async () => {
   const { applyConfig } = reloadableOf(await configOf({ settings }));
   const changed = {

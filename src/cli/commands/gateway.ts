@@ -62,13 +62,16 @@ async function serveUntilStopped(
   const hangups = listenForHangups(context, running.log);
   const { signal } = hangups;
   const tracing = await tracingOf(serving, context);
+  let reloaded: RuntimeOptions["reloaded"];
   try {
     for (;;) {
-      const runtime = await openWhenReachable({ ...serving, trace: tracing?.record }, signal);
+      const options = { ...serving, reloaded, trace: tracing?.record };
+      const runtime = await openWhenReachable(options, signal);
       if (runtime === undefined) return 0;
       hangups.reloads(runtime);
       const exit = await serve(runtime, { ...context, signal }, running);
       if (exit !== undefined) return exit;
+      reloaded = runtime.reloaded() ?? reloaded;
     }
   } finally {
     hangups.release();

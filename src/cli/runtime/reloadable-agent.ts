@@ -45,6 +45,8 @@ export interface ReloadableAgentOptions {
 export interface ReloadableAgent extends Agent {
   /** Reads the configuration again; returns what is said about the result. Rejects if it cannot be used. */
   readonly reload: () => Promise<string>;
+  /** What the last reload has put into effect; undefined if there was none. */
+  readonly reloaded: () => Reloaded | undefined;
 }
 
 /** Opens the agent of a gateway; a reload replaces it with a new instance. */
@@ -61,6 +63,7 @@ export async function openReloadableAgent(
   const instances = new Set<AgentInstance>();
   let current: AgentInstance;
   let isClosed = false;
+  let reloaded: Reloaded | undefined;
 
   const reloadNow = async (read: () => Promise<Reloaded>): Promise<string> => {
     const loaded = await read();
@@ -72,6 +75,7 @@ export async function openReloadableAgent(
     instances.add(next);
     current = next;
     void former.retire().then(() => instances.delete(former));
+    reloaded = loaded;
     const restart = options.applyConfig?.(loaded.config) ?? [];
     const facts = restart.length === 0 ? {} : { needs_restart: restart.join(" ") };
     log[restart.length === 0 ? "info" : "warn"]("configuration reloaded", facts);
@@ -93,6 +97,7 @@ export async function openReloadableAgent(
     answer: (turn) => current.answer(turn),
     model: () => current.agent.model(),
     reload,
+    reloaded: () => reloaded,
     get compact() {
       return current.agent.compact;
     },

@@ -19,6 +19,8 @@ export interface ReloadablePolicies {
 export interface ReloadablePoliciesOptions {
   readonly config: Config;
   readonly channels: readonly MqttChannel[];
+  /** What a reload has put into effect before everything was opened anew. */
+  readonly reloaded?: { readonly config: Config } | undefined;
   /** Called with each configuration that is applied. */
   readonly onReload?: (config: Config) => void;
 }
@@ -38,6 +40,7 @@ function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel):
 export function createReloadablePolicies({
   config: started,
   channels,
+  reloaded,
   onReload,
 }: ReloadablePoliciesOptions): ReloadablePolicies {
   const policies = new Map(channels.map((channel) => [channel.name, policyOf(channel)]));
@@ -55,6 +58,7 @@ export function createReloadablePolicies({
     onReload?.(config);
     return keysThatNeedRestart(started, config);
   };
+  if (reloaded !== undefined) applyConfig(reloaded.config);
   return { policies, limits, applyConfig };
 }
 

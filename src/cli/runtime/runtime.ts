@@ -48,6 +48,8 @@ export interface Runtime {
   readonly model: Agent["model"];
   /** Reads the configuration again and uses what does not need a restart. Rejects if it cannot be used. */
   readonly reload: ReloadableAgent["reload"];
+  /** What the last reload has put into effect. */
+  readonly reloaded: ReloadableAgent["reloaded"];
   /** Why not all channels are connected and subscribed; undefined while all are. */
   readonly problem: () => string | undefined;
   /** What it has done and what it does now. */
@@ -79,6 +81,8 @@ export interface RuntimeOptions {
   readonly secretFiles?: readonly string[];
   /** Loads the configuration again, for a reload. */
   readonly load?: () => Promise<Reloaded>;
+  /** What a reload has put into effect before everything was opened anew. */
+  readonly reloaded?: Reloaded | undefined;
   /** Called with a configuration that is in use from now on. */
   readonly onReload?: (config: Config) => void;
 }
@@ -100,7 +104,8 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const shared = await closingOnFailure(closing, agentClusterOf(state, options));
   const reloadable = createReloadablePolicies(options);
   const parts = { ...options, ...state.files, ...shared, ...reloadable, topics, channelStatus };
-  const agent = await closingOnFailure(closing, openReloadableAgent(parts));
+  const opening = openReloadableAgent({ ...parts, ...options.reloaded });
+  const agent = await closingOnFailure(closing, opening);
   closing.unshift(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
   const canDeliver = (): boolean => channels.some((channel) => canAnswer(channel));
@@ -117,8 +122,10 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     member: state.cluster && (await memberOf(state.store, state.cluster, { log, canDeliver })),
     replyTo: (channel, recipient) => replyTo(opened.promise, channel, recipient),
   });
-  const opening = withBrokers(options.channels, log);
-  const { brokers, brokerOf, ...listening } = await closingOnFailure(closing, opening);
+  const { brokers, brokerOf, ...listening } = await closingOnFailure(
+    closing,
+    withBrokers(options.channels, log),
+  );
   closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = listening.channels;
   await closingOnFailure(closing, gateway.resume());
@@ -150,6 +157,7 @@ function runtimeOf(parts: RuntimeParts, closing: readonly (() => Promise<void>)[
     subscribed: (name) => subscribedTo(channels, name),
     model: agent.model,
     reload: agent.reload,
+    reloaded: agent.reloaded,
     problem,
     socketFile,
     status: () => statusOf({ ...parts, problem }),
