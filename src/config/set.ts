@@ -97,7 +97,9 @@ function secretValue({ row, isInside }: Place, written: string): unknown {
 /** The value as JSON: as it is written if the place accepts that, else as text. Throws a usage `Failure`. */
 async function valueOf(place: Place, written: string): Promise<unknown> {
   const read = await treeOfJson(`{"value": ${written}\n}`, "the value");
-  const found = read instanceof Failure ? undefined : read.tree.entries.get("value");
+  // What closes the value early and begins another key is text.
+  const isOne = !(read instanceof Failure) && read.tree.entries.size === 1;
+  const found = isOne ? read.tree.entries.get("value") : undefined;
   const json = found?.kind === "leaf" && typeof found.value === "string" ? undefined : found;
   if (place.isInside) return json === undefined ? written : jsonOf(json);
   if (place.row.kind === "key") {

@@ -235,6 +235,14 @@ describe("config set", () => {
     });
   });
 
+  it("takes no second key out of a value", async () => {
+    await inHome(MINE, async (run, file) => {
+      const { code, stdout } = await run(["set", "gateway.port", '5, "host": "0.0.0.0"']);
+      assert.deepEqual([code, stdout], [2, ""]);
+      assert.equal(await readFile(file, "utf8"), MINE);
+    });
+  });
+
   it("makes a file that only its owner can read", async () => {
     await inHome(undefined, async (run, file) => {
       assert.equal((await run("set channel_list.mqtt.settings.agent_id kitchen")).code, 0);
