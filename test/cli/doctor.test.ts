@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { serviceChecks } from "../../src/cli/checks/service.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
-import { userUnitFolder } from "../../src/cli/service/unit.ts";
+import { unitText, userUnitFolder } from "../../src/cli/service/unit.ts";
 import { makeCertificate, type CertificateOptions } from "../support/certificates.ts";
 import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
 import type { Behaviour } from "../support/model-server.ts";
@@ -218,6 +218,11 @@ describe("the service", () => {
       const [unit] = await serviceChecks(folder, "ann", places);
       assert.deepEqual([unit?.code, unit?.result], ["service.unit", "fail"]);
       assert.match(unit?.message ?? "", /starts \/nowhere\/picoclaw, which is not there/);
+      const program = join(home.path, 'a "b" 5%');
+      await writeFile(program, "");
+      const text = unitText({ scope: "user", program: [program], env: {}, passphraseFile: "" });
+      await writeFile(join(folder, "picoclaw.service"), text);
+      assert.equal((await serviceChecks(folder, "ann", places))[0]?.result, "ok");
       // Nobody knows whether services of a user without a name outlive a login.
       assert.equal((await serviceChecks(folder, "", places)).length, 1);
     },

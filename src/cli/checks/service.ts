@@ -50,7 +50,7 @@ async function unitIn(folder: string): Promise<Unit | undefined> {
 
 async function unitCheck({ file, text }: Unit): Promise<Diagnosis> {
   const facts = { code: "service.unit", name: "service" } as const;
-  const program = /^ExecStart\s*=\s*[-@:+!]*"?([^\s"]+)/m.exec(text)?.[1] ?? "";
+  const program = programIn(text);
   const isThere = await stat(program).then(
     (found) => found.isFile(),
     () => false,
@@ -58,4 +58,11 @@ async function unitCheck({ file, text }: Unit): Promise<Diagnosis> {
   if (isThere) return { ...facts, result: "ok", message: `${file} starts ${program}` };
   const message = `${file} starts ${program}, which is not there`;
   return { ...facts, result: "fail", message, remedy: `correct ExecStart in ${file}` };
+}
+
+/** The program of ExecStart, without the quotes and escapes that `unitText` writes. */
+function programIn(text: string): string {
+  const found = /^ExecStart\s*=\s*[-@:+!]*(?:"((?:\\.|[^"\\])*)"|(\S+))/m.exec(text);
+  const [, quoted, plain = ""] = found ?? [];
+  return (quoted?.replaceAll(/\\(["\\])/g, "$1") ?? plain).replaceAll("%%", "%");
 }
