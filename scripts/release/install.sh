@@ -67,7 +67,8 @@ if [ -z "$to" ]; then
 fi
 archive=picoclaw-$target.tar.gz
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# A copy that a full disk broke off would keep it full.
+trap 'rm -rf "$work" "$to/.picoclaw.$$"' EXIT
 trap 'exit 130' INT TERM
 fetch "$url/SHA256SUMS" "$work/SHA256SUMS"
 wanted=$(awk -v name="$archive" '$2 == name { print $1 }' "$work/SHA256SUMS")

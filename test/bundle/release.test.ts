@@ -215,6 +215,20 @@ describe("install.sh", () => {
     assert.equal(done(join(to, "picoclaw"), []), "picoclaw 9.9.9\n");
   });
 
+  it("leaves no half of a program where the disk is full", async () => {
+    await using release = await openRelease();
+    const [to, tools] = [join(release.path, "bin"), join(release.path, "tools")];
+    mkdirSync(tools);
+    writeFileSync(join(tools, "cp"), '#!/bin/sh\necho half >"$2"\nexit 1\n', { mode: 0o755 });
+    const words = [join(scripts, "install.sh"), "--target", "linux-any", "--to", to];
+    const env = {
+      PATH: `${tools}:${process.env["PATH"]}`,
+      PICOCLAW_URL: `file://${release.path}`,
+    };
+    assert.match(run("sh", words, env).stderr, /bin cannot be written/);
+    assert.deepEqual(readdirSync(to), []);
+  });
+
   it("says what is wrong in one sentence, and the way out", async () => {
     await using release = await openRelease();
     const address = { PICOCLAW_URL: `file://${release.path}` };
@@ -271,6 +285,7 @@ describe("the Home Assistant add-on", () => {
       const bashio = `bashio::services() { echo "$2-of-mqtt"; }
         bashio::config() { case $1 in agent_id) echo kitchen ;; model) echo '${model}' ;; api_key) echo 'sk-"x' ;; *) echo "\${2-}" ;; esac; }
         picoclaw() { env; }
+        jq() { echo "$*" >>'${join(place.path, "arguments")}'; command jq "$@"; }
         exec() { "$@"; }
         . ${join(scripts, "home-assistant-add-on/run.sh")}`;
       return done("bash", ["-c", bashio], { PICOCLAW_HOME: home });
@@ -284,5 +299,6 @@ describe("the Home Assistant add-on", () => {
     assert.deepEqual(config.model_list, [
       { model_name: "default", model: "openai/m", api_keys: ['sk-"x'] },
     ]);
+    assert.ok(!readFileSync(join(place.path, "arguments"), "utf8").includes('sk-"x'));
   });
 });

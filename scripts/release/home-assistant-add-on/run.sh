@@ -14,14 +14,15 @@ config=$PICOCLAW_HOME/config.json
 if [ ! -e "$config" ]; then
   model=$(bashio::config model '')
   umask 077
-  jq --null-input --arg model "$model" --arg key "$(bashio::config api_key '')" \
-    --arg base "$(bashio::config api_base '')" '
+  # Not an argument: every process can read those of others.
+  API_KEY=$(bashio::config api_key '') \
+    jq --null-input --arg model "$model" --arg base "$(bashio::config api_base '')" '
     def unless_empty(name; value): if value == "" then {} else {(name): value} end;
     {
       channel_list: {mqtt: {enabled: true, type: "mqtt", settings: {broker: "tcp://core-mosquitto:1883", agent_id: "assistant"}}}
     } + if $model == "" then {} else {
       model_list: [{model_name: "default", model: $model} + unless_empty("api_base"; $base)
-        + if $key == "" then {} else {api_keys: [$key]} end],
+        + if $ENV.API_KEY == "" then {} else {api_keys: [$ENV.API_KEY]} end],
       agents: {defaults: {model_name: "default"}}
     } end' >"$config.new"
   mv "$config.new" "$config"
