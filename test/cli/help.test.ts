@@ -38,7 +38,11 @@ describe("help", () => {
 
   it("has topics, payloads and JSON lines", async () => {
     assert.match(await help("wire"), /\{prefix\}\/\{agent_id\}\/\{client\}\/request .*"text"/);
-    assert.match(await help("json"), /^ {2}part +text, seq, done/m);
+    const json = await help("json");
+    assert.match(json, /^ {2}part +text, seq, done/m);
+    // Code has no title, also if there is a pipe in it.
+    assert.match(json, /know\.\n\n {2}\{\n/);
+    assert.doesNotMatch(json, /^Jq/m);
   });
 
   it("reads headings, paragraphs, tables and code", () => {

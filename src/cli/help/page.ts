@@ -38,7 +38,7 @@ export function longChoices({ arguments: all }: Command): readonly string[] {
 }
 
 export type Row = readonly [left: string, right: string];
-/** A paragraph, or a title with two columns below it. */
+/** A paragraph, or two columns with a title, unless that is "". */
 export type Block = string | { readonly title: string; readonly rows: readonly Row[] };
 
 /** The flags that help shows. */
@@ -69,9 +69,13 @@ export function pageOf({ paint, columns }: HelpOptions, blocks: readonly Block[]
   const texts = blocks.map((block) =>
     typeof block === "string"
       ? wrap(block, width).join("\n")
-      : [paint.bold(block.title), ...rowsOf(block.rows, width)].join("\n"),
+      : [...titleLines(block.title, paint), ...rowsOf(block.rows, width)].join("\n"),
   );
   return `${texts.join("\n\n")}\n`;
+}
+
+function titleLines(title: string, paint: Paint): readonly string[] {
+  return title === "" ? [] : [paint.bold(title)];
 }
 
 /** Two columns; a left side that is too long stands on its own line. */

@@ -102,8 +102,9 @@ function joinedCode(parts: readonly string[]): readonly string[] {
   return joined;
 }
 
-/** What the first column of a table holds. */
+/** What the first column of a table holds; "" for code. */
 function titleOf(part: string): string {
+  if (!part.startsWith("|")) return "";
   const word = plain(part.split("|")[1]?.trim() ?? "");
   return `${word.charAt(0).toUpperCase()}${word.slice(1)}`;
 }
