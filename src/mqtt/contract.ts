@@ -249,8 +249,6 @@ export interface ChannelOptions {
   readonly info: GatewayOptions;
   /** Ends with a `Failure` (`refused`) if another gateway serves the agent id when this one connects. */
   readonly exclusive?: boolean;
-  /** Connects and subscribes, but publishes neither `online` nor `info` and has no will: for `--check`. */
-  readonly quiet?: boolean;
   readonly log: Log;
   /**
    * The client id if the configuration names none. It is the same at each start, so that the broker keeps

@@ -60,16 +60,6 @@ describe("what others see", () => {
     await connection.close();
   });
 
-  it("is nothing at all with quiet", needsMosquitto, async () => {
-    await using broker = await startMosquitto();
-    await using device = await openTestDevice(broker.url, "/picoclaw/edge/+");
-    const asked = openTestChannel(broker.url, { quiet: true });
-    await asked.ready();
-    await asked.channel.close();
-    await device.client.publishAsync("/picoclaw/edge/end", "", { qos: 1 });
-    assert.equal((await device.message()).topic, "/picoclaw/edge/end");
-  });
-
   it("is online again at every connect, whatever the broker forgot", needsMosquitto, async () => {
     await using broker = await startMosquitto();
     await using asked = openTestChannel(broker.url, { reconnectMs: 100 });

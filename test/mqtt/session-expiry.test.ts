@@ -67,18 +67,3 @@ describe("what is asked while the gateway is away", () => {
     assert.equal((await second.request()).text, "new");
   });
 });
-
-it(
-  "a mere check never throws out the gateway that runs under the same client id",
-  needsMosquitto,
-  async () => {
-    await using broker = await startMosquitto();
-    const settings = { client_id: "fixed", qos: 1 } as const;
-    await using running = openTestChannel(broker.url, { settings });
-    await running.ready();
-    await using check = openTestChannel(broker.url, { settings, quiet: true });
-    await check.ready();
-    assert.ok(!broker.log().includes("already connected"));
-    assert.equal(running.channel.problem(), undefined);
-  },
-);

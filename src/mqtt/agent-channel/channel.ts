@@ -18,7 +18,7 @@ const LOOK_MS = 5_000;
 
 /** Connects, subscribes and publishes `online`, and does so again after each loss. */
 export function openChannel(options: ChannelOptions): Channel {
-  const { channel, log, quiet = false } = options;
+  const { channel, log } = options;
   const { settings } = channel;
   const address = agentAddressOf(settings);
   const tagged = taggedLog(log, channel.name);
@@ -35,7 +35,8 @@ export function openChannel(options: ChannelOptions): Channel {
   const logConnected = createConnectedLog(tagged);
   const warnOfQos = createQosWarning(tagged, qos);
   const connection: Connection = new Connection({
-    ...connectionOptionsOf(options, address, quiet),
+    ...connectionOptionsOf(options),
+    ...sessionOptionsOf(options, address),
     log: tagged,
     onMessage(message) {
       probe.received(message);
@@ -43,13 +44,13 @@ export function openChannel(options: ChannelOptions): Channel {
       return receive(message, connection);
     },
     async onSession(session) {
-      if (!quiet) await presence.join(session);
+      await presence.join(session);
       await session.subscribe([requestFilter(address)], qos);
       logConnected(session);
       warnOfQos(session.maximumQos);
       queue?.watch(session);
       // Answers do not wait until the broker has acknowledged that.
-      void announce(session, quiet ? undefined : presence).then(() => probe.watch(session));
+      void announce(session, presence).then(() => probe.watch(session));
     },
     onLoss(failure) {
       presence.stop();
@@ -70,29 +71,28 @@ export function openChannel(options: ChannelOptions): Channel {
     otherGateways: () => presence.others(),
     close: () => {
       presence.stop();
-      return connection.close(quiet ? undefined : (session) => presence.offline(session));
+      return connection.close((session) => presence.offline(session));
     },
   };
 }
 
-/** A check makes no probes. */
 export function probeFor(options: ChannelOptions, address: AgentAddress, log: Log): Probe {
   const { qos, probe_secs } = options.channel.settings;
   return new Probe({
     topic: statusTopic(address),
     qos,
-    seconds: options.quiet === true ? 0 : probe_secs,
+    seconds: probe_secs,
     pause: options.pause ?? pause,
     log,
   });
 }
 
-/** Undefined at QoS 0, at which nothing waits for us, and for a check. */
+/** Undefined at QoS 0, at which nothing waits for us. */
 export function brokerQueueFor(
-  { channel, lookMs = LOOK_MS, brokerNotes: notes, quiet }: ChannelOptions,
+  { channel, lookMs = LOOK_MS, brokerNotes: notes }: ChannelOptions,
   log: Log,
 ): BrokerQueue | undefined {
-  if (quiet === true || channel.settings.qos === 0) return undefined;
+  if (channel.settings.qos === 0) return undefined;
   return new BrokerQueue({ lookMs, notes, log });
 }
 
@@ -109,41 +109,42 @@ function whenJoined(presence: Presence, receive: Receive): Receive {
 }
 
 /** Publishes `online` and `info`. Never rejects: after a loss the next session announces itself. */
-export async function announce(session: Session, presence: Presence | undefined): Promise<void> {
+export async function announce(session: Session, presence: Presence): Promise<void> {
   try {
-    await presence?.online(session);
+    await presence.online(session);
   } catch (error) {
     if (!(error instanceof ConnectionLost)) session.abort(asFailure(error).message);
   }
 }
 
+/** Of every connection of a channel: a random client id, and a session that ends with it. */
 export function connectionOptionsOf(
   options: ChannelOptions,
-  address: AgentAddress,
-  quiet: boolean,
 ): Omit<ConnectionOptions, "log" | "onMessage" | "onSession" | "onLoss"> {
   const { settings } = options.channel;
   return {
     settings,
-    clientId: clientIdFor(options, quiet),
+    clientId: randomClientId(settings.client_id || `picoclaw-mqtt-${settings.agent_id}`),
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: options.reconnectMs ?? RECONNECT_MS,
     pause: options.pause,
     maximumPacketBytes: packetLimit(settings.max_payload_bytes),
     truncateOversizedPublish: true,
-    sessionExpiry: settings.qos > 0 && !quiet ? sessionExpiryFor(options) : undefined,
+    sessionExpiry: undefined,
     onConflict: options.onConflict,
-    sessionNotes: quiet ? undefined : options.brokerNotes,
-    will: quiet ? undefined : { topic: statusTopic(address), payload: "offline" },
   };
 }
 
-/** A check never uses the id of a gateway that may be running: the broker would disconnect that one. */
-function clientIdFor({ channel, clientId }: ChannelOptions, quiet: boolean): string {
-  const { client_id, agent_id } = channel.settings;
-  const own = client_id || clientId;
-  if (own && !quiet) return own;
-  return randomClientId(client_id || `picoclaw-mqtt-${agent_id}`);
+/** Of the one connection of a gateway that is alone: the session that the broker keeps for it, and the will. */
+function sessionOptionsOf(options: ChannelOptions, address: AgentAddress) {
+  const { client_id, qos } = options.channel.settings;
+  const clientId = client_id || options.clientId;
+  return {
+    ...(clientId && { clientId }),
+    sessionExpiry: qos > 0 ? sessionExpiryFor(options) : undefined,
+    sessionNotes: options.brokerNotes,
+    will: { topic: statusTopic(address), payload: "offline" },
+  };
 }
 
 /** From QoS 1 on the broker keeps requests that come while we are disconnected. */

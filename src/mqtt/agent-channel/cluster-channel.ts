@@ -84,7 +84,7 @@ function openVoice(options: ClusterChannelOptions, address: AgentAddress, probe:
   const { log, onProblem } = options;
   const logConnected = createConnectedLog(log);
   const connection = new Connection({
-    ...connectionOptionsOf(options, address, true),
+    ...connectionOptionsOf(options),
     log,
     onMessage(message) {
       probe.received(message);

@@ -86,7 +86,7 @@ export class IntakeConnection {
     const clientId = sharedClientId(this.#options, identity);
     if (wasOthers) this.#kept = othersSession(this.#options, clientId);
     const connection = new Connection({
-      ...connectionOptionsOf(this.#options, address, true),
+      ...connectionOptionsOf(this.#options),
       clientId,
       sharesClientId: true,
       sessionExpiry: sessionExpiryOf(this.#options),
