@@ -88,8 +88,11 @@ describe("doctor", () => {
     needs,
     async () => {
       await using broker = await startMosquitto(withAccess(READ, WRITE));
-      const good = await examined(quickConfig(broker.url, USER));
+      const good = await examined(quickConfig(broker.url, { ...USER, client_id: "fixed" }));
       assert.equal(good.code, 0, good.out + good.error);
+      // The broker would disconnect a gateway that runs under that id.
+      assert.match(broker.log(), / as picoclaw-/);
+      assert.doesNotMatch(broker.log(), / as fixed/);
       for (const code of ["broker.connect", "broker.subscribe", "broker.publish", "state.write"]) {
         assert.match(good.out, new RegExp(`^ok {4}${code} `, "m"));
       }
