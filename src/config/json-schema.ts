@@ -1,6 +1,6 @@
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
 import { CHANNEL } from "./keys/channel.ts";
-import type { Group, Key, Row } from "./keys/key.ts";
+import { type Group, type Key, withoutMarkdown, type Row } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
 import type { JsonSchema } from "./values.ts";
 
@@ -30,12 +30,7 @@ function schemaOf(row: Row): JsonSchema {
 
 function schemaOfKey({ schema = {}, doc, shown }: Key): JsonSchema {
   const description = shown === "–" ? doc : `${doc} Default: ${shown}`;
-  return { description: plain(description), ...orNull(schema) };
-}
-
-/** Markdown as text: `[settings](settings.md)` is settings. */
-function plain(markdown: string): string {
-  return markdown.replaceAll(/\[([^\]]+)\]\([^)]*\)/g, "$1").replaceAll("`", "");
+  return { description: withoutMarkdown(description), ...orNull(schema) };
 }
 
 function orNull(schema: JsonSchema): JsonSchema {

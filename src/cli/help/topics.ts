@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type PlacedKey, keysIn } from "../../config/keys/key.ts";
+import { type PlacedKey, keysIn, withoutMarkdown } from "../../config/keys/key.ts";
 import { KEYS, keysWithVariables } from "../../config/keys/keys.ts";
 import type { Block, Row } from "./page.ts";
 
@@ -21,8 +21,8 @@ function settings(): readonly Block[] {
 }
 
 function settingRow({ path, key: { doc, shown } }: PlacedKey): Row {
-  const otherwise = shown === "–" ? "" : ` Default: ${plain(shown)}.`;
-  return [path.join(".").replaceAll("*", "<name>"), `${plain(doc)}${otherwise}`];
+  const otherwise = shown === "–" ? "" : ` Default: ${withoutMarkdown(shown)}.`;
+  return [path.join(".").replaceAll("*", "<name>"), `${withoutMarkdown(doc)}${otherwise}`];
 }
 
 /** Variables that are no keys. */
@@ -41,7 +41,7 @@ const VARIABLES: readonly Row[] = [
 
 function environment(): readonly Block[] {
   const rows = keysWithVariables().map(({ name, path, key }): Row => {
-    return [name, `${path.join(".").replaceAll("*", "<name>")}: ${plain(key.doc)}`];
+    return [name, `${path.join(".").replaceAll("*", "<name>")}: ${withoutMarkdown(key.doc)}`];
   });
   return [
     "A variable wins over the files, and a flag wins over it. An empty variable counts as unset. Those of channels set the key of every mqtt channel.",
@@ -79,11 +79,11 @@ export function markdownBlocks(markdown: string): readonly Block[] {
   for (const part of joinedCode(parts)) {
     const heading = /^#+ (.*)$/.exec(part)?.[1];
     const rows = rowsOf(part);
-    if (heading !== undefined) title = plain(heading);
+    if (heading !== undefined) title = withoutMarkdown(heading);
     else {
       if (rows !== undefined) blocks.push({ title: title || titleOf(part), rows });
       else if (title !== "") blocks.push({ title, rows: [] });
-      if (rows === undefined) blocks.push(plain(part.replaceAll("\n", " ")));
+      if (rows === undefined) blocks.push(withoutMarkdown(part.replaceAll("\n", " ")));
       title = "";
     }
   }
@@ -105,7 +105,7 @@ function joinedCode(parts: readonly string[]): readonly string[] {
 /** What the first column of a table holds; "" for code. */
 function titleOf(part: string): string {
   if (!part.startsWith("|")) return "";
-  const word = plain(part.split("|")[1]?.trim() ?? "");
+  const word = withoutMarkdown(part.split("|")[1]?.trim() ?? "");
   return `${word.charAt(0).toUpperCase()}${word.slice(1)}`;
 }
 
@@ -118,12 +118,7 @@ function rowsOf(part: string): readonly Row[] | undefined {
     const [left = "", ...rest] = line
       .split("|")
       .slice(1, -1)
-      .map((cell) => plain(cell.trim()));
+      .map((cell) => withoutMarkdown(cell.trim()));
     return [left, rest.join("; ")];
   });
-}
-
-/** `[settings](settings.md)` is settings. */
-function plain(markdown: string): string {
-  return markdown.replaceAll(/\[([^\]]+)\]\([^)]*\)/g, "$1").replaceAll("`", "");
 }

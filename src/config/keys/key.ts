@@ -181,3 +181,8 @@ export function keysIn(row: Row, path: readonly string[] = []): readonly PlacedK
   if (row.kind !== "group") return keysIn(row.each, [...path, "*"]);
   return Object.entries(row.rows).flatMap(([name, inner]) => keysIn(inner, [...path, name]));
 }
+
+/** The text of a line of Markdown: `[settings](settings.md)` is settings. */
+export function withoutMarkdown(line: string): string {
+  return line.replaceAll(/\[([^\]]+)\]\([^)]*\)/g, "$1").replaceAll("`", "");
+}
