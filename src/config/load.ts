@@ -19,7 +19,7 @@ import { KEYS, keysWithVariables } from "./keys/keys.ts";
 import type { Variable } from "./keys/keys.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { withSecrets } from "./secrets.ts";
-import type { PostgresStore } from "./store.ts";
+import type { PostgresStore } from "./store/store.ts";
 import { hookSettings, toolProfiles, toolSettings, turnProfile } from "./tools.ts";
 import {
   isComment,
@@ -132,7 +132,7 @@ async function postgresIn(
   place: Surroundings & ConfigPaths,
 ): Promise<PostgresStore | undefined> {
   if (!hasStoreUrl(tree)) return undefined;
-  const { postgresStore } = await import("./store.ts");
+  const { postgresStore } = await import("./store/store.ts");
   return postgresStore(tree, findings, place);
 }
 
@@ -208,7 +208,7 @@ async function layered(
   const folder = dirname(file);
   const channels = withoutUrlCredentials(all);
   const bare = hasStoreUrl(channels)
-    ? (await import("./store.ts")).withoutStorePassword(channels)
+    ? (await import("./store/store.ts")).withoutStorePassword(channels)
     : channels;
   const secrets = await withSecrets(bare, { env, userHome, folder });
   return {

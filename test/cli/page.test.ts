@@ -11,7 +11,7 @@ import { load } from "../../src/cli/connection.ts";
 import { pageSources } from "../../src/cli/page/sources.ts";
 import { pageTokenOf } from "../../src/cli/page/token.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
-import { openInstance } from "../../src/store/instance-lock.ts";
+import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { busyStatus } from "../gateway/page/sources.ts";
 import { BOUNDS } from "../store/contract.ts";

@@ -7,7 +7,7 @@ import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { laneOf, localLaneOf } from "../../src/gateway/request-keys.ts";
-import { openInstance } from "../../src/store/instance-lock.ts";
+import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { BOUNDS, done, remembered, newRequest } from "../store/contract.ts";

@@ -6,7 +6,7 @@ import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { accessList } from "../../src/mqtt/checks/acl.ts";
-import { openInstance } from "../../src/store/instance-lock.ts";
+import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost } from "./host.ts";

@@ -6,7 +6,7 @@ import { serveText } from "../../src/base/local-socket.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import type { GatewayStatus } from "../../src/gateway/statistics/contract.ts";
-import { openInstance } from "../../src/store/instance-lock.ts";
+import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost } from "./host.ts";
 

@@ -6,7 +6,7 @@ import * as fc from "fast-check";
 import type { PostgresAddress } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { secretsIn } from "../../src/config/secrets.ts";
-import { parseStore, storeCredentials } from "../../src/config/store-url.ts";
+import { parseStore, storeCredentials } from "../../src/config/store/store-url.ts";
 import { runs } from "../support/runs.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { loadedFrom } from "./home.ts";

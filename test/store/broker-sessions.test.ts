@@ -3,7 +3,7 @@ import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
-import { openBrokerSessions } from "../../src/store/broker-sessions.ts";
+import { openBrokerSessions } from "../../src/store/home/broker-sessions.ts";
 import { readableLog } from "../support/channel.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
-import { clientIdConflictsIn, noteConflict } from "../../src/store/client-id-conflicts.ts";
+import { clientIdConflictsIn, noteConflict } from "../../src/store/home/client-id-conflicts.ts";
 import { createRecorder } from "../gateway/client.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 

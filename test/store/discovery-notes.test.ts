@@ -3,7 +3,7 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
-import { openDiscoveryNotes } from "../../src/store/discovery-notes.ts";
+import { openDiscoveryNotes } from "../../src/store/home/discovery-notes.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 it("the topic of a device in Home Assistant is noted by channel, and removed alone", async () => {

@@ -6,7 +6,7 @@ import { chmod, cp, mkdir, readFile, rename, rm, symlink, writeFile } from "node
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
-import { instanceIdsIn, openInstance } from "../../src/store/instance-lock.ts";
+import { instanceIdsIn, openInstance } from "../../src/store/home/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { createRecorder } from "../gateway/client.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -22,7 +22,7 @@ export async function usageChecks(
   shared: SharedFacts | Check | undefined,
 ): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
-    import("../../store/instance-lock.ts"),
+    import("../../store/home/instance-lock.ts"),
     import("../../store/shared-access.ts"),
     import("../../gateway/usage/report.ts"),
   ]);

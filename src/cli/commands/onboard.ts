@@ -3,7 +3,7 @@ import { endpointOf, PROTOCOLS } from "../../agent/model/endpoint.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
-import { differenceOf, type Draft, writeDraft } from "../../config/draft.ts";
+import { differenceOf, type Draft, writeDraft } from "../../config/edit/draft.ts";
 import { dialAddressOf } from "../../mqtt/client/transport.ts";
 import { agentAddressOf, requestTopic, responseTopic } from "../../mqtt/protocol/topics.ts";
 import { DEFAULT_QUESTION } from "../ask.ts";

@@ -1,7 +1,7 @@
 import type { Message } from "../../agent/contract.ts";
 import { jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
-import { openInstance } from "../../store/instance-lock.ts";
+import { openInstance } from "../../store/home/instance-lock.ts";
 import { openSqliteStore } from "../../store/sqlite.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";

@@ -1,8 +1,8 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { passphraseOf } from "../../config/compat/go/enc.ts";
-import type { Decrypted } from "../../config/decrypt.ts";
-import { type Encrypted, encryptSecrets } from "../../config/encrypt.ts";
+import type { Decrypted } from "../../config/edit/decrypt.ts";
+import { type Encrypted, encryptSecrets } from "../../config/edit/encrypt.ts";
 import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
 import { askHidden } from "../terminal/prompt.ts";
@@ -38,7 +38,7 @@ export async function decrypt(context: Context): Promise<number> {
   const { host, flags, redactor } = context;
   const { env, home: userHome, cwd } = host;
   const { file } = configPaths({ env, userHome, cwd });
-  const { decryptSecrets } = await import("../../config/decrypt.ts");
+  const { decryptSecrets } = await import("../../config/edit/decrypt.ts");
   const isDry = flags.has("dry-run");
   const done = await decryptSecrets({
     file,

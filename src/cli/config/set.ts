@@ -1,5 +1,5 @@
 import { Failure } from "../../base/failure.ts";
-import { setValue } from "../../config/set.ts";
+import { setValue } from "../../config/edit/set.ts";
 import type { Context } from "../context.ts";
 import { readMessage } from "../message.ts";
 import { askHidden } from "../terminal/prompt.ts";

@@ -3,7 +3,7 @@ import { Failure } from "../../base/failure.ts";
 import { mqttNames } from "../../config/channels.ts";
 import { passphraseOf, sealed } from "../../config/compat/go/enc.ts";
 import type { Config, ConfigFlags, LoadedConfig, MqttChannel } from "../../config/contract.ts";
-import { type Change, type Draft, draftChanges } from "../../config/draft.ts";
+import { type Change, type Draft, draftChanges } from "../../config/edit/draft.ts";
 import { inspectConfig } from "../../config/load.ts";
 import { branchAt, type Path } from "../../config/tree.ts";
 import { configFlagsOf } from "../connection.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { codeOf, Failure } from "../../base/failure.ts";
 import { writeAtomically } from "../../base/file-io.ts";
 import type { Config } from "../../config/contract.ts";
-import { createPrivateFile } from "../../config/replace-file.ts";
+import { createPrivateFile } from "../../config/edit/save-file.ts";
 import { stateFolderOf } from "../state/state-folder.ts";
 
 /** What opens all of the page. */

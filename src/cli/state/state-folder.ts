@@ -7,7 +7,7 @@ export function stateFolderOf(config: Pick<Config, "agents">): string {
   return join(config.agents.defaults.workspace, "state");
 }
 
-const load = () => import("../../store/learned-file.ts");
+const load = () => import("../../store/home/learned-file.ts");
 
 /** What is learned about models, in the folder of the databases; code is loaded with the first use. */
 export function learnedIn(config: Pick<Config, "agents">): LearnedStore {

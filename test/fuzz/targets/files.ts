@@ -7,7 +7,7 @@ import { Failure } from "../../../src/base/failure.ts";
 import { SILENT } from "../../../src/base/log.ts";
 import { fileNameOf, keysOfSession } from "../../../src/store/go/keys.ts";
 import { readGoSession } from "../../../src/store/go/session.ts";
-import { openInstance } from "../../../src/store/instance-lock.ts";
+import { openInstance } from "../../../src/store/home/instance-lock.ts";
 import { openSqliteStore } from "../../../src/store/sqlite.ts";
 import { BOUNDS, newRequest } from "../../store/contract.ts";
 import { headAndBody, kindOf, sectionsOf } from "../target.ts";

@@ -11,8 +11,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { asFailure, codeOf, Failure, messageOf } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
+import { asFailure, codeOf, Failure, messageOf } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
 import { instanceIdIn, storedInstanceId, type IdentityOptions } from "./identity.ts";
 
 /** The files of one process in the state folder. */

@@ -1,4 +1,4 @@
-import type { Log } from "../base/log.ts";
+import type { Log } from "../../base/log.ts";
 import { readRows, writeRows } from "./channel-rows.ts";
 
 /** The topic of a channel's device in Home Assistant. */

@@ -1,16 +1,16 @@
 import { dirname, join } from "node:path";
-import { codeOf, Failure } from "../base/failure.ts";
-import { sealed } from "./compat/go/enc.ts";
-import { readText, SECURITY } from "./files.ts";
-import { textsOfJson } from "./json.ts";
-import { createPrivateFile, saveFile, unwritable } from "./replace-file.ts";
-import { isSecretName } from "./secrets.ts";
-import { isReference, resolveReference } from "./secrets.ts";
-import type { SecretSurroundings } from "./secrets.ts";
-import { storeCredentials } from "./store-url.ts";
-import { pathText, PLACEHOLDER } from "./tree.ts";
-import type { Path, PlacedText } from "./tree.ts";
-import { textsOfYaml } from "./yaml.ts";
+import { codeOf, Failure } from "../../base/failure.ts";
+import { sealed } from "../compat/go/enc.ts";
+import { readText, SECURITY } from "../files.ts";
+import { textsOfJson } from "../json.ts";
+import { isSecretName } from "../secrets.ts";
+import { isReference, resolveReference } from "../secrets.ts";
+import type { SecretSurroundings } from "../secrets.ts";
+import { storeCredentials } from "../store/store-url.ts";
+import { pathText, PLACEHOLDER } from "../tree.ts";
+import type { Path, PlacedText } from "../tree.ts";
+import { textsOfYaml } from "../yaml.ts";
+import { createPrivateFile, saveFile, unwritable } from "./save-file.ts";
 
 /** What was done, or would be done, with a secret in plain text; never its value. */
 export interface Encrypted {

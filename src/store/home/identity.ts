@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync, realpathSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../base/failure.ts";
-import { writeAtomically } from "../base/file-io.ts";
-import type { Log } from "../base/log.ts";
-import { fromJson, textAt } from "../base/unknown.ts";
+import { messageOf } from "../../base/failure.ts";
+import { writeAtomically } from "../../base/file-io.ts";
+import type { Log } from "../../base/log.ts";
+import { fromJson, textAt } from "../../base/unknown.ts";
 
 /** What identifies an instance, and by what a copy of its state folder is recognized. */
 interface Identity {

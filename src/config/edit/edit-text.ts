@@ -1,5 +1,5 @@
-import { Failure } from "../base/failure.ts";
-import type { Path } from "./tree.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Path } from "../tree.ts";
 
 interface Edit {
   /** The text of the file; undefined if there is none. */

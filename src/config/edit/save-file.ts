@@ -1,8 +1,8 @@
 import type { Stats } from "node:fs";
 import { mkdir, open, readFile, realpath, stat, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
-import { codeOf, Failure, messageOf } from "../base/failure.ts";
-import { syncFolder, writeAtomically } from "../base/file-io.ts";
+import { codeOf, Failure, messageOf } from "../../base/failure.ts";
+import { syncFolder, writeAtomically } from "../../base/file-io.ts";
 
 /** Only the owner may read and write. */
 const PRIVATE = 0o600;

@@ -1,14 +1,14 @@
 import { dirname } from "node:path";
-import type { PostgresAddress, PostgresHost, PostgresTls } from "../base/contract.ts";
-import { Secret } from "../base/secret.ts";
-import { absolutePath } from "./files.ts";
-import type { PathBases, Surroundings } from "./files.ts";
-import type { Findings } from "./findings.ts";
+import type { PostgresAddress, PostgresHost, PostgresTls } from "../../base/contract.ts";
+import { Secret } from "../../base/secret.ts";
+import { absolutePath } from "../files.ts";
+import type { PathBases, Surroundings } from "../files.ts";
+import type { Findings } from "../findings.ts";
+import { childOf, leaf, textAt, withDeepChild } from "../tree.ts";
+import type { Branch } from "../tree.ts";
 import { passwordFile } from "./pgpass.ts";
 import { parseStore, storeCredentials } from "./store-url.ts";
 import type { StoreUrl } from "./store-url.ts";
-import { childOf, leaf, textAt, withDeepChild } from "./tree.ts";
-import type { Branch } from "./tree.ts";
 
 const STORE = ["gateway", "store"] as const;
 const PASSWORD = ["gateway", "store_password"] as const;

@@ -1,8 +1,8 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { Failure } from "../base/failure.ts";
-import { absolutePath, readText } from "./files.ts";
-import type { Surroundings } from "./files.ts";
+import { Failure } from "../../base/failure.ts";
+import { absolutePath, readText } from "../files.ts";
+import type { Surroundings } from "../files.ts";
 
 /** libpq's file of passwords (PostgreSQL's documentation, section 34.16). */
 export interface PasswordFile {

@@ -1,9 +1,9 @@
 import { dirname } from "node:path";
-import { Failure } from "../base/failure.ts";
+import { Failure } from "../../base/failure.ts";
+import { resolveReference, type SecretSurroundings } from "../secrets.ts";
+import { pathText } from "../tree.ts";
+import type { PlacedText } from "../tree.ts";
 import { type EncryptOptions, readSources, type SourceFile, writeTexts } from "./encrypt.ts";
-import { resolveReference, type SecretSurroundings } from "./secrets.ts";
-import { pathText } from "./tree.ts";
-import type { PlacedText } from "./tree.ts";
 
 /** What was done, or would be done, with an encrypted secret; never its value. */
 export interface Decrypted {

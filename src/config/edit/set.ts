@@ -1,19 +1,19 @@
 import { dirname, join } from "node:path";
-import { Failure } from "../base/failure.ts";
-import { editJson, editYaml } from "./edit.ts";
-import { readText, SECURITY } from "./files.ts";
-import { lineOf, locationOf, problemLines } from "./findings.ts";
-import type { Problem } from "./findings.ts";
-import { treeOfJson } from "./json.ts";
-import type { Key } from "./keys/key.ts";
-import { type Inspection, inspectConfig, type LoadOptions } from "./load.ts";
-import { saveFile } from "./replace-file.ts";
-import { isReference, urlSecrets } from "./secrets.ts";
-import { isSecretPlace, nodeAt, placeNamed, settingsAt } from "./settings.ts";
-import type { Place, Setting } from "./settings.ts";
-import { DEFAULT, leaf, pathText, textAt } from "./tree.ts";
-import type { Branch, Path, Tree } from "./tree.ts";
-import { jsonOf } from "./values.ts";
+import { Failure } from "../../base/failure.ts";
+import { readText, SECURITY } from "../files.ts";
+import { lineOf, locationOf, problemLines } from "../findings.ts";
+import type { Problem } from "../findings.ts";
+import { treeOfJson } from "../json.ts";
+import type { Key } from "../keys/key.ts";
+import { type Inspection, inspectConfig, type LoadOptions } from "../load.ts";
+import { isReference, urlSecrets } from "../secrets.ts";
+import { isSecretPlace, nodeAt, placeNamed, settingsAt } from "../settings.ts";
+import type { Place, Setting } from "../settings.ts";
+import { DEFAULT, leaf, pathText, textAt } from "../tree.ts";
+import type { Branch, Path, Tree } from "../tree.ts";
+import { jsonOf } from "../values.ts";
+import { editJson, editYaml } from "./edit-text.ts";
+import { saveFile } from "./save-file.ts";
 
 export interface SetOptions extends LoadOptions {
   /** As a person writes it: `gateway.port`. */

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
-import { codeOf } from "../base/failure.ts";
-import { writeAtomically } from "../base/file-io.ts";
-import { fromJson } from "../base/unknown.ts";
+import { codeOf } from "../../base/failure.ts";
+import { writeAtomically } from "../../base/file-io.ts";
+import { fromJson } from "../../base/unknown.ts";
 
 /** Reads a document of JSON; undefined if there is none. Rejects with the errors of the file system and of JSON. */
 export async function readLearned(file: string): Promise<unknown> {

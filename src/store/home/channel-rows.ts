@@ -1,7 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
-import { asFailure } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
-import { fromJson, isObject } from "../base/unknown.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import { fromJson, isObject } from "../../base/unknown.ts";
 
 /** A row for each channel, by its name. */
 export type ChannelRows = Readonly<Record<string, unknown>>;

@@ -1,6 +1,6 @@
-import { nearestWord } from "../base/spelling.ts";
-import { decodeUrlPart } from "../base/url.ts";
-import { didYouMean, quotable } from "./findings.ts";
+import { nearestWord } from "../../base/spelling.ts";
+import { decodeUrlPart } from "../../base/url.ts";
+import { didYouMean, quotable } from "../findings.ts";
 
 /** A PostgreSQL URL as it is written, without its password. */
 export interface StoreUrl {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Log } from "../base/log.ts";
-import { at } from "../base/unknown.ts";
+import type { Log } from "../../base/log.ts";
+import { at } from "../../base/unknown.ts";
 import { readRows, writeRows } from "./channel-rows.ts";
 
 /** When another program used the client id of a channel. */

@@ -1,5 +1,5 @@
-import type { Log } from "../base/log.ts";
-import { at, isObject, textAt } from "../base/unknown.ts";
+import type { Log } from "../../base/log.ts";
+import { at, isObject, textAt } from "../../base/unknown.ts";
 import { readRows, writeRows } from "./channel-rows.ts";
 
 /** The session that a broker keeps for a client id, as it was known last. */

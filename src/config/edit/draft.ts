@@ -1,12 +1,12 @@
 import { dirname, join } from "node:path";
-import { Failure } from "../base/failure.ts";
-import type { LoadedConfig } from "./contract.ts";
-import { editJson, editYaml } from "./edit.ts";
-import { readText, SECURITY } from "./files.ts";
-import { inspectConfig, loadConfig, type LoadOptions } from "./load.ts";
-import { saveFile } from "./replace-file.ts";
+import { Failure } from "../../base/failure.ts";
+import type { LoadedConfig } from "../contract.ts";
+import { readText, SECURITY } from "../files.ts";
+import { inspectConfig, loadConfig, type LoadOptions } from "../load.ts";
+import { type Path, pathText } from "../tree.ts";
+import { editJson, editYaml } from "./edit-text.ts";
+import { saveFile } from "./save-file.ts";
 import { formsOf } from "./set.ts";
-import { type Path, pathText } from "./tree.ts";
 
 /** A value to set in the files of the configuration. */
 export interface Change {
