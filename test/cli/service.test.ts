@@ -29,6 +29,7 @@ interface Scene {
 }
 
 const onNextInterrupt = () => () => {};
+const PROGRAM = ["/usr/local/bin/picoclaw"];
 
 /** A machine in a folder, with programs of systemd that only note how they are called. */
 async function onMachine(
@@ -69,7 +70,7 @@ async function onMachine(
     context,
     run: async (line, subrun, isRoot = false) => {
       const given = context(line);
-      return { code: await subrun(given, { root, isRoot }), host: given.host };
+      return { code: await subrun(given, { root, isRoot, program: PROGRAM }), host: given.host };
     },
   });
 }
@@ -114,7 +115,7 @@ describe("service install", () => {
       const { host, ...given } = context("service install --user --dry-run");
       const env = { ...host.env, PICOCLAW_HOME: "~/home", PICOCLAW_CONFIG: "./one.json" };
       const started = { ...given, host: { ...host, env, home: "/h", cwd: "/srv" } };
-      await install(started, { root, isRoot: false });
+      await install(started, { root, isRoot: false, program: PROGRAM });
       const shown = host.stdout.text();
       assert.match(shown, /^Environment=PICOCLAW_HOME=\/h\/home$/m);
       assert.match(shown, /^Environment=PICOCLAW_CONFIG=\/srv\/one\.json$/m);
@@ -131,6 +132,17 @@ describe("service install", () => {
         /^LoadCredential=picoclaw-key-passphrase:\/etc\/picoclaw\/key-passphrase$/m,
       );
       assert.match(await calls(), /^systemctl daemon-reload\n/);
+    });
+  });
+
+  it("installs for the machine no program that its service could not see", async () => {
+    await onMachine({}, async ({ context, root, calls }) => {
+      const program = ["/home/ann/.local/bin/picoclaw"];
+      await assert.rejects(install(context("service install"), { root, isRoot: true, program }), {
+        message: "a service of the machine cannot run /home/ann/.local/bin/picoclaw",
+      });
+      assert.equal(await calls(), "");
+      await install(context("service install --user"), { root, isRoot: true, program });
     });
   });
 
@@ -154,7 +166,10 @@ describe("service install", () => {
       await writeFile(join(folder.path, file), "");
       await onMachine({}, async ({ context, calls }) => {
         const given = context("service install");
-        assert.equal(await install(given, { root: folder.path, isRoot: true }), 0);
+        assert.equal(
+          await install(given, { root: folder.path, isRoot: true, program: PROGRAM }),
+          0,
+        );
         assert.match(given.host.stdout.text(), /^#!/);
         assert.match(given.host.stderr.text(), /write this script to \/etc\/init\.d\/picoclaw/);
         assert.equal(await calls(), "");

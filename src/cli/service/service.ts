@@ -15,10 +15,12 @@ import { STATE_FOLDER, UNIT, unitText, userUnitFolder } from "./unit.ts";
 export interface Machine {
   readonly root: string;
   readonly isRoot: boolean;
+  /** The words that start it. */
+  readonly program: readonly string[];
 }
 
 export function thisMachine(): Machine {
-  return { root: "/", isRoot: userId() === 0 };
+  return { root: "/", isRoot: userId() === 0, program: programWords() };
 }
 
 /** One service of systemd. */
@@ -47,6 +49,7 @@ export async function install(context: Context, machine: Machine): Promise<numbe
     for (const command of commands) await host.stdout.write(`$ ${command.join(" ")}\n`);
     return 0;
   }
+  if (service.scope === "system") refuseHidden(machine);
   if (former !== text) await writeUnit(service.unit, text);
   for (const command of commands) await runOrThrow(command, context);
   const what = former === undefined ? "installed" : former === text ? "unchanged" : "replaced";
@@ -145,7 +148,17 @@ export function serviceOf({ host, flags }: Context, { root, isRoot }: Machine): 
       };
 }
 
-function unitFor({ host }: Context, { scope }: Service, { root }: Machine): string {
+/** The unit keeps the service out of these folders. */
+function refuseHidden({ program }: Machine): void {
+  const word = program.find((one) => /^\/(?:home|root|run\/user)\//.test(one));
+  if (word === undefined) return;
+  throw new Failure("failed", `a service of the machine cannot run ${word}`, {
+    why: "it sees nothing in /home, /root and /run/user",
+    remedy: "copy the program to /usr/local/bin and run that, or picoclaw service install --user",
+  });
+}
+
+function unitFor({ host }: Context, { scope }: Service, { root, program }: Machine): string {
   const { env, home: userHome, cwd } = host;
   const file =
     scope === "system"
@@ -156,7 +169,7 @@ function unitFor({ host }: Context, { scope }: Service, { root }: Machine): stri
   const paths = configPaths({ env, userHome, cwd });
   return unitText({
     scope,
-    program: programWords(),
+    program,
     env: {
       PICOCLAW_HOME: env["PICOCLAW_HOME"] && paths.home,
       PICOCLAW_CONFIG: env["PICOCLAW_CONFIG"] && paths.file,
@@ -220,11 +233,11 @@ function lingerText(): string {
 }
 
 /** The script where OpenRC or procd runs; undefined for systemd, and where nothing is known. */
-function initScript({ root }: Machine): InitScript | undefined {
+function initScript({ root, program }: Machine): InitScript | undefined {
   const has = (path: string): boolean => existsSync(join(root, path));
   if (has("run/systemd/system")) return undefined;
-  if (has("sbin/procd")) return procdScript(programWords());
-  return has("sbin/openrc-run") ? openrcScript(programWords()) : undefined;
+  if (has("sbin/procd")) return procdScript(program);
+  return has("sbin/openrc-run") ? openrcScript(program) : undefined;
 }
 
 async function printScript(
