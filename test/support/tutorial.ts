@@ -6,6 +6,10 @@ import { temporaryFolder } from "./temporary.ts";
 
 const root = join(import.meta.dirname, "../..");
 
+/** Waits until the gateway of this home serves, for half a minute at most. */
+export const AWAIT_GATEWAY =
+  "for _ in $(seq 200); do picoclaw status --ready >/dev/null 2>&1 && break; sleep 0.1; done";
+
 /** A command of a document, with its here-document, and what the document says that it prints. */
 export interface Shown {
   readonly command: string;
@@ -14,7 +18,7 @@ export interface Shown {
 
 export interface RunOptions {
   /** Text of the commands that is another one here, such as a port; in what they print it is turned back. */
-  readonly replaced?: Readonly<Record<string, string>>;
+  readonly replaced?: readonly (readonly [from: string, to: string])[];
   /** Shell lines that come first: functions in place of programs, files that the machine would have. */
   readonly before?: string;
 }
@@ -48,14 +52,13 @@ function divided(part: string): Shown {
 export async function assertRuns(shown: readonly Shown[], options: RunOptions = {}): Promise<void> {
   await using folder = await temporaryFolder();
   await symlink(join(root, "examples"), join(folder.path, "examples"));
-  const replaced = Object.entries(options.replaced ?? {});
+  const replaced = options.replaced ?? [];
   const here = replaced.map(
     ([from, to]) => [from, to.replaceAll("{folder}", folder.path)] as const,
   );
   const steps = shown.map(({ command }) => {
     const line = here.reduce((text, [from, to]) => text.replaceAll(from, to), command);
-    const wait = "until picoclaw status --ready >/dev/null 2>&1; do sleep 0.1; done";
-    return `printf '\\001'\n${line}${command.endsWith("&") ? `\n${wait}` : ""}`;
+    return `printf '\\001'\n${line}${line.endsWith("&") ? `\n${AWAIT_GATEWAY}` : ""}`;
   });
   const script = [
     `cd '${folder.path}'; export HOME="$PWD" PATH="${join(root, "dist")}:$PATH:/usr/sbin"`,
