@@ -55,12 +55,17 @@ export async function serveText(
   };
 }
 
-/** The text that a program serves there; undefined if none does, or not in time. */
-export function readServedText(file: string, milliseconds: number): Promise<string | undefined> {
+/** The text that a program of this user serves there; undefined if none does, or not in time. */
+export async function readServedText(
+  file: string,
+  milliseconds: number,
+): Promise<string | undefined> {
+  const name = socketName(file);
+  if (platform() !== "win32" && name !== resolve(file) && !isOwn(dirname(name))) return undefined;
   const { promise, resolve: end } = Promise.withResolvers<string | undefined>();
   const pieces: Buffer[] = [];
   let length = 0;
-  const socket = connect(socketName(file));
+  const socket = connect(name);
   const timer = setTimeout(() => socket.destroy(), milliseconds);
   socket.on("data", (piece: Buffer) => {
     pieces.push(piece);
@@ -76,7 +81,7 @@ export function readServedText(file: string, milliseconds: number): Promise<stri
     clearTimeout(timer);
     end(isWhole && length > 0 ? Buffer.concat(pieces).toString("utf8") : undefined);
   });
-  return promise;
+  return await promise;
 }
 
 /** Nobody else can connect at any moment: the socket is made in a folder of its own, and moved when it is private. */
@@ -100,9 +105,13 @@ async function listenPrivately(server: Server, name: string, isShared: boolean):
 /** Everybody can make folders for temporary files, also one of this name. */
 function ownFolder(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const facts = lstatSync(folder);
-  if (facts.isDirectory() && facts.uid === userId() && (facts.mode & 0o077) === 0) return;
+  if (isOwn(folder)) return;
   throw new Failure("failed", `${folder} does not belong to this user alone`);
+}
+
+function isOwn(folder: string): boolean {
+  const facts = lstatSync(folder, { throwIfNoEntry: false });
+  return facts?.isDirectory() === true && facts.uid === userId() && (facts.mode & 0o077) === 0;
 }
 
 function listen(server: Server, name: string): Promise<void> {

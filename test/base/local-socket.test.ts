@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { readdir, stat, writeFile } from "node:fs/promises";
+import { chmod, readdir, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import { readServedText, socketName, serveText } from "../../src/base/local-socket.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -44,6 +44,27 @@ describe("a text served over a local socket", () => {
     assert.equal(await readServedText(file, SOON_MS), "far");
     await served.close();
     assert.equal(await readServedText(file, SOON_MS), undefined);
+  });
+
+  it("is not read from a folder that others can write to", async () => {
+    await using folder = await temporaryFolder();
+    const former = process.env["TMPDIR"];
+    process.env["TMPDIR"] = folder.path;
+    try {
+      const file = join(folder.path, "long".repeat(40), "gateway.sock");
+      const name = socketName(file);
+      const served = await serveText(file, async () => "far");
+      await chmod(dirname(name), 0o777);
+      assert.equal(await readServedText(file, SOON_MS), undefined);
+      await assert.rejects(
+        serveText(file, async () => "far"),
+        /does not belong to this user/,
+      );
+      await served.close();
+    } finally {
+      if (former === undefined) delete process.env["TMPDIR"];
+      else process.env["TMPDIR"] = former;
+    }
   });
 
   it("is not waited for longer than asked, and is nothing if the program fails", async () => {
