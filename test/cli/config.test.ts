@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
@@ -251,6 +251,16 @@ describe("config set", () => {
         channel_list: { mqtt: { settings: { agent_id: "kitchen" } } },
       });
       assert.equal((await stat(file)).mode & 0o777, 0o600);
+    });
+  });
+
+  const isRoot = process.geteuid?.() === 0;
+  it("makes a file for the user of a service, if root does it", { skip: !isRoot }, async () => {
+    await inHome(undefined, async (run, file) => {
+      await chown(dirname(file), 1234, 1234);
+      assert.equal((await run("set channel_list.mqtt.settings.agent_id kitchen")).code, 0);
+      const { uid, gid, mode } = await stat(file);
+      assert.deepEqual([uid, gid, mode & 0o777], [1234, 1234, 0o600]);
     });
   });
 

@@ -3,6 +3,7 @@ import { mkdir, open, readFile, realpath, stat, unlink } from "node:fs/promises"
 import { dirname } from "node:path";
 import { codeOf, Failure, messageOf } from "../../base/failure.ts";
 import { syncFolder, writeAtomically } from "../../base/file-io.ts";
+import { userId } from "../../base/host.ts";
 
 /** Only the owner may read and write. */
 const PRIVATE = 0o600;
@@ -68,11 +69,17 @@ function privateMode({ mode, uid, gid }: Stats): number {
   return isOfService ? PRIVATE | GROUP_READS : PRIVATE;
 }
 
-/** Creates a file that only its owner can read, or no file. Throws `EEXIST` if it exists. */
+/**
+ * Creates a file that only its owner can read, or no file: this user, or for root the owner of the folder. Throws
+ * `EEXIST` if it exists.
+ */
 export async function createPrivateFile(file: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  const folder = await stat(dirname(file));
   const handle = await open(file, "wx", PRIVATE);
   try {
+    // What root writes for a service is for the service to read.
+    if (userId() === 0 && folder.uid !== 0) await handle.chown(folder.uid, folder.gid);
     await handle.writeFile(text);
     await handle.sync();
   } catch (error) {
