@@ -52,7 +52,7 @@ export interface Problem {
   readonly text: string;
 }
 
-const CHECK = "`picoclaw gateway --check` checks again";
+const CHECK = "`picoclaw config validate` checks again";
 
 /**
  * All problems as one failure: wrong usage (`usage`) if all come from flags, else `config`. Several problems

@@ -42,7 +42,7 @@ describe("wrong values", () => {
         ].toSorted(),
       );
       assert.equal(failure.message, "12 values of the configuration are wrong");
-      assert.match(failure.remedy ?? "", /picoclaw gateway --check/);
+      assert.match(failure.remedy ?? "", /picoclaw config validate/);
     });
   });
 

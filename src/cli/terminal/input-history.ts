@@ -9,7 +9,7 @@ export interface InputHistory {
   add(line: string): Promise<void>;
 }
 
-const REMEMBERED_LINES = 200;
+export const REMEMBERED_LINES = 200;
 /** Lines of the file at which it is written anew with the latest ones. */
 const MAX_FILE_LINES = 1000;
 

@@ -3,7 +3,7 @@ import { Writable } from "node:stream";
 import { onAbort } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import { type Host, type Output, suspendJob } from "../../base/host.ts";
-import type { InputHistory } from "./input-history.ts";
+import { type InputHistory, REMEMBERED_LINES } from "./input-history.ts";
 
 export interface Prompt {
   /**
@@ -14,7 +14,6 @@ export interface Prompt {
 }
 
 const QUESTION = "> ";
-const REMEMBERED_LINES = 200;
 /** Erases what stands before the cursor: Ctrl-U. */
 const ERASE_LINE = { ctrl: true, name: "u" };
 

@@ -247,7 +247,7 @@ interface Refusal {
 }
 
 const ignoreRemedy = (path: string): string =>
-  `remove the key, or add "${path}" to gateway.ignore_unsupported; \`picoclaw gateway --check\` checks again`;
+  `remove the key, or add "${path}" to gateway.ignore_unsupported; \`picoclaw config validate\` checks again`;
 
 /** Refuses the start of an agent because of restrictions that are not built here and not ignored. */
 export function refusalOf(findings: Findings, ignored: readonly string[], file: string): Refusal {
