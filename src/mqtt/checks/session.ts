@@ -1,13 +1,11 @@
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
-import { Connection, randomClientId } from "../client/connection.ts";
+import { randomClientId } from "../client/connection.ts";
+import { withSession } from "../requester/retained.ts";
 import type { BrokerTarget } from "./echo.ts";
 
 /** Not clean: on MQTT 3.1.1 a clean session ends with its connection. */
 const KEPT = { seconds: 60, cleanStart: false };
-/** Longer than any use of such a connection. */
-const NEVER_MS = 600_000;
-const MAX_PACKET = 65_536;
 
 /**
  * Measures whether the broker keeps a session while a gateway is away, as it is for a restart: connects, disconnects,
@@ -45,30 +43,11 @@ export async function sessionCheck(options: BrokerTarget): Promise<Diagnosis> {
 }
 
 /** Connects and disconnects; returns whether the broker had kept the session. */
-async function visit(
-  { settings, connectTimeoutMs, log, signal }: BrokerTarget,
+function visit(
+  target: BrokerTarget,
   clientId: string,
   sessionExpiry: typeof KEPT | undefined,
 ): Promise<boolean> {
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-  const connection = new Connection({
-    settings,
-    clientId,
-    connectTimeoutMs,
-    reconnectMs: NEVER_MS,
-    maximumPacketBytes: MAX_PACKET,
-    sessionExpiry,
-    log,
-    onMessage: () => undefined,
-    onSession: () => Promise.resolve(),
-    onLoss: failed.reject,
-  });
-  void connection.ended.then((failure) => failure && failed.reject(failure));
-  try {
-    const session = await Promise.race([connection.ready(signal), failed.promise]);
-    return session.resumed;
-  } finally {
-    await connection.close().catch(() => {});
-  }
+  const session = { clientId, sessionExpiry };
+  return withSession({ ...target, session }, undefined, ({ resumed }) => Promise.resolve(resumed));
 }

@@ -13,13 +13,8 @@ interface QuietConnection {
   readonly failed: Promise<never>;
 }
 
-type QuietOptions = Omit<ConnectionOptions, "clientId"> & {
-  /** The client id begins with it; the rest is random. */
-  readonly name: string;
-};
-
 /** Connects for a caller that reports losses itself. */
-export function openQuietConnection({ name, ...options }: QuietOptions): QuietConnection {
+export function openQuietConnection(options: ConnectionOptions): QuietConnection {
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {});
   const onLoss = (failure: Failure): void => {
@@ -30,7 +25,6 @@ export function openQuietConnection({ name, ...options }: QuietOptions): QuietCo
     ...options,
     // All nodes together are tried within that time.
     connectTimeoutMs: options.connectTimeoutMs / options.settings.broker.length,
-    clientId: randomClientId(name),
     log: quietLog(options.log),
     onLoss,
   });
@@ -72,7 +66,7 @@ export function openLink(options: RequesterOptions): RequesterLink {
   const listeners = new Map<LinkListener, readonly string[]>();
   let sessions = 0;
   const { connection, failed } = openQuietConnection({
-    name: "picoclaw-cli",
+    clientId: randomClientId("picoclaw-cli"),
     settings,
     connectTimeoutMs: options.connectTimeoutMs,
     reconnectMs: RECONNECT_MS,

@@ -3,6 +3,7 @@ import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
 import type { MqttSettings } from "../../config/contract.ts";
+import { type ConnectionOptions, randomClientId } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { publishTopic } from "../protocol/topics.ts";
@@ -14,6 +15,8 @@ export interface TopicConnection {
   readonly connectTimeoutMs: number;
   /** Prefixes of topics that are never read or published to this way. */
   readonly reservedPrefixes: readonly string[];
+  /** If the broker keeps the session; otherwise it is clean, under a random client id. */
+  readonly session?: Pick<ConnectionOptions, "clientId" | "sessionExpiry">;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -101,14 +104,15 @@ function createCollector(target: TopicConnection, { filter, most, mostBytes }: T
   };
 }
 
-/** Connects under a random client id with a clean session, and disconnects when the work is done. */
+/** Connects, and disconnects when the work is done. */
 export async function withSession<T>(
-  { settings, connectTimeoutMs, log, signal }: TopicConnection,
+  { settings, connectTimeoutMs, session: kept, log, signal }: TopicConnection,
   onMessage: ((message: Incoming) => void) | undefined,
   work: (session: Session, lost: Promise<never>) => Promise<T>,
 ): Promise<T> {
   const { connection, failed } = openQuietConnection({
-    name: "picoclaw-topics",
+    clientId: randomClientId("picoclaw-topics"),
+    ...kept,
     settings,
     connectTimeoutMs,
     reconnectMs: NEVER_MS,
