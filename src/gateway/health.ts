@@ -19,8 +19,6 @@ export interface HealthOptions {
   readonly ready: () => Readiness;
   /** What `GET /status` shows to this machine, and `GET /metrics` to everyone; both are absent without it. */
   readonly status?: () => Promise<GatewayStatus>;
-  /** Further paths. */
-  readonly routes?: ReadonlyMap<string, Route>;
   readonly log: Log;
   /** Answers all other requests. Must not reject. Without it they are not found. */
   readonly page?:
@@ -28,17 +26,15 @@ export interface HealthOptions {
     | undefined;
 }
 
-/** What answers the requests of one path. */
-export interface Route {
+/** What answers GET and HEAD of one path. */
+interface Route {
   /** `all`: whoever reaches the port, as for `/health`. `local`: programs and pages of this machine. */
   readonly access: "all" | "local";
-  /** GET and HEAD if they are left out. */
-  readonly methods?: readonly string[];
   /** Ends the response. A rejection is logged, and the answer is 500 if none has begun. */
   readonly answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 }
 
-/** Serves `GET /health`, `GET /ready` and the other routes. */
+/** Serves `/health`, `/ready`, `/status`, `/metrics` and the page. */
 export interface Health {
   /** The URLs it listens on, such as `http://127.0.0.1:18790`. */
   readonly addresses: readonly string[];
@@ -81,7 +77,6 @@ interface Reply {
 function createHandler(options: HealthOptions): Handler {
   const { log, page } = options;
   const routes = new Map([...probesOf(options), ...statusRoutes(options.status)]);
-  for (const [path, route] of options.routes ?? []) routes.set(path, route);
 
   return (request, response) => {
     const route = routes.get(request.url?.split("?", 1)[0] ?? "");
@@ -89,12 +84,8 @@ function createHandler(options: HealthOptions): Handler {
     if (route === undefined && page) void page(request, response);
     else if (route === undefined) send(response, method, NOT_FOUND);
     else if (route.access === "local" && !isLocal(request)) send(response, method, FORBIDDEN);
-    else if ((route.methods ?? READING).includes(method)) {
-      void answerWith(route, request, response, log);
-    } else {
-      const allow = (route.methods ?? READING).join(", ");
-      send(response.setHeader("allow", allow), method, NOT_ALLOWED);
-    }
+    else if (READING.includes(method)) void answerWith(route, request, response, log);
+    else send(response.setHeader("allow", READING.join(", ")), method, NOT_ALLOWED);
   };
 }
 
