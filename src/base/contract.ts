@@ -46,8 +46,6 @@ export interface EndedModelCall {
   readonly provider: string;
   readonly model: string;
   readonly startedAt: number;
-  /** When the first piece of the answer came. */
-  readonly firstAt: number | undefined;
   readonly endedAt: number;
   readonly spent: Spent;
   /** The kind of the error; absent after a whole answer. */

@@ -86,7 +86,7 @@ async function askOnce(trace: TraceExporter["record"]): Promise<void> {
   const spent = { inputTokens: 10, outputTokens: 5, cost: 0 };
   const { gateway } = createTestGateway(
     async function* ({ allowance }) {
-      const times = { startedAt: 1, firstAt: 2, endedAt: 3 };
+      const times = { startedAt: 1, endedAt: 3 };
       allowance.ended?.({ name: "gpt", provider: "openai", model: "gpt-9", ...times, spent });
       allowance.ended?.({ tool: "exec", verdict: "refused", startedAt: 3, endedAt: 4 });
       yield "secret answer";

@@ -31,7 +31,7 @@ function parsed(text: string): readonly Family[] {
 
 async function busyStatus(): Promise<GatewayStatus> {
   const spent = { inputTokens: 10, outputTokens: 5, cachedTokens: 4, cost: 0.5 };
-  const call = { provider: "openai", model: "m", startedAt: 0, firstAt: 1, endedAt: 2, spent };
+  const call = { provider: "openai", model: "m", startedAt: 0, endedAt: 2, spent };
   const { gateway } = createTestGateway(async function* ({ allowance }) {
     allowance.ended?.({ ...call, name: 'a "model" \\ of\nlines' });
     allowance.ended?.({ tool: "exec", verdict: "refused", startedAt: 1, endedAt: 13 });

@@ -130,7 +130,7 @@ describe("the statistics of a gateway", () => {
   it("list the calls of models and tools with the request that made them", async () => {
     const spent = { inputTokens: 10, outputTokens: 5, cachedTokens: 4, cost: 0.5 };
     const model = { name: "gpt", provider: "openai", model: "gpt-9" };
-    const times = { startedAt: 1, firstAt: undefined, endedAt: 31 };
+    const times = { startedAt: 1, endedAt: 31 };
     const tested = createTestGateway(async function* ({ allowance }) {
       allowance.begin(spent);
       allowance.ended?.({ ...model, ...times, spent });

@@ -37,7 +37,6 @@ export function beginSpending(question: ModelCall, { name, prices }: Called) {
   let counted = priced({ inputTokens, outputTokens: 0 }, prices);
   let [written, pieces, isSettled] = [0, 0, false];
   const startedAt = performance.now();
-  let firstAt: number | undefined;
   let error: string | undefined = "cut_off";
   const count = allowance.begin(counted);
 
@@ -57,7 +56,6 @@ export function beginSpending(question: ModelCall, { name, prices }: Called) {
     /** A chunk of the answer came, with its text; that of a thought has none. */
     onChunk(text: string): void {
       pieces += 1;
-      firstAt ??= performance.now();
       if (text !== "") written += estimatedTokens(text);
       const usage = soFar();
       if (usage.outputTokens - counted.outputTokens >= STEP) settle(usage);
@@ -76,10 +74,10 @@ export function beginSpending(question: ModelCall, { name, prices }: Called) {
     /** Counts the rest; nothing may follow. */
     end(): void {
       if (!isSettled) settle(soFar());
-      const times = { startedAt, firstAt, endedAt: performance.now() };
       allowance.ended?.({
         ...name,
-        ...times,
+        startedAt,
+        endedAt: performance.now(),
         spent: counted,
         ...(error !== undefined && { error }),
       });
