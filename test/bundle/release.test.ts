@@ -290,10 +290,10 @@ describe("the Home Assistant add-on", () => {
         . ${join(scripts, "home-assistant-add-on/run.sh")}`;
       return done("bash", ["-c", bashio], { PICOCLAW_HOME: home });
     };
-    assert.match(
-      start("openai/m"),
-      /^PICOCLAW_CHANNELS_MQTT_BROKER=tcp:\/\/host-of-mqtt:port-of-mqtt$/m,
-    );
+    const env = start("openai/m");
+    assert.match(env, /^PICOCLAW_CHANNELS_MQTT_BROKER=tcp:\/\/host-of-mqtt:port-of-mqtt$/m);
+    // Ingress comes from another container.
+    assert.match(env, /^PICOCLAW_GATEWAY_HOST=0\.0\.0\.0$/m);
     start("another/m");
     const config = JSON.parse(readFileSync(join(home, "config.json"), "utf8"));
     assert.deepEqual(config.model_list, [

@@ -2,6 +2,8 @@
 # Starts picoclaw with the broker that Home Assistant names. The functions of bashio come with its base image.
 set -eu
 export PICOCLAW_HOME=${PICOCLAW_HOME:-/data/home}
+# The page is reached by ingress, from another container; it needs the token there.
+export PICOCLAW_GATEWAY_HOST=${PICOCLAW_GATEWAY_HOST:-0.0.0.0}
 PICOCLAW_CHANNELS_MQTT_BROKER="tcp://$(bashio::services mqtt host):$(bashio::services mqtt port)"
 PICOCLAW_CHANNELS_MQTT_USERNAME=$(bashio::services mqtt username)
 PICOCLAW_CHANNELS_MQTT_PASSWORD=$(bashio::services mqtt password)
