@@ -36,6 +36,8 @@ export function createAnswers({ ask }: Pick<PageSources, "ask">): Answers {
   let asked = 0;
   return {
     async answer(form, { request, response, status }) {
+      // Nobody waits for the answer any more, and nothing would say so again.
+      if (response.destroyed) return;
       const question = questionIn(form);
       const isScript = request.headers.accept === "application/x-ndjson";
       const writer = isScript ? LINES : pageWriter(status, question);

@@ -16,6 +16,8 @@ export function createEvents(): Events {
   let readers = 0;
   return {
     open(response, status) {
+      // The browser left meanwhile: nothing would say so again.
+      if (response.destroyed) return;
       if (readers >= READERS) {
         response.writeHead(503, { "retry-after": "60", "content-length": 0 }).end();
         return;

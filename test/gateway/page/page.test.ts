@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
-import type { IncomingHttpHeaders } from "node:http";
-import { request as httpRequest } from "node:http";
+import { once } from "node:events";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import { createServer, request as httpRequest } from "node:http";
 import { describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
+import { createAnswers } from "../../../src/gateway/page/answers.ts";
+import { createEvents } from "../../../src/gateway/page/events.ts";
+import { until } from "../../support/until.ts";
 import { startPage, TOKEN } from "./server.ts";
 import { busyStatus, exampleSources, HARMFUL } from "./sources.ts";
 
@@ -231,6 +235,47 @@ describe("the page of a gateway", () => {
       );
       abort.abort();
     });
+  });
+
+  it("does nothing for a browser that left before it was served", async () => {
+    const events = createEvents();
+    let asked = 0;
+    const answers = createAnswers({
+      async *ask() {
+        asked += 1;
+        yield { text: "hi" };
+      },
+    });
+    const status = busyStatus();
+    const left: Promise<void>[] = [];
+    const server = createServer((request, response) => {
+      const serve = async (): Promise<void> => {
+        if (request.url === "/left") await once(response, "close");
+        if (request.url === "/left") {
+          await answers.answer(new URLSearchParams(), { request, response, status });
+        }
+        events.open(response, () => Promise.resolve(status));
+      };
+      left.push(serve());
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    const port = typeof address === "object" ? address?.port : 0;
+    for (let times = 1; times <= 8; times += 1) {
+      const request = httpRequest({ port, path: "/left", agent: false });
+      request.on("error", () => {});
+      request.end();
+      await until("the request", () => left.length === times);
+      request.destroy();
+    }
+    await Promise.all(left);
+    const response = await new Promise<IncomingMessage>((resolve) => {
+      httpRequest({ port, path: "/stays", agent: false }, resolve).end();
+    });
+    assert.equal(response.statusCode, 200);
+    assert.equal(asked, 0);
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
   });
 
   it("is less than 60 KB, and its files are asked for once", async () => {
