@@ -8,6 +8,7 @@ import type { Context, Run } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 import { reportOf } from "./report.ts";
 import { createPaint, isColoured } from "./terminal/colour.ts";
+
 /** The module of each command, loaded only when that command runs. */
 const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>>> = {
   onboard: () => import("./commands/onboard.ts"),

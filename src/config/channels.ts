@@ -8,7 +8,7 @@ import { absolutePath } from "./files.ts";
 import type { PathBases } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { didYouMean, quotable } from "./findings.ts";
-import { CHANNEL, channelType, SETTINGS } from "./keys/channel.ts";
+import { CHANNEL, channelType, HOME_ASSISTANT, SETTINGS } from "./keys/channel.ts";
 import type { ValuesOf } from "./keys/key.ts";
 import {
   branch,
@@ -76,9 +76,6 @@ function mqttChannel(
   checkHomeAssistant(channel, path, findings);
   return [channel];
 }
-
-/** The client as which Home Assistant asks. */
-const HOME_ASSISTANT = "homeassistant";
 
 function checkHomeAssistant(channel: MqttChannel, path: Path, findings: Findings): void {
   const { settings, allow_from: allowed, deny_from: denied } = channel;

@@ -26,18 +26,18 @@ export async function run(context: Context): Promise<number> {
   }
   const log = await createCommandLog(context);
   const { config } = await loadOrThrow(context, log, {});
-  const archive = await openConversationReader(config, { readOnly: what !== "delete" });
+  const reader = await openConversationReader(config, { readOnly: what !== "delete" });
   try {
     const channel = flags.text("channel");
-    const sessions = (await archive.conversations()).filter(
+    const sessions = (await reader.conversations()).filter(
       (session) => channel === undefined || session.channel === channel,
     );
     if (client === undefined) await list(sessions, context);
     else if (what === "delete")
-      await deleteConversation(chooseConversation(sessions, client), archive, context);
-    else await print(chooseConversation(sessions, client), archive, context);
+      await deleteConversation(chooseConversation(sessions, client), reader, context);
+    else await print(chooseConversation(sessions, client), reader, context);
   } finally {
-    await archive.close();
+    await reader.close();
   }
   return 0;
 }
@@ -120,7 +120,7 @@ function sessionFacts({
 /** Prints turn by turn, as fast as the reader takes them; stops when the reader is gone. */
 async function print(
   session: StoredConversation,
-  archive: ConversationReader,
+  reader: ConversationReader,
   context: Context,
 ): Promise<void> {
   const { host, words, flags, signal, redactor } = context;
@@ -128,7 +128,7 @@ async function print(
   const isMarkdown = words[0] === "export" && !flags.has("json");
   if (isMarkdown) await stdout.write(markdownTitle(session.client, session.channel));
   const printed = printerOf(session, context, isMarkdown);
-  for await (const turn of archive.transcript(session.name)) {
+  for await (const turn of reader.transcript(session.name)) {
     signal.throwIfAborted();
     if (stdout.closed.aborted) return;
     await stdout.write(safe(printed(redactedTurn(turn, redactor)), host, isMarkdown));
@@ -236,11 +236,11 @@ function escapedMarkdown(text: string): string {
 
 async function deleteConversation(
   session: StoredConversation,
-  archive: ConversationReader,
+  reader: ConversationReader,
   { host, flags }: Context,
 ): Promise<void> {
   const { client, channel, name } = session;
-  const turns = await archive.erase(name);
+  const turns = await reader.erase(name);
   await host.stdout.write(
     flags.has("json")
       ? jsonLine({ v: 1, type: "deleted", client, channel, turns })

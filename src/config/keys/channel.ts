@@ -19,8 +19,10 @@ import { group, items, key, named, optional } from "./key.ts";
 
 /** Bytes: the largest packet that MQTT can say (MQTT 5 section 1.5.5), with its header. */
 const MAX_PACKET = 268_435_460;
-const DEFAULT_PREFIX = "/picoclaw";
+export const DEFAULT_PREFIX = "/picoclaw";
 const DEFAULT_DISCOVERY_PREFIX = "homeassistant";
+/** The client as which Home Assistant asks. */
+export const HOME_ASSISTANT = "homeassistant";
 const DEFAULT_KEEP_ALIVE = 60;
 
 const TLS = group({

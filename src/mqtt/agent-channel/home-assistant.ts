@@ -1,9 +1,10 @@
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { MqttSettings } from "../../config/contract.ts";
+import { HOME_ASSISTANT } from "../../config/keys/channel.ts";
 import type { Session } from "../client/session.ts";
 import type { ChannelOptions } from "../contract.ts";
-import { discoveryTopic, HOME_ASSISTANT, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
+import { discoveryTopic, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import {
   agentAddressOf,

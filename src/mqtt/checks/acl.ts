@@ -1,6 +1,7 @@
 import { Failure } from "../../base/failure.ts";
 import type { MqttSettings } from "../../config/contract.ts";
-import { discoveryTopic, HOME_ASSISTANT, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
+import { HOME_ASSISTANT } from "../../config/keys/channel.ts";
+import { discoveryTopic, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
 
 /** Brokers whose access lists we can write. */
 export const ACL_BROKERS = ["mosquitto", "emqx", "hivemq", "vernemq"] as const;

@@ -1,14 +1,11 @@
 import { createHash } from "node:crypto";
 import type { MqttSettings } from "../../config/contract.ts";
+import { DEFAULT_PREFIX } from "../../config/keys/channel.ts";
 import { publishTopic, type PublishTopic } from "./topics.ts";
-
-/** The client as which Home Assistant asks. */
-export const HOME_ASSISTANT = "homeassistant";
 
 /** Where Home Assistant says `online` when it has started. */
 export const HOME_ASSISTANT_STATUS = "homeassistant/status";
 
-const DEFAULT_PREFIX = "/picoclaw";
 /** Characters of the agent id in it. */
 const LONGEST_AGENT = 64;
 
