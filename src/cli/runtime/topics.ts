@@ -2,7 +2,7 @@ import type { Topics } from "../../agent/tools/mqtt.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { MqttChannel } from "../../config/contract.ts";
-import type { TopicConnection } from "../../mqtt/requester/retained.ts";
+import type { TopicConnection } from "../../mqtt/requester/topic-session.ts";
 
 export interface TopicsOptions {
   /** As they are connected; none while built-in brokers start. */
@@ -23,11 +23,11 @@ export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions)
   return {
     trees,
     async read({ channel, signal, ...wanted }) {
-      const { readTopics } = await import("../../mqtt/requester/retained.ts");
+      const { readTopics } = await import("../../mqtt/requester/topic-session.ts");
       return await readTopics(connectTo(channel, signal), wanted);
     },
     async publish({ channel, signal, ...message }) {
-      const { publishTo } = await import("../../mqtt/requester/retained.ts");
+      const { publishTo } = await import("../../mqtt/requester/topic-session.ts");
       return await publishTo(connectTo(channel, signal), message);
     },
   };

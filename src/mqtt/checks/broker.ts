@@ -5,7 +5,7 @@ import type { MqttChannel } from "../../config/contract.ts";
 import type { BrokerNode } from "../client/nodes.ts";
 import { nodesOf } from "../client/nodes.ts";
 import type { Session } from "../client/session.ts";
-import { withSession } from "../requester/retained.ts";
+import { withSession } from "../requester/topic-session.ts";
 import { type BrokerTarget, requestCheck, responseCheck } from "./echo.ts";
 import { obstacleTo, protocolObstacle } from "./reach.ts";
 import { sessionCheck } from "./session.ts";

@@ -3,7 +3,7 @@ import { Failure } from "../../base/failure.ts";
 import { decodeInfo, type GatewayInfo } from "../protocol/info.ts";
 import { agentAddressOf, infoTopic, statusTopic } from "../protocol/topics.ts";
 import { utf8Of } from "../protocol/wire.ts";
-import { withSession, type TopicConnection } from "../requester/retained.ts";
+import { withSession, type TopicConnection } from "../requester/topic-session.ts";
 
 /** What the broker keeps of the gateways of an agent id. */
 export interface KeptPresence {

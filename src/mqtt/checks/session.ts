@@ -1,7 +1,7 @@
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import { randomClientId } from "../client/connection.ts";
-import { withSession } from "../requester/retained.ts";
+import { withSession } from "../requester/topic-session.ts";
 import type { BrokerTarget } from "./echo.ts";
 
 /** Not clean: on MQTT 3.1.1 a clean session ends with its connection. */

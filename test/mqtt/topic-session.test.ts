@@ -4,7 +4,11 @@ import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { Secret } from "../../src/base/secret.ts";
 import type { MqttSettings } from "../../src/config/contract.ts";
-import { publishTo, readTopics, type TopicConnection } from "../../src/mqtt/requester/retained.ts";
+import {
+  publishTo,
+  readTopics,
+  type TopicConnection,
+} from "../../src/mqtt/requester/topic-session.ts";
 import { channelFor, openTestDevice } from "../support/channel.ts";
 import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";
