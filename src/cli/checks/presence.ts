@@ -60,7 +60,7 @@ async function gatewayChecks(
   { config, connectTimeoutMs, log, signal }: PresenceCheckOptions,
 ): Promise<readonly Diagnosis[]> {
   const facts = { code: "gateway.others", name: `gateways of ${channel}` } as const;
-  const target = { settings, connectTimeoutMs, reservedPrefixes: [], log, signal };
+  const target = { settings, connectTimeoutMs, log, signal };
   let kept: KeptPresence;
   try {
     kept = await readPresence(target);

@@ -64,7 +64,7 @@ async function isServed({ flags, signal }: Context, channel: MqttChannel): Promi
   const connectTimeoutMs = flags.duration("connect-timeout");
   const { settings } = channel;
   try {
-    const target = { settings, connectTimeoutMs, reservedPrefixes: [], log: SILENT, signal };
+    const target = { settings, connectTimeoutMs, log: SILENT, signal };
     return (await readPresence(target)).isOnline;
   } catch (error) {
     signal.throwIfAborted();

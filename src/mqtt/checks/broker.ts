@@ -42,7 +42,7 @@ async function nodeChecks(
   const settings = { ...channel.settings, broker: [broker] };
   const obstacle = await obstacleTo(address);
   if (obstacle !== undefined) return obstructed(name, broker, obstacle);
-  const target = { settings, connectTimeoutMs, reservedPrefixes: [], log, signal, name, broker };
+  const target = { settings, connectTimeoutMs, log, signal, name, broker };
   let about: Diagnosis;
   try {
     about = await withSession(target, undefined, (session) =>

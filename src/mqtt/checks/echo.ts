@@ -8,10 +8,10 @@ import type { Session } from "../client/session.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { agentAddressOf, isDeviceClient, requestFilter } from "../protocol/topics.ts";
 import { type PublishTopic, requestTopic, responseTopic } from "../protocol/topics.ts";
-import { type TopicConnection, withSession } from "../requester/topic-session.ts";
+import { type BrokerConnection, withSession } from "../requester/topic-session.ts";
 
 /** One broker of a channel. */
-export interface BrokerTarget extends TopicConnection {
+export interface BrokerTarget extends BrokerConnection {
   /** Of the channel. */
   readonly name: string;
   /** The address, as the configuration names it. */

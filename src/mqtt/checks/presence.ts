@@ -3,7 +3,7 @@ import { Failure } from "../../base/failure.ts";
 import { decodeInfo, type GatewayInfo } from "../protocol/info.ts";
 import { agentAddressOf, infoTopic, statusTopic } from "../protocol/topics.ts";
 import { utf8Of } from "../protocol/wire.ts";
-import { withSession, type TopicConnection } from "../requester/topic-session.ts";
+import { withSession, type BrokerConnection } from "../requester/topic-session.ts";
 
 /** What the broker keeps of the gateways of an agent id. */
 export interface KeptPresence {
@@ -16,7 +16,7 @@ export interface KeptPresence {
 const READ_MS = 1_000;
 
 /** Reads `status` and `info` over a connection of its own. Throws a `Failure` and the signal's reason. */
-export async function readPresence(target: TopicConnection): Promise<KeptPresence> {
+export async function readPresence(target: BrokerConnection): Promise<KeptPresence> {
   const address = agentAddressOf(target.settings);
   const [statusName, infoName] = [statusTopic(address), infoTopic(address)];
   const both = Promise.withResolvers<void>();

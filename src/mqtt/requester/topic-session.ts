@@ -9,16 +9,20 @@ import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { publishTopic } from "../protocol/topics.ts";
 import { openQuietConnection } from "./link.ts";
 
-/** A broker to reach for topics other than those of its channel. */
-export interface TopicConnection {
+/** A broker to reach over a connection of its own. */
+export interface BrokerConnection {
   readonly settings: MqttSettings;
   readonly connectTimeoutMs: number;
-  /** Prefixes of topics that are never read or published to this way. */
-  readonly reservedPrefixes: readonly string[];
   /** If the broker keeps the session; otherwise it is clean, under a random client id. */
   readonly session?: Pick<ConnectionOptions, "clientId" | "sessionExpiry">;
   readonly log: Log;
   readonly signal: AbortSignal;
+}
+
+/** The same for any topics of the broker. */
+export interface TopicConnection extends BrokerConnection {
+  /** Prefixes of topics that are never read or published to this way. */
+  readonly reservedPrefixes: readonly string[];
 }
 
 export interface TopicQuery {
@@ -106,7 +110,7 @@ function createCollector(target: TopicConnection, { filter, most, mostBytes }: T
 
 /** Connects, and disconnects when the work is done. */
 export async function withSession<T>(
-  { settings, connectTimeoutMs, session: kept, log, signal }: TopicConnection,
+  { settings, connectTimeoutMs, session: kept, log, signal }: BrokerConnection,
   onMessage: ((message: Incoming) => void) | undefined,
   work: (session: Session, lost: Promise<never>) => Promise<T>,
 ): Promise<T> {
