@@ -306,6 +306,21 @@ describe("logs", () => {
     });
   });
 
+  it("obeys no text of the journal on a terminal", async () => {
+    const programs = { journalctl: "printf 'one\\033]0;two\\007\\n'" };
+    await onMachine({ programs }, async ({ context }) => {
+      const given = context("logs --user");
+      const env = { PATH: given.host.env["PATH"] ?? "" };
+      const [piped, shown] = [
+        createFakeHost([], { env }),
+        createFakeHost([], { env, isTTY: true }),
+      ];
+      for (const host of [piped, shown]) assert.equal(await runLogs({ ...given, host }), 0);
+      assert.equal(piped.stdout.text(), "one\u001b]0;two\u0007\n");
+      assert.equal(shown.stdout.text(), "one\\x1b]0;two\\x07\n");
+    });
+  });
+
   it("ends with the signal while it follows", async () => {
     await onMachine({ programs: { journalctl: "exec sleep 60" } }, async ({ context, calls }) => {
       const stop = new AbortController();

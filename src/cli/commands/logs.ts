@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { onAbort } from "../../base/async.ts";
+import { escapeControl } from "../../base/escape-control.ts";
 import { codeOf, Failure } from "../../base/failure.ts";
 import type { Context } from "../context.ts";
 import { programEnv } from "../service/program.ts";
@@ -30,7 +31,12 @@ export async function run(context: Context): Promise<number> {
   const stopListening = onAbort(signal, () => child.kill());
   try {
     const printing = (async () => {
-      for await (const chunk of child.stdout) await host.stdout.write(chunk);
+      // Every program of the service can write to its journal.
+      const isShown = host.stdout.isTTY;
+      if (isShown) child.stdout.setEncoding("utf8");
+      for await (const chunk of child.stdout) {
+        await host.stdout.write(isShown ? escapeControl(String(chunk), "\n\t") : chunk);
+      }
     })();
     const [code] = await Promise.all([ended, printing]);
     if (signal.aborted) throw signal.reason;
