@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { connectAsync, type MqttClient } from "mqtt";
 import { startModelServer, streamsSlowly, tokenTexts } from "../support/model-server.ts";
-import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { needsNodeRed, startNodeRed } from "../support/node-red.ts";
 import {
   modelConfig,
   onceInCi,
@@ -13,8 +15,11 @@ import {
   temporaryHome,
   type Running,
 } from "../support/picoclaw.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
 
 const examples = join(import.meta.dirname, "../../examples");
+const boards = join(import.meta.dirname, "../support/boards");
 const AGENT = "/picoclaw/assistant";
 const hasPython = existsSync("/usr/bin/python3") || process.env["CI"];
 const once = { skip: needsMosquitto.skip || onceInCi.skip || !hasPython };
@@ -28,6 +33,12 @@ const KITS = {
   node: (client: string, text: string, port: number) => {
     const kit = join(examples, "node/picoclaw-client.mjs");
     return startClient("node", [kit, client, text, `mqtt://127.0.0.1:${port}`]);
+  },
+  // On CPython: what it uses of MicroPython is in test/support/boards.
+  micropython: (client: string, text: string, port: number) => {
+    const path = `${join(examples, "micropython")}:${join(boards, "micropython")}`;
+    const words = [`PYTHONPATH=${path}`, "/usr/bin/python3", join(boards, "micropython/ask.py")];
+    return startClient("env", ["PYTHONDONTWRITEBYTECODE=1", ...words, client, text, `${port}`]);
   },
 } satisfies Record<string, (client: string, text: string, port: number) => Running>;
 
@@ -128,4 +139,58 @@ describe("a client kit", () => {
       assert.match(stderr, /^error: .+ \(bad_request\)\n$/);
     }
   });
+});
+
+/** For boards no compiler is here: the machine's own, with what they use of a board declared in test/support/boards. */
+describe("a kit for boards compiles", { skip: onceInCi.skip }, () => {
+  const strictly = ["-fsyntax-only", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"];
+
+  it("the sketch for Arduino", async () => {
+    const stubs = ["-I", join(boards, "arduino"), "-include", "Arduino.h"];
+    const sketch = join(examples, "arduino/picoclaw/picoclaw.ino");
+    await using gcc = startClient("g++", [...strictly, ...stubs, "-x", "c++", sketch]);
+    const { code, stderr } = await gcc.ended;
+    assert.equal(code, 0, stderr);
+  });
+
+  it("the component for ESP-IDF", async () => {
+    const files = ["main.c", "picoclaw.c"].map((name) => join(examples, "esp-idf/main", name));
+    const stubs = ["-std=gnu17", "-I", join(boards, "esp-idf")];
+    await using gcc = startClient("gcc", [...strictly, ...stubs, ...files]);
+    const { code, stderr } = await gcc.ended;
+    assert.equal(code, 0, stderr);
+  });
+});
+
+interface FlowNode {
+  readonly type: string;
+}
+
+describe("the flow for Node-RED", () => {
+  it(
+    "waits when told to, joins parts by number and asks again under its id",
+    needsNodeRed,
+    async () => {
+      await using broker = await startMosquitto();
+      await using agent = await startDifficultAgent(broker.port);
+      await using folder = await temporaryFolder();
+      const file = join(folder.path, "answers");
+      const flow: FlowNode[] = JSON.parse(
+        await readFile(join(examples, "node-red/flow.json"), "utf8"),
+      );
+      // The broker of this test, a question that asks itself at the start, and a file for the answer.
+      const changes: Readonly<Record<string, object>> = {
+        "mqtt-broker": { broker: "127.0.0.1", port: `${broker.port}` },
+        inject: { once: true },
+        debug: { type: "file", filename: file, filenameType: "str", overwriteFile: "true" },
+      };
+      for (const node of flow) Object.assign(node, changes[node.type]);
+      const port = await freePort();
+      await using _red = await startNodeRed(join(folder.path, "node-red"), { port, flow });
+      const answer = (): Promise<string> => readFile(file, "utf8").catch(() => "");
+      await until("the answer is there", async () => (await answer()) !== "");
+      assert.equal(await answer(), "one two three");
+      assert.equal(new Set(agent.asked.map(({ id }) => id)).size, 1);
+    },
+  );
 });

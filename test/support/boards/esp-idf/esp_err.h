@@ -1,0 +1,8 @@
+// What the example uses of ESP-IDF 5, to check its syntax; further headers of it are empty.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+typedef int esp_err_t;
+enum { ESP_OK = 0, ESP_FAIL = -1, ESP_ERR_NO_MEM = 0x101, ESP_ERR_TIMEOUT = 0x107 };
+#define ESP_ERROR_CHECK(call) ((void)(call))
