@@ -27,8 +27,9 @@ export function socketName(file: string): string {
 }
 
 /**
- * Sends one text to each program of this user that connects. What a former process left at that name is replaced, so call
- * it for a name that no living process has. Rejects if a socket cannot be made there.
+ * Sends one text to each program of this user that connects; on Windows to each that the system lets open the pipe. What
+ * a former process left at that name is replaced, so call it for a name that no living process has. Rejects if a socket
+ * cannot be made there.
  */
 export async function serveText(
   file: string,
