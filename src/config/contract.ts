@@ -7,7 +7,6 @@ import type { CHANNEL, SETTINGS } from "./keys/channel.ts";
 import type { Group, ValuesOf } from "./keys/key.ts";
 import type { KEYS } from "./keys/keys.ts";
 import type { PROFILE, TOOLS } from "./keys/tools.ts";
-import type { Origin } from "./tree.ts";
 
 type Values<Of extends Group> = ValuesOf<Of["rows"]>;
 
@@ -151,8 +150,6 @@ export interface LoadedConfig {
   readonly found: boolean;
   /** Files that hold secrets, some of which may not exist: only their owner should read them. */
   readonly secretFiles: readonly string[];
-  /** By dotted path as in the file at version 3: `channel_list.mqtt.settings.broker`, `model_list[0].api_base`. */
-  readonly origins: ReadonlyMap<string, Origin>;
 }
 
 /** Connection flags of the command line, as they were written; they apply to every mqtt channel. */

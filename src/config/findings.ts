@@ -1,4 +1,3 @@
-import { basename } from "node:path";
 import { escapeControl } from "../base/escape-control.ts";
 import { Failure } from "../base/failure.ts";
 import { nearestTo, pathText } from "./tree.ts";
@@ -105,20 +104,7 @@ function rank({ from }: Origin): number {
   return ["file", "environment", "flag", "default"].indexOf(from);
 }
 
-/**
- * The origin of the value at a dotted path: `config.json:12`, `environment PICOCLAW_LOG_LEVEL`,
- * `--broker`, `default`.
- */
-export function originText(
-  loaded: { readonly origins: ReadonlyMap<string, Origin> },
-  path: string,
-): string {
-  const origin = loaded.origins.get(path);
-  if (origin?.from === "file") return `${basename(origin.file)}:${origin.line}`;
-  return origin === undefined ? "default" : locationOf(origin);
-}
-
-/** The same with the whole path of a file. */
+/** `/etc/picoclaw/config.json:12`, `environment PICOCLAW_LOG_LEVEL`, `--broker`, `default`. */
 export function locationOf(origin: Origin): string {
   if (origin.from === "file") return `${origin.file}:${origin.line}`;
   if (origin.from === "environment") return `environment ${origin.variable}`;

@@ -21,16 +21,7 @@ import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { withSecrets } from "./secrets.ts";
 import type { PostgresStore } from "./store/store.ts";
 import { hookSettings, toolProfiles, toolSettings, turnProfile } from "./tools.ts";
-import {
-  isComment,
-  originsOf,
-  pathText,
-  branch,
-  leaf,
-  textAt,
-  untypedLeaf,
-  withDeepChild,
-} from "./tree.ts";
+import { isComment, pathText, branch, leaf, textAt, untypedLeaf, withDeepChild } from "./tree.ts";
 import type { Branch, Path, Tree, Leaf, Origin } from "./tree.ts";
 
 export interface LoadOptions {
@@ -54,11 +45,11 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | F
   if (home === "" && !env["PICOCLAW_HOME"] && draft === undefined) return homeless();
   const inspected = await inspectConfig(options);
   if (inspected instanceof Failure) return inspected;
-  const { tree, problems, config, ...rest } = inspected;
+  const { tree: _, problems, config, ...rest } = inspected;
   if (config === undefined || problems.length > 0) return problemsFailure(problems, rest.file);
   const unused = unusedAuthority(config, options.flags);
   if (unused !== undefined) return problemsFailure([unused], rest.file);
-  return { ...rest, config, origins: originsOf(tree) };
+  return { ...rest, config };
 }
 
 /** `--cafile` where no broker is reached by TLS: who gives it expects to be protected. */
@@ -73,7 +64,7 @@ function unusedAuthority({ channels }: Config, { cafile }: ConfigFlags = {}): Pr
 }
 
 /** What all layers say, right or wrong. */
-export interface Inspection extends Omit<LoadedConfig, "config" | "origins"> {
+export interface Inspection extends Omit<LoadedConfig, "config"> {
   /** All layers at version 3, with secrets, without defaults. */
   readonly tree: Branch;
   readonly problems: readonly Problem[];

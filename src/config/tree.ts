@@ -180,18 +180,3 @@ export function pathText(path: Path): string {
     .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index === 0 ? "" : "."}${key}`))
     .join("");
 }
-
-/** The origin of every node below the root, by dotted path. */
-export function originsOf(tree: Tree): Map<string, Origin> {
-  const origins = new Map<string, Origin>();
-  const visit = (node: Tree, path: Path): void => {
-    if (path.length > 0) origins.set(pathText(path), node.origin);
-    if (node.kind === "branch") {
-      for (const [key, child] of node.entries) visit(child, [...path, key]);
-    } else if (node.kind === "list") {
-      for (const [index, item] of node.items.entries()) visit(item, [...path, index]);
-    }
-  };
-  visit(tree, []);
-  return origins;
-}

@@ -1,10 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/findings.ts";
 import { AGENTS } from "../../src/config/keys/agents.ts";
 import { keysIn } from "../../src/config/keys/key.ts";
 import { NO_LIMITS } from "../support/channel.ts";
-import { failureFrom, firstChannel, loadedFrom, mqttConfig, warningText } from "./home.ts";
+import {
+  failureFrom,
+  firstChannel,
+  loadedFrom,
+  mqttConfig,
+  originText,
+  warningText,
+} from "./home.ts";
 
 const MQTT = "PICOCLAW_CHANNELS_MQTT_";
 const DEFAULTS = "PICOCLAW_AGENTS_DEFAULTS_";

@@ -1,8 +1,15 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/findings.ts";
-import { allTextOf, failureFrom, firstChannel, inHome, loadedFrom, mqttConfig } from "./home.ts";
+import {
+  allTextOf,
+  failureFrom,
+  firstChannel,
+  inHome,
+  loadedFrom,
+  mqttConfig,
+  originText,
+} from "./home.ts";
 
 const MQTT = "PICOCLAW_CHANNELS_MQTT_";
 

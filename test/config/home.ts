@@ -1,11 +1,19 @@
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { Failure } from "../../src/base/failure.ts";
 import type { LoadedConfig, MqttChannel } from "../../src/config/contract.ts";
-import { loadConfig } from "../../src/config/load.ts";
+import { locationOf } from "../../src/config/findings.ts";
+import { inspectConfig, loadConfig } from "../../src/config/load.ts";
 import type { LoadOptions } from "../../src/config/load.ts";
+import { pathText } from "../../src/config/tree.ts";
+import type { Origin, Path, Tree } from "../../src/config/tree.ts";
+
+/** A configuration, and where each value came from, by its dotted path. */
+export interface TestConfig extends LoadedConfig {
+  readonly origins: ReadonlyMap<string, Origin>;
+}
 
 /** A PicoClaw home in a temporary folder, real files and all. */
 export interface TestHome {
@@ -16,7 +24,7 @@ export interface TestHome {
   readonly file: string;
   load(options?: Partial<LoadOptions>): Promise<LoadedConfig | Failure>;
   /** Fails the test where the configuration does not load. */
-  loaded(options?: Partial<LoadOptions>): Promise<LoadedConfig>;
+  loaded(options?: Partial<LoadOptions>): Promise<TestConfig>;
   /** Fails the test where the configuration loads. */
   failed(options?: Partial<LoadOptions>): Promise<Failure>;
 }
@@ -51,9 +59,9 @@ export async function inHome(
 export async function loadedFrom(
   config: Content,
   options: Partial<LoadOptions> & { readonly security?: string } = {},
-): Promise<LoadedConfig> {
+): Promise<TestConfig> {
   const { security, ...rest } = options;
-  let result: LoadedConfig | undefined;
+  let result: TestConfig | undefined;
   const files = {
     "config.json": config,
     ...(security !== undefined && { ".security.yml": security }),
@@ -113,9 +121,30 @@ export function warningText({ warnings }: LoadedConfig): string {
   return warnings.map(({ message, remedy }) => `${message} (${remedy ?? ""})`).join("\n");
 }
 
+function originsOf(tree: Tree): ReadonlyMap<string, Origin> {
+  const origins = new Map<string, Origin>();
+  const visit = (node: Tree, path: Path): void => {
+    if (path.length > 0) origins.set(pathText(path), node.origin);
+    if (node.kind === "branch") {
+      for (const [key, child] of node.entries) visit(child, [...path, key]);
+    } else if (node.kind === "list") {
+      for (const [index, item] of node.items.entries()) visit(item, [...path, index]);
+    }
+  };
+  visit(tree, []);
+  return origins;
+}
+
+/** `config.json:12`, `environment PICOCLAW_LOG_LEVEL`, `--broker`, `default`. */
+export function originText({ origins }: Pick<TestConfig, "origins">, path: string): string {
+  const origin = origins.get(path);
+  if (origin?.from === "file") return `${basename(origin.file)}:${origin.line}`;
+  return origin === undefined ? "default" : locationOf(origin);
+}
+
 function testHome(user: string, path: string): TestHome {
-  const load: TestHome["load"] = (options) =>
-    loadConfig({ env: {}, home: user, cwd: user, ...options });
+  const own = { env: {}, home: user, cwd: user };
+  const load: TestHome["load"] = (options) => loadConfig({ ...own, ...options });
   return {
     user,
     path,
@@ -124,7 +153,9 @@ function testHome(user: string, path: string): TestHome {
     async loaded(options) {
       const result = await load(options);
       if (result instanceof Failure) assert.fail(allTextOf(result));
-      return result;
+      const inspected = await inspectConfig({ ...own, ...options });
+      assert.ok(!(inspected instanceof Failure));
+      return { ...result, origins: originsOf(inspected.tree) };
     },
     async failed(options) {
       const result = await load(options);

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/findings.ts";
 import {
   allTextOf,
   failureFrom,
   firstChannel,
   loadedFrom,
   mqttConfig,
+  originText,
   warningText,
 } from "./home.ts";
 

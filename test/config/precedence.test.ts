@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/findings.ts";
-import { firstChannel, inHome, loadedFrom, mqttConfig } from "./home.ts";
+import { firstChannel, inHome, loadedFrom, mqttConfig, originText } from "./home.ts";
 
 const MQTT = "PICOCLAW_CHANNELS_MQTT_";
 

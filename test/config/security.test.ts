@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { originText } from "../../src/config/findings.ts";
-import { firstChannel, loadedFrom, warningText } from "./home.ts";
+import { firstChannel, loadedFrom, originText, warningText } from "./home.ts";
 
 const flatConfig = {
   channels: {
