@@ -235,6 +235,33 @@ describe("config set", () => {
     });
   });
 
+  it("refuses a file that has the key twice, of which the other one counts", async () => {
+    const twice = '{"version": 3, "gateway": {"port": 1}, "gateway": {"port": 2}}';
+    await inHome(twice, async (run, file) => {
+      const { code, stderr } = await run("set gateway.port 7");
+      assert.equal(code, 1);
+      assert.match(stderr, /it has gateway twice/);
+      assert.equal(await readFile(file, "utf8"), twice);
+    });
+  });
+
+  it("keeps the comment of an only key, and changes no alias of it", async () => {
+    await inHome(CONFIG, async (run, file) => {
+      const security = join(dirname(file), ".security.yml");
+      const set = () => run("set model_list.gpt-4.1.api_keys", { input: "hunter2" });
+      const text = 'model_list:\n  gpt-4.1:\n    api_keys: ["old"] # May\n';
+      await writeFile(security, text, { mode: 0o600 });
+      assert.equal((await set()).code, 0);
+      const changed = 'model_list:\n  gpt-4.1:\n    api_keys: [ "hunter2" ] # May\n';
+      assert.equal(await readFile(security, "utf8"), changed);
+      const shared =
+        "model_list:\n  gpt-4.1:\n    api_keys: [&k old]\n  other:\n    api_keys: [*k]\n";
+      await writeFile(security, shared, { mode: 0o600 });
+      assert.equal((await set()).code, 1);
+      assert.equal(await readFile(security, "utf8"), shared);
+    });
+  });
+
   it("takes no second key out of a value", async () => {
     await inHome(MINE, async (run, file) => {
       const { code, stdout } = await run(["set", "gateway.port", '5, "host": "0.0.0.0"']);
