@@ -13,6 +13,7 @@ import {
   startClient,
   startGateway,
   temporaryHome,
+  type Ended,
   type Running,
 } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -78,7 +79,21 @@ async function startDifficultAgent(port: number) {
     }
   });
   await agent.subscribeAsync(`${AGENT}/+/request`);
-  return { asked, [Symbol.asyncDispose]: () => agent.endAsync(true) };
+  return {
+    asked,
+    retain: (topic: string, text: string) => agent.publishAsync(topic, text, { retain: true }),
+    [Symbol.asyncDispose]: () => agent.endAsync(true),
+  };
+}
+
+type DifficultAgent = Awaited<ReturnType<typeof startDifficultAgent>>;
+
+/** The client printed the answer alone, and asked three times under one id. */
+function assertAsked(agent: DifficultAgent, name: string, { stdout, stderr, code }: Ended): void {
+  assert.deepEqual({ stdout, stderr, code }, { stdout: "one two three\n", stderr: "", code: 0 });
+  const ids = agent.asked.filter(({ topic }) => topic === `${AGENT}/${name}/request`);
+  assert.equal(ids.length, 3, name);
+  assert.equal(new Set(ids.map(({ id }) => id)).size, 1, name);
 }
 
 describe("a client kit", () => {
@@ -91,15 +106,7 @@ describe("a client kit", () => {
         return { name, ...(await kit.ended) };
       }),
     );
-    for (const { name, stdout, stderr, code } of ended) {
-      assert.deepEqual(
-        { stdout, stderr, code },
-        { stdout: "one two three\n", stderr: "", code: 0 },
-      );
-      const ids = agent.asked.filter(({ topic }) => topic === `${AGENT}/${name}/request`);
-      assert.equal(ids.length, 3, name);
-      assert.equal(new Set(ids.map(({ id }) => id)).size, 1, name);
-    }
+    for (const { name, ...one } of ended) assertAsked(agent, name, one);
   });
 
   it("gets one answer though gateway and broker are killed meanwhile", once, async () => {
@@ -141,24 +148,50 @@ describe("a client kit", () => {
   });
 });
 
-/** For boards no compiler is here: the machine's own, with what they use of a board declared in test/support/boards. */
-describe("a kit for boards compiles", { skip: onceInCi.skip }, () => {
-  const strictly = ["-fsyntax-only", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"];
+/** For boards no compiler is here: the machine's own, with what they use of a board in test/support/boards. */
+const STRICTLY = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"];
+const CJSON = ["-I", join(boards, "cjson"), "-l:libcjson.so.1"];
+const ESP_IDF = [
+  ...["main.c", "picoclaw.c"].map((name) => join(examples, "esp-idf/main", name)),
+  join(boards, "esp-idf/esp-idf.c"),
+];
+const COMPILERS = {
+  arduino: [
+    "g++",
+    ...STRICTLY,
+    `-I${join(boards, "arduino")}`,
+    "-include",
+    "Arduino.h",
+    "-x",
+    "c++",
+    join(examples, "arduino/picoclaw/picoclaw.ino"),
+  ],
+  "esp-idf": ["gcc", ...STRICTLY, "-std=gnu17", "-I", join(boards, "esp-idf"), ...ESP_IDF],
+};
 
-  it("the sketch for Arduino", async () => {
-    const stubs = ["-I", join(boards, "arduino"), "-include", "Arduino.h"];
-    const sketch = join(examples, "arduino/picoclaw/picoclaw.ino");
-    await using gcc = startClient("g++", [...strictly, ...stubs, "-x", "c++", sketch]);
-    const { code, stderr } = await gcc.ended;
-    assert.equal(code, 0, stderr);
-  });
+/** Its input is what mosquitto_sub hears, and mosquitto_pub publishes what it writes to file descriptor 3. */
+const BETWEEN = String.raw`
+exec 4< <(exec mosquitto_sub -p "$2" -t "$3/response"); sub=$!
+exec 3> >(exec mosquitto_pub -p "$2" -t "$3/request" -l)
+"$1" <&4; code=$?; kill $sub; exit $code
+`;
 
-  it("the component for ESP-IDF", async () => {
-    const files = ["main.c", "picoclaw.c"].map((name) => join(examples, "esp-idf/main", name));
-    const stubs = ["-std=gnu17", "-I", join(boards, "esp-idf")];
-    await using gcc = startClient("gcc", [...strictly, ...stubs, ...files]);
-    const { code, stderr } = await gcc.ended;
-    assert.equal(code, 0, stderr);
+describe("a client for boards, compiled for this machine", () => {
+  it("waits when told to, joins parts by number and asks again under its id", once, async () => {
+    await using broker = await startMosquitto();
+    await using agent = await startDifficultAgent(broker.port);
+    await using folder = await temporaryFolder();
+    const run = async (name: string, [compiler = "", ...words]: readonly string[]) => {
+      const program = join(folder.path, name);
+      await using compiling = startClient(compiler, [...words, ...CJSON, "-o", program]);
+      const { code, stderr } = await compiling.ended;
+      assert.equal(code, 0, stderr);
+      await agent.retain(`${AGENT}/${name}/response`, "input comes");
+      const place = [program, `${broker.port}`, `${AGENT}/${name}`];
+      await using running = startClient("bash", ["-c", BETWEEN, "bash", ...place]);
+      assertAsked(agent, name, await running.ended);
+    };
+    await Promise.all(Object.entries(COMPILERS).map(([name, words]) => run(name, words)));
   });
 });
 

@@ -1,18 +1,47 @@
+// What the sketch uses of ArduinoJson, over cJSON.
 #pragma once
 #include "Arduino.h"
+#include "cJSON.h"
 
-struct JsonVariant {
-  const char *operator|(const char *otherwise) const;
-  int operator|(int otherwise) const;
-  bool operator|(bool otherwise) const;
-  JsonVariant operator[](const char *key) const;
-  JsonVariant &operator=(const String &text);
+class JsonVariant {
+ public:
+  JsonVariant(cJSON *parent, const char *key) : parent(parent), key(key) {}
+  const char *operator|(const char *otherwise) const {
+    const char *text = cJSON_GetStringValue(item());
+    return text == nullptr ? otherwise : text;
+  }
+  int operator|(int otherwise) const {
+    return cJSON_IsNumber(item()) ? item()->valueint : otherwise;
+  }
+  bool operator|(bool otherwise) const { return item() == nullptr ? otherwise : cJSON_IsTrue(item()); }
+  JsonVariant operator[](const char *inner) const { return JsonVariant(item(), inner); }
+  void operator=(const String &text) { cJSON_AddStringToObject(parent, key, text.c_str()); }
+
+ private:
+  cJSON *item() const { return cJSON_GetObjectItem(parent, key); }
+  cJSON *parent;
+  const char *key;
 };
+
 struct JsonDocument {
-  JsonVariant operator[](const char *key);
+  cJSON *root = cJSON_CreateObject();
+  ~JsonDocument() { cJSON_Delete(root); }
+  JsonVariant operator[](const char *key) { return JsonVariant(root, key); }
 };
+
 struct DeserializationError {
-  explicit operator bool() const;
+  bool failed;
+  explicit operator bool() const { return failed; }
 };
-DeserializationError deserializeJson(JsonDocument &document, const uint8_t *input, size_t size);
-size_t serializeJson(const JsonDocument &document, String &output);
+
+inline DeserializationError deserializeJson(JsonDocument &document, const uint8_t *input, size_t size) {
+  cJSON_Delete(document.root);
+  document.root = cJSON_ParseWithLength(reinterpret_cast<const char *>(input), size);
+  return {document.root == nullptr};
+}
+
+inline void serializeJson(const JsonDocument &document, String &output) {
+  char *text = cJSON_PrintUnformatted(document.root);
+  output = text;
+  std::free(text);
+}

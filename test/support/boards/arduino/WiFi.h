@@ -4,7 +4,7 @@
 class WiFiClient {};
 enum wl_status_t { WL_CONNECTED = 3 };
 struct WiFiClass {
-  wl_status_t begin(const char *name, const char *password);
-  wl_status_t status();
+  wl_status_t begin(const char *, const char *) { return WL_CONNECTED; }
+  wl_status_t status() { return WL_CONNECTED; }
 };
-extern WiFiClass WiFi;
+static WiFiClass WiFi;

@@ -1,4 +1,4 @@
-// What the example uses of ESP-IDF 5, to check its syntax; further headers of it are empty.
+// What the example uses of ESP-IDF 5, on Linux; esp-idf.c has the rest.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
