@@ -12,6 +12,9 @@ import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import mqtt from "mqtt";
 
+/** What a broker says to a wrong user or password, in MQTT 3.1.1 and in MQTT 5. */
+const BAD_CREDENTIALS = new Set([4, 5, 134, 135]);
+
 /** After so long without a part the question goes out again, under the same id. */
 const SILENCE_MS = 60_000;
 
@@ -37,12 +40,18 @@ export function connectAgent({
 }) {
   const base = `${prefix}/${agent}/${client}`;
   const questions = new Map();
-  const connection = mqtt.connect(url, { reconnectPeriod: 1000, ...options });
+  const connection = mqtt.connect(url, {
+    reconnectPeriod: 1000,
+    reconnectOnConnackError: true,
+    ...options,
+  });
   let isReady = false;
   let lastError;
 
   connection.on("error", (error) => {
     lastError = error;
+    if (!BAD_CREDENTIALS.has(error.code)) return;
+    for (const question of questions.values()) question.fail(error);
   });
   connection.on("close", () => {
     isReady = false;
@@ -105,6 +114,7 @@ function createQuestion({ publish, timeoutMs, onProgress }) {
     if (wait <= 0) publish();
   };
   let take;
+  let fail;
   let end;
   const answered = new Promise((resolve, reject) => {
     take = (part) => {
@@ -119,13 +129,14 @@ function createQuestion({ publish, timeoutMs, onProgress }) {
       if (notBefore > deadline) reject(new AgentError(part.text, part.error));
       else send();
     };
+    fail = reject;
     end = setTimeout(() => reject(new Error("no answer in time")), timeoutMs);
   }).finally(() => {
     clearTimeout(next);
     clearTimeout(end);
   });
   send();
-  return { send, take, answered };
+  return { send, take, fail, answered };
 }
 
 /** The parts of one answer, by their number. */

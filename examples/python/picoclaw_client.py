@@ -16,6 +16,8 @@ import uuid
 
 import paho.mqtt.client as mqtt
 
+# What a broker says to a wrong user or password, in MQTT 3.1.1 and in MQTT 5.
+BAD_CREDENTIALS = (4, 5, 134, 135)
 # After so many seconds without a part the question goes out again, under the same id.
 SILENCE_SECONDS = 60
 
@@ -150,17 +152,19 @@ class Picoclaw:
                 raise error
             question.not_before = now + error.retry_after
             question.begin()
+        if self._refusal is not None:
+            raise ConnectionError(f"the broker refuses the connection: {self._refusal}")
         if now >= deadline:
-            if self._refusal is not None:
-                raise ConnectionError(f"the broker refuses the connection: {self._refusal}")
             raise TimeoutError("no answer in time" if self._ready else "not connected")
 
     def _on_connect(self, client, _userdata, _flags, reason, _properties=None):
-        if reason == 0:
-            self._refusal = None
+        code = getattr(reason, "value", reason)
+        words = mqtt.connack_string(reason) if isinstance(reason, int) else str(reason)
+        with self._changed:
+            self._refusal = words if code in BAD_CREDENTIALS else None
+            self._changed.notify_all()
+        if code == 0:
             client.subscribe(self._response, qos=1)
-        else:
-            self._refusal = mqtt.connack_string(reason) if isinstance(reason, int) else reason
 
     def _on_subscribe(self, *_ignored):
         with self._changed:

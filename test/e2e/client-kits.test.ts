@@ -148,6 +148,19 @@ describe("a client kit", () => {
   });
 });
 
+describe("a client kit without a password", () => {
+  it("says at once that the broker refuses it", once, async () => {
+    const lines = ["listener {port} 127.0.0.1", "allow_anonymous false"];
+    await using broker = await startMosquitto({ lines });
+    for (const start of [KITS.python, KITS.node]) {
+      await using kit = start("kitchen", "hi", broker.port);
+      const { code, stdout, stderr } = await kit.ended;
+      assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
+      assert.match(stderr, /^error: .*refuse.*: .*not authori[sz]ed/i);
+    }
+  });
+});
+
 /** For boards no compiler is here: the machine's own, with what they use of a board in test/support/boards. */
 const STRICTLY = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"];
 const CJSON = ["-I", join(boards, "cjson"), "-l:libcjson.so.1"];
