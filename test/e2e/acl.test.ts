@@ -56,6 +56,20 @@ async function outsideAcl(by: "user" | "client") {
 const as = (username: string) => ({ username, password: WORD });
 
 describe("the access list for mosquitto, in a real one", needsMosquitto, () => {
+  it("lets onboard ask for the first answer", async () => {
+    await using place = await outsideAcl("user");
+    await using home = await temporaryFolder();
+    const { url, folder } = place.broker;
+    const args = ["--yes", "--broker", url, "--agent", "hall", "--model", "offline"];
+    const user = ["--user", "picoclaw", "--password-file", join(folder, "password")];
+    const ended = await picoclaw(["onboard", ...args, ...user], { home: home.path });
+    assert.equal(ended.code, 0, ended.stderr);
+    assert.match(
+      ended.stdout,
+      /^\/picoclaw\/hall\/picoclaw\/request [^]*mosquitto_pub .*hall\/device1/m,
+    );
+  });
+
   for (const by of ["user", "client"] as const) {
     it(`lets a device be itself and nobody else, known by its ${by}`, async () => {
       await using world = await outsideAcl(by);

@@ -19,7 +19,7 @@ import {
 } from "../onboard/answers.ts";
 import { draftOf } from "../onboard/changes.ts";
 import { discover, type Discovery, isPortOpen } from "../onboard/discovery.ts";
-import { askFirst, CLIENT } from "../onboard/first-request.ts";
+import { askFirst, askingClient, CLIENT } from "../onboard/first-request.ts";
 import { reportOf } from "../report.ts";
 
 /** How long a model may take for the call with a new key. */
@@ -155,7 +155,7 @@ async function firstAnswer(context: Context, { channel, files }: ChannelDraft): 
   const served = loaded.config.channels.find(({ name }) => name === channel);
   if (served === undefined) throw new Failure("config", `there is no channel ${channel}`);
   const { settings } = served;
-  const topic = requestTopic(agentAddressOf(settings), CLIENT);
+  const topic = requestTopic(agentAddressOf(settings), askingClient(served));
   await host.stdout.write(
     escapeControl(`\n${settings.broker.join()}\n${topic} ${questionJson()}\n`, "\n"),
   );

@@ -3,12 +3,14 @@ import { Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
 import type { Config, LoadedConfig, MqttChannel } from "../../config/contract.ts";
 import { readPresence } from "../../mqtt/checks/presence.ts";
+import { isDeviceClient } from "../../mqtt/protocol/topics.ts";
 import { askChannel, DEFAULT_QUESTION, type Outcome } from "../ask.ts";
 import type { Context } from "../context.ts";
 import { openRuntime } from "../runtime/runtime.ts";
 import { isBuiltIn } from "../state/state.ts";
 import { modelName } from "../terminal/spinner.ts";
 
+/** The device in the lines to copy. */
 export const CLIENT = "device1";
 /** A turn that still runs after an interruption. */
 const DRAIN_MS = 1_000;
@@ -17,6 +19,12 @@ export interface FirstRequest {
   readonly outcome: Outcome;
   /** Whether a gateway ran already, which has not read new settings. */
   readonly isRunning: boolean;
+}
+
+/** Who asks: the user's own client, where there is one, because an access list lets each be itself and nobody else. */
+export function askingClient({ settings }: MqttChannel): string {
+  const user = settings.username?.reveal() ?? "";
+  return isDeviceClient(user) ? user : CLIENT;
 }
 
 /**
@@ -75,7 +83,11 @@ async function isServed({ flags, signal }: Context, channel: MqttChannel): Promi
 
 function exchange(context: Context, config: Config, channel: MqttChannel): Promise<Outcome> {
   const connectTimeoutMs = context.flags.duration("connect-timeout");
-  const question = { client: CLIENT, text: DEFAULT_QUESTION, id: crypto.randomUUID() };
+  const question = {
+    client: askingClient(channel),
+    text: DEFAULT_QUESTION,
+    id: crypto.randomUUID(),
+  };
   const asked = {
     channel,
     connectTimeoutMs,
