@@ -24,7 +24,12 @@ while [ $# -gt 0 ]; do
 done
 case $url in @*) fail "no address of a release is known" "PICOCLAW_URL=https://… sh install.sh" ;; esac
 
-is_musl() { for each in /lib/ld-musl-*; do [ -e "$each" ] && return 0; done; return 1; }
+# A glibc system may have the package of musl, too.
+is_musl() {
+  getconf GNU_LIBC_VERSION >/dev/null 2>&1 && return 1
+  for each in /lib/ld-musl-*; do [ -e "$each" ] && return 0; done
+  return 1
+}
 
 find_target() {
   case $(uname -s) in

@@ -250,29 +250,32 @@ describe("install.sh", () => {
     await using release = await openRelease();
     const tools = join(release.path, "tools");
     mkdirSync(tools);
-    const machine = (system: string, processor: string, bits = 64) => {
-      const script = `#!/bin/sh\n[ "$1" = -s ] && echo ${system} || echo ${processor}\n`;
+    writeFileSync(join(tools, "ld-musl-aarch64.so.1"), "");
+    // The loader of musl is there, as on a system of either library.
+    const installer = readFileSync(join(scripts, "install.sh"), "utf8");
+    const script = join(release.path, "install-here.sh");
+    writeFileSync(script, installer.replace("/lib/ld-musl-", join(tools, "ld-musl-")));
+    const machine = (system: string, processor: string, { bits = 64, isMusl = false } = {}) => {
+      const glibc = isMusl ? "exit 1" : "echo glibc 2.41";
       for (const [name, text] of [
-        ["uname", script],
-        ["getconf", `#!/bin/sh\necho ${bits}\n`],
+        ["uname", `#!/bin/sh\n[ "$1" = -s ] && echo ${system} || echo ${processor}\n`],
+        ["getconf", `#!/bin/sh\n[ "$1" = LONG_BIT ] && echo ${bits} && exit\n${glibc}\n`],
       ] as const) {
         writeFileSync(join(tools, name), text, { mode: 0o755 });
       }
       const path = `${tools}:${process.env["PATH"]}`;
       const env = { PATH: path, PICOCLAW_URL: `file://${release.path}` };
-      return run("sh", [join(scripts, "install.sh"), "--dry-run"], env).stderr;
+      return run("sh", [script, "--dry-run"], env).stderr;
     };
-    const musl = readdirSync("/lib").some((name) => name.startsWith("ld-musl-")) ? "-musl" : "";
-    assert.match(
-      machine("Linux", "aarch64"),
-      new RegExp(`no picoclaw-linux-arm64${musl}\\.tar\\.gz`),
-    );
+    assert.match(machine("Linux", "aarch64"), /no picoclaw-linux-arm64\.tar\.gz/);
+    const musl = machine("Linux", "aarch64", { isMusl: true });
+    assert.match(musl, /no picoclaw-linux-arm64-musl\.tar\.gz/);
     assert.match(machine("Darwin", "arm64"), /no picoclaw-darwin-arm64\.tar\.gz/);
     assert.match(
       machine("Linux", "armv7l"),
       /no binary for 32-bit ARM\ntry: .*npm install -g picoclaw/,
     );
-    assert.match(machine("Linux", "aarch64", 32), /32-bit on a 64-bit processor/);
+    assert.match(machine("Linux", "aarch64", { bits: 32 }), /32-bit on a 64-bit processor/);
     assert.match(machine("FreeBSD", "amd64"), /no binary for FreeBSD/);
   });
 });
