@@ -1,4 +1,5 @@
-import { describe } from "node:test";
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
 import { needsPostgres } from "../support/postgres.ts";
 import { restartContract, storeContract } from "./contract.ts";
 import { noteContract } from "./note-contract.ts";
@@ -7,6 +8,17 @@ import { postgresHome } from "./postgres-home.ts";
 describe("PostgreSQL", needsPostgres, () => {
   storeContract("PostgreSQL", postgresHome);
   restartContract("PostgreSQL", postgresHome);
+  it("reads a conversation that two ask for at once as it is", async () => {
+    await using home = await postgresHome();
+    const store = await home.open();
+    await store.append("lane", ["hi", "Hello"]);
+    const read = await Promise.all([store.history("lane"), store.history("lane")]);
+    assert.deepEqual(read, [
+      ["hi", "Hello"],
+      ["hi", "Hello"],
+    ]);
+  });
+
   noteContract("PostgreSQL", async () => {
     const home = await postgresHome();
     const { notes } = (await home.open()).database;
