@@ -857,6 +857,16 @@ function conversationContract(name: string, create: CreateUnderTest): void {
       );
     });
 
+    it("is empty when it is deleted while a turn is added to it", async () => {
+      await using home = await create();
+      const store = await home.open();
+      await append(store, "a", "1");
+      const added = append(store, "a", "2");
+      assert.equal(await store.erase("a"), 2);
+      await added;
+      assert.deepEqual(await store.size("a"), { messages: 0, bytes: 0 });
+    });
+
     it("has the size of its summary and of what is shown, without what is hidden", async () => {
       await using home = await create();
       const store = await home.open();

@@ -139,9 +139,9 @@ export class PostgresConversations<M> implements Omit<ConversationStore<M>, "clo
       // What stays says that the conversation was deleted, so that it is not imported again.
       const forgotten = tx.query(SQL.forget, [key, this.#options.now()]);
       const [, [row]] = await Promise.all([forgotten, tx.query(SQL.erase, [key])]);
+      this.#held.delete(key);
       return Number(row?.["turns"] ?? 0);
     };
-    this.#held.delete(key);
     return this.#commits.run(work, { args: ["erase", name] });
   }
 
