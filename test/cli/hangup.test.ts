@@ -33,6 +33,20 @@ it("a hangup reloads the gateway once it serves, and one that fails ends nothing
   assert.deepEqual(messages, ["could not reload: the former configuration stays in use"]);
 });
 
+it("a hangup between two runtimes reloads the second one, once", () => {
+  const { host, hangups } = listening();
+  const reloaded: string[] = [];
+  const runtime = (name: string) => ({
+    reload: () => Promise.resolve(String(reloaded.push(name))),
+  });
+  hangups.reloads(runtime("first"));
+  hangups.reloads(undefined);
+  host.hangUp(false);
+  assert.deepEqual(reloaded, []);
+  hangups.reloads(runtime("second"));
+  assert.deepEqual(reloaded, ["second"]);
+});
+
 it("a closed terminal ends it like SIGTERM", () => {
   const { host, hangups } = listening();
   host.hangUp(true);

@@ -8,7 +8,7 @@ import { configFlagsOf, healthPlace, load as loadWith, nothingToServe } from "..
 import { secretFilesOf, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { gatewayPage } from "../page/page.ts";
-import { listenForHangups } from "../runtime/hangup.ts";
+import { type Hangups, listenForHangups } from "../runtime/hangup.ts";
 import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime/runtime.ts";
 import { isColoured } from "../terminal/colour.ts";
 
@@ -69,7 +69,7 @@ async function serveUntilStopped(
       const runtime = await openWhenReachable(options, signal);
       if (runtime === undefined) return 0;
       hangups.reloads(runtime);
-      const exit = await serve(runtime, { ...context, signal }, running);
+      const exit = await serve(runtime, { ...context, signal }, { ...running, hangups });
       if (exit !== undefined) return exit;
       reloaded = runtime.reloaded() ?? reloaded;
     }
@@ -149,7 +149,7 @@ interface Running {
 async function serve(
   serving: Runtime,
   context: Context,
-  { loaded, log }: Running,
+  { loaded, log, hangups }: Running & { readonly hangups: Pick<Hangups, "reloads"> },
 ): Promise<number | undefined> {
   const { flags, signal } = context;
   const { host } = healthPlace(loaded, flags);
@@ -172,6 +172,8 @@ async function serve(
     const failure = await Promise.race([serving.over, stopped]);
     if (failure?.code === "fenced") {
       drainMs = 0;
+      // From here on a SIGHUP is for the gateway that comes next.
+      hangups.reloads(undefined);
       log.error(`${failure.message}: it ends its work and starts anew`, { why: failure.why });
       return undefined;
     }

@@ -6,31 +6,31 @@ import type { Runtime } from "./runtime.ts";
 export interface Hangups {
   /** The command's own signal, aborted also when the terminal is closed. */
   readonly signal: AbortSignal;
-  /** This one is reloaded by the next SIGHUP, and now if there was one before. */
-  reloads(runtime: Pick<Runtime, "reload">): void;
+  /** This one is reloaded by the next SIGHUP, and now if there was one before. Undefined: the one to come is. */
+  reloads(runtime: Pick<Runtime, "reload"> | undefined): void;
   release(): void;
 }
 
 /** A SIGHUP reloads the configuration. One that comes because the terminal is closed ends the gateway as SIGTERM does. */
 export function listenForHangups({ host, signal }: Context, log: Log): Hangups {
   const closed = new AbortController();
-  let reload: (() => void) | undefined;
+  let serving: Pick<Runtime, "reload"> | undefined;
   let isWaiting = false;
+  const reload = (): void => {
+    isWaiting = serving === undefined;
+    serving?.reload().catch((thrown: unknown) => logFailure(asFailure(thrown), log));
+  };
   const release = host.onHangup((isTerminalClosed) => {
     if (isTerminalClosed) {
       log.info("the terminal was closed");
       closed.abort(new Failure("terminated", "the terminal was closed"));
-    } else if (reload === undefined) isWaiting = true;
-    else reload();
+    } else reload();
   });
   return {
     signal: AbortSignal.any([signal, closed.signal]),
     reloads(runtime) {
-      reload = () => {
-        runtime.reload().catch((thrown: unknown) => logFailure(asFailure(thrown), log));
-      };
+      serving = runtime;
       if (isWaiting) reload();
-      isWaiting = false;
     },
     release,
   };
