@@ -485,6 +485,27 @@ describe("another gateway is named, with its place and its remedy", () => {
   });
 });
 
+describe("another program with our client id", () => {
+  it("is named once, with its channel, however many channels there are", async () => {
+    await using home = await temporaryFolder();
+    const settings = { broker: "tcp://127.0.0.1:1", agent_id: "assistant" };
+    const channel = { enabled: true, type: "mqtt", settings };
+    await writeConfig(home.path, { channel_list: { one: channel, two: channel } });
+    const noted = {
+      one: { last_at: Date.now(), times: 2 },
+      two: { last_at: Date.now(), times: 3 },
+    };
+    const state = join(home.path, "workspace", "state");
+    await mkdir(state, { recursive: true });
+    await writeFile(join(state, "client-id-conflicts.json"), JSON.stringify(noted));
+    const { out } = await doctor(home.path, OFFLINE);
+    const lines = out.split("\n").filter((line) => line.includes("gateway.client_id"));
+    assert.equal(lines.length, 2, out);
+    assert.match(lines[0] ?? "", /^warn .* client id of one: another program used it.* 2 times/);
+    assert.match(lines[1] ?? "", /^warn .* client id of two: another program used it.* 3 times/);
+  });
+});
+
 describe("a fault of the configuration is named with its place and its remedy", () => {
   it("it is no JSON", async () => {
     await using home = await temporaryFolder();

@@ -15,7 +15,7 @@ import { isBuiltIn } from "../state/state.ts";
 
 interface PresenceCheckOptions {
   readonly config: Config;
-  readonly channels: readonly MqttChannel[];
+  readonly channel: MqttChannel;
   /** The gateways with which this one shares a store. */
   readonly cluster: readonly ClusterGateway[];
   readonly connectTimeoutMs: number;
@@ -27,7 +27,7 @@ interface PresenceCheckOptions {
 const RECENT_MS = 86_400_000;
 
 /**
- * Other gateways of the same agent ids, as the brokers know them, and other programs with our client ids, as the
+ * Other gateways of a channel's agent id, as its broker knows them, and other programs with our client id, as the
  * gateways of this home noted them. A broker that cannot be reached was reported before.
  */
 export async function presenceChecks(options: PresenceCheckOptions): Promise<readonly Diagnosis[]> {
@@ -35,17 +35,17 @@ export async function presenceChecks(options: PresenceCheckOptions): Promise<rea
   const cluster = options.cluster.map(({ about }) => textAt(about, "instance"));
   const home = new Set(instanceIdsIn(folder));
   const own = { home, all: new Set([...home, ...cluster]) };
-  const channels = options.channels.filter(({ settings }) => !isBuiltIn(settings));
-  const found = await Promise.all(channels.map((channel) => gatewayChecks(channel, own, options)));
+  const { name, settings } = options.channel;
+  const found = isBuiltIn(settings) ? [] : await gatewayChecks(own, options);
   const conflicts = clientIdConflictsIn(folder)
-    .filter(({ lastAt }) => Date.now() - lastAt < RECENT_MS)
-    .map(({ channel, lastAt, times }): Diagnosis => {
+    .filter(({ channel, lastAt }) => channel === name && Date.now() - lastAt < RECENT_MS)
+    .map(({ lastAt, times }): Diagnosis => {
       const last = new Date(lastAt).toISOString();
       const message = `another program used it, or seemed to, ${times} times, last at ${last}`;
-      const name = `client id of ${channel}`;
-      return { code: "gateway.client_id", name, result: "warn", message, remedy: CLIENT_ID };
+      const about = `client id of ${name}`;
+      return { code: "gateway.client_id", name: about, result: "warn", message, remedy: CLIENT_ID };
     });
-  return [...found.flat(), ...conflicts];
+  return [...found, ...conflicts];
 }
 
 /** Instance ids of this home, and with them those of the gateways that share its store. */
@@ -55,11 +55,11 @@ interface OwnIds {
 }
 
 async function gatewayChecks(
-  { name: channel, settings }: MqttChannel,
   own: OwnIds,
-  { config, connectTimeoutMs, log, signal }: PresenceCheckOptions,
+  { config, channel, connectTimeoutMs, log, signal }: PresenceCheckOptions,
 ): Promise<readonly Diagnosis[]> {
-  const facts = { code: "gateway.others", name: `gateways of ${channel}` } as const;
+  const { name, settings } = channel;
+  const facts = { code: "gateway.others", name: `gateways of ${name}` } as const;
   const target = { settings, connectTimeoutMs, log, signal };
   let kept: KeptPresence;
   try {

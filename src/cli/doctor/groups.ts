@@ -128,7 +128,7 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
         const options = { connectTimeoutMs, log, signal };
         const [broker, presence] = await Promise.all([
           brokerChecks({ ...options, channel: dialled }),
-          presenceChecks({ ...options, config, channels: [dialled], cluster }),
+          presenceChecks({ ...options, config, channel: dialled, cluster }),
         ]);
         return [...takenChecks(isTaken, presence), ...broker, ...presence];
       } finally {
