@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { chmod, cp, mkdir, readFile, stat, writeFile } from "node:fs/promises";
-import { createServer, type Server } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { serviceChecks } from "../../src/cli/checks/service.ts";
@@ -395,6 +395,18 @@ describe("a fault of the broker is named with its place and its remedy", () => {
   });
 });
 
+describe("a fault of the shared database is named with its place and its remedy", () => {
+  it("one that hangs hides no result of a broker", onceInCi, async () => {
+    await using database = await silentServer();
+    const store = `postgres://gw@127.0.0.1:${database.port}/picoclaw?sslmode=disable&connect_timeout=300`;
+    const { out } = await examined(quickConfig("tcp://127.0.0.1:1", {}, { gateway: { store } }));
+    assert.match(out, /^fail {2}broker\.tcp .*nothing listens on port 1/m);
+    assert.match(out, /^fail {2}gateway\.store .*(?:did|does) not answer.*try: /m);
+    // Nothing keeps the process alive.
+    await until("the connection is closed", () => database.open() === 0);
+  });
+});
+
 describe("a fault of this machine is named with its place and its remedy", () => {
   it("the disk is full", async (test) => {
     await using disk = await smallDisk(64);
@@ -622,6 +634,24 @@ async function portOf(server: Server): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = server.address();
   return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+/** A server that accepts connections and says nothing. */
+async function silentServer() {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {}).on("close", () => sockets.delete(socket));
+    socket.resume();
+  });
+  return {
+    port: await portOf(server),
+    open: () => sockets.size,
+    [Symbol.asyncDispose](): Promise<void> {
+      for (const socket of sockets) socket.destroy();
+      return new Promise((resolve) => server.close(() => resolve()));
+    },
+  };
 }
 
 function inWorkspace(workspace: string): object {

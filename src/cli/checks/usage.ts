@@ -1,4 +1,5 @@
 import { basename } from "node:path";
+import { TimeoutError, withTimeout } from "../../base/async.ts";
 import type { Check, Limits, PostgresAddress } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Config } from "../../config/contract.ts";
@@ -31,8 +32,7 @@ export async function usageChecks(
   if (store !== undefined && shared !== undefined) {
     if ("result" in shared) return [shared];
     const { counters, clock, gateways } = shared;
-    const hosts = store.hosts.map(({ host, port }) => `${host}:${port}`).join(", ");
-    const message = `gateways share the database ${store.database} at ${hosts}`;
+    const message = `gateways share ${placeOf(store)}`;
     const reached = { ...STORE, result: "ok", message } as const;
     const { clusterChecks } = await import("./cluster.ts");
     const cluster = { owner: "", gateways: () => Promise.resolve(gateways) };
@@ -54,6 +54,9 @@ export async function usageChecks(
   return checks;
 }
 
+/** Milliseconds for the database. The checks of brokers that need the answer have the rest of their time. */
+const STORE_MS = 4_000;
+
 /** What gateways share, or what is wrong with their database. */
 export async function sharedFacts(
   config: Config,
@@ -61,12 +64,24 @@ export async function sharedFacts(
 ): Promise<SharedFacts | Check> {
   const { readSharedFacts } = await import("../state/shared-state.ts");
   try {
-    return await readSharedFacts(store, config);
+    // What still connects when the time is over would keep the process alive.
+    const hostMs = Math.min(store.connectTimeoutMs, STORE_MS / store.hosts.length);
+    const address = { ...store, connectTimeoutMs: hostMs };
+    return await withTimeout(STORE_MS, undefined, () => readSharedFacts(address, config));
   } catch (thrown) {
+    if (thrown instanceof TimeoutError) {
+      const message = `${placeOf(store)} did not answer within ${STORE_MS / 1000} s`;
+      const remedy = "check gateway.store, the network, and that the server runs";
+      return { ...STORE, result: "fail", message, remedy };
+    }
     const { message, why = message, remedy } = asFailure(thrown);
     const fixes = remedy === undefined ? {} : { remedy };
     return { ...STORE, result: "fail", message: why, ...fixes };
   }
+}
+
+function placeOf({ database, hosts }: PostgresAddress): string {
+  return `the database ${database} at ${hosts.map(({ host, port }) => `${host}:${port}`).join(", ")}`;
 }
 
 function usageChecksOf({ gateway, channels }: Config, usage: Usage): readonly Check[] {

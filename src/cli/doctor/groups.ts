@@ -4,6 +4,7 @@ import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
+import type { ClusterGateway } from "../../store/cluster.ts";
 import { coded, runChecks } from "../checks/checks.ts";
 import { portCheck } from "../checks/port.ts";
 import { serviceChecks } from "../checks/service.ts";
@@ -123,12 +124,12 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
       ]);
       const { dialled, isTaken, close } = await openBuiltIn(channel, log);
       try {
-        const facts = await shared;
-        const cluster = facts !== undefined && "gateways" in facts ? facts.gateways : [];
         const options = { connectTimeoutMs, log, signal };
         const [broker, presence] = await Promise.all([
           brokerChecks({ ...options, channel: dialled }),
-          presenceChecks({ ...options, config, channel: dialled, cluster }),
+          clusterOf(shared).then((cluster) =>
+            presenceChecks({ ...options, config, channel: dialled, cluster }),
+          ),
         ]);
         return [...takenChecks(isTaken, presence), ...broker, ...presence];
       } finally {
@@ -136,6 +137,12 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
       }
     },
   };
+}
+
+/** The gateways that share the store, as far as they are known. */
+async function clusterOf(shared: Shared): Promise<readonly ClusterGateway[]> {
+  const facts = await shared;
+  return facts !== undefined && "gateways" in facts ? facts.gateways : [];
 }
 
 /** The port of the built-in broker is taken, as it should be, where a gateway of this home runs it. */
