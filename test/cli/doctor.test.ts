@@ -385,7 +385,7 @@ describe("a fault of the broker is named with its place and its remedy", () => {
     assert.match(first, /^fail {2}broker\.tcp .*speaks HTTP, not MQTT/);
   });
 
-  it("a broker that says nothing is given up within ten seconds", onceInCi, async () => {
+  it("a broker that says nothing is given up after --connect-timeout", onceInCi, async () => {
     const silent = createServer(() => {});
     const port = await portOf(silent);
     const config = quickConfig(`tcp://127.0.0.1:${port}`);

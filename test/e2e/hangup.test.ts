@@ -35,6 +35,9 @@ it(
   },
 );
 
+/** A built-in broker that nobody needs to find. */
+const ANY_PORT = "embedded://127.0.0.1:0";
+
 /** A gateway in a shell on a terminal, whose log is a file. */
 async function startOnClosingTerminal(prefix: string, home: string) {
   const log = join(home, "log");
@@ -50,8 +53,7 @@ async function startOnClosingTerminal(prefix: string, home: string) {
 }
 
 it("a closed terminal drains the gateway", onceInCi, async () => {
-  const broker = `embedded://127.0.0.1:${await freePort()}`;
-  await using home = await temporaryHome(quickConfig(broker));
+  await using home = await temporaryHome(quickConfig(ANY_PORT));
   const { terminal, said } = await startOnClosingTerminal(`echo $$ >pid; exec`, home.path);
   terminal.kill("SIGKILL");
   await said("the terminal was closed");
@@ -59,8 +61,7 @@ it("a closed terminal drains the gateway", onceInCi, async () => {
 });
 
 it("after nohup it outlives its terminal", onceInCi, async () => {
-  const broker = `embedded://127.0.0.1:${await freePort()}`;
-  await using home = await temporaryHome(quickConfig(broker));
+  await using home = await temporaryHome(quickConfig(ANY_PORT));
   const { terminal, said, pid } = await startOnClosingTerminal(
     `echo $$ >pid; exec nohup`,
     home.path,

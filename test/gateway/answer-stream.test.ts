@@ -5,6 +5,7 @@ import type { Part } from "../../src/base/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { AnswerStream, deliver } from "../../src/gateway/answer/answer-stream.ts";
 import { codePoint } from "../support/code-point.ts";
+import { cpuTimeOf } from "../support/cpu-time.ts";
 import { runs } from "../support/runs.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
@@ -202,13 +203,14 @@ describe("an answer in parts", () => {
     assert.equal(first.heard.length, 2);
   });
 
-  it("takes a million small pieces in no time, delivered or not", () => {
-    const { clock, answer } = start();
-    listen(answer, clock);
-    const begin = performance.now();
-    for (let piece = 0; piece < 1_000_000; piece++) answer.push("x");
-    answer.finish();
-    assert.deepEqual([answer.length, answer.text.length], [1_000_000, 1_000_000]);
-    assert.ok(performance.now() - begin < 20_000);
+  it("takes a million small pieces in no time, delivered or not", async () => {
+    const took = await cpuTimeOf(() => {
+      const { clock, answer } = start();
+      listen(answer, clock);
+      for (let piece = 0; piece < 1_000_000; piece++) answer.push("x");
+      answer.finish();
+      assert.deepEqual([answer.length, answer.text.length], [1_000_000, 1_000_000]);
+    });
+    assert.ok(took < 2_000);
   });
 });

@@ -149,6 +149,9 @@ describe("the device in Home Assistant", () => {
     await device.client.publishAsync("homeassistant/status", "online", { qos: 1 });
     await device.client.publishAsync("homeassistant/status", "online", { qos: 1 });
     await until("it is sent again", () => configs().length > 1);
+    const online = device.messages.findIndex(({ payload }) => String(payload) === "online");
+    assert.ok(device.messages.findLastIndex(({ topic }) => topic === TOPIC) > online);
+    assert.equal(device.messages.slice(0, online).filter(({ topic }) => topic === TOPIC).length, 1);
     assert.deepEqual(configs()[1]?.payload, first.payload);
     await using later = await openTestDevice(broker.url, TOPIC);
     assert.equal((await later.message()).retain, true);

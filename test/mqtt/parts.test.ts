@@ -98,7 +98,7 @@ describe("a part cut into payloads", () => {
     const rest = [...cutting].length;
     const all = performance.now() - begin;
     assert.ok(rest > 60_000);
-    assert.ok(first < all / 5 && all < 30_000, `${first} ms, and ${all} ms in all`);
+    assert.ok(first < all / 5 && all < 6_000, `${first} ms, and ${all} ms in all`);
   });
 
   it("still comes through where the topic alone is over the limit", () => {

@@ -27,12 +27,14 @@ export interface RunOptions {
 export async function commandsIn(document: string): Promise<Shown[]> {
   const text = await readFile(join(root, "docs/tutorials", document), "utf8");
   const blocks = [...text.matchAll(/^```console\n(.*?)^```$/gms)];
-  return blocks.flatMap(([, block = ""]) =>
+  const shown = blocks.flatMap(([, block = ""]) =>
     block
       .split(/^\$ /m)
       .slice(1)
       .map((part) => divided(part)),
   );
+  assert.ok(shown.length > 0, `${document} shows no commands`);
+  return shown;
 }
 
 /** A command goes on after a backslash, and to the end of its here-document. */

@@ -5,6 +5,7 @@ import { prefaceOf, systemPrompt } from "../../../src/agent/turn/prompt.ts";
 import type { PrefaceFacts, PromptFacts } from "../../../src/agent/turn/prompt.ts";
 import type { WorkspaceTexts } from "../../../src/agent/workspace/contract.ts";
 import { codePoint } from "../../support/code-point.ts";
+import { cpuTimeOf } from "../../support/cpu-time.ts";
 
 const NOW = new Date(2026, 6, 1, 12, 3, 44);
 const EMPTY: WorkspaceTexts = {
@@ -86,13 +87,12 @@ describe("the system prompt", () => {
     assert.match(promptOf({ tools: ["memory"] }), /Use the tool memory/);
   });
 
-  it("leaves out comments, which are for people, in no time", () => {
+  it("leaves out comments, which are for people, in no time", async () => {
     const user = "<!-- for people\n -->Ada<!----> Lovelace <!-- > never ends";
     assert.match(promptOf({ texts: { ...EMPTY, user } }), /\n\nAda Lovelace <!-- > never ends$/);
     assert.doesNotMatch(promptOf({ texts: { ...EMPTY, user: "# You\n<!-- x -->" } }), /USER\.md\n/);
-    const startedAt = performance.now();
-    promptOf({ texts: { ...EMPTY, user: "<!--".repeat(100_000) } });
-    assert.ok(performance.now() - startedAt < 10_000);
+    const texts = { ...EMPTY, user: "<!--".repeat(100_000) };
+    assert.ok((await cpuTimeOf(() => promptOf({ texts }))) < 1_000);
   });
 
   it("holds names from outside on one line of their own", () => {

@@ -6,6 +6,7 @@ import { contextMessages, taskResultsText, withFrames } from "../../../src/agent
 import { framed, escapeMarkers, sourceOf } from "../../../src/agent/untrusted-content/frame.ts";
 import { stripInvisible } from "../../../src/agent/untrusted-content/frame.ts";
 import { codePoint } from "../../support/code-point.ts";
+import { cpuTimeOf } from "../../support/cpu-time.ts";
 import { frameOf, framesIn } from "../../support/frames.ts";
 import { runs } from "../../support/runs.ts";
 
@@ -176,7 +177,7 @@ describe("a frame", () => {
     assert.equal(stripInvisible(`😀${bytes.join("")}!`).text, "😀!");
   });
 
-  it("is the same for the same text, and takes no time for what is made to take some", () => {
+  it("is the same for the same text, and takes no time for what is made to take some", async () => {
     const slow = [
       "<",
       "</data_onl",
@@ -204,10 +205,8 @@ describe("a frame", () => {
     ];
     for (const piece of slow) {
       const text = piece.repeat(300_000 / piece.length) + " ".repeat(300_000);
-      const startedAt = performance.now();
-      const once = framed("x", text);
-      assert.ok(performance.now() - startedAt < 20_000, piece);
-      assert.equal(framed("x", text), once);
+      assert.ok((await cpuTimeOf(() => framed("x", text))) < 2_000, piece);
+      assert.equal(framed("x", text), framed("x", text));
     }
   });
 });
