@@ -103,7 +103,7 @@ const [COMPILED, FROM_BUN, FROM_DENO] = [
   },
 ] as const satisfies readonly Suite[];
 
-/** A storm lasts as long as it is told to, and mostly waits; the other faults run beside it. */
+/** A storm lasts as long as its test says, and mostly waits; the other faults run at the same time. */
 const faultFiles = readdirSync(join(root, "test/faults")).filter((name) =>
   name.endsWith(".test.ts"),
 );

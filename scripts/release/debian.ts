@@ -15,7 +15,7 @@ export interface DebianOptions {
   readonly root: string;
   /** The folder that the package is put into. */
   readonly out: string;
-  /** The compiled program; its manual page is beside it. */
+  /** The compiled program; its manual page is in the same folder. */
   readonly program: string;
   readonly version: string;
   /** As Debian names it. */

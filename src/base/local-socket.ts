@@ -85,7 +85,7 @@ export async function readServedText(
   return await promise;
 }
 
-/** Nobody else can connect at any moment: the socket is made in a folder of its own, and moved when it is private. */
+/** Nobody else can connect at any moment: the socket is made in a private folder, and moved from there. */
 async function listenPrivately(server: Server, name: string, isShared: boolean): Promise<void> {
   const folder = dirname(name);
   if (isShared) ownFolder(folder);

@@ -130,7 +130,7 @@ export interface ChannelQuestion {
   readonly model: string;
 }
 
-/** Asks the agent of a channel once, over a connection of its own. Throws a `Failure` without a connection. */
+/** Asks the agent of a channel once, over a new connection. Throws a `Failure` without a connection. */
 export async function askChannel(
   { channel, connectTimeoutMs, question, form, model }: ChannelQuestion,
   { host, flags, signal }: Context,

@@ -59,7 +59,7 @@ export async function* limited(
   }
 }
 
-/** A model that is told how long its answer may be, in the preface of the question. */
+/** A model that reads in the preface of the question how long its answer may be. */
 export function withMaxChars(model: Model, limit: number): Model {
   const instruction = `[The answer is shown in a small place: at most ${limit} characters, as plain text without markup. What is longer is cut off.]`;
   return (question) => model({ ...question, messages: prefaced(question.messages, instruction) });

@@ -159,7 +159,7 @@ function tlsChanges(
   ];
 }
 
-/** A new model gets an entry of its own: those that are there stay. */
+/** A new model gets a new entry: those that are there stay. */
 async function modelChanges(
   answer: ModelAnswer,
   config: Config,

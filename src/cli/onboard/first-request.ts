@@ -21,7 +21,7 @@ export interface FirstRequest {
   readonly isRunning: boolean;
 }
 
-/** Who asks: the user's own client, where there is one, because an access list lets each be itself and nobody else. */
+/** The client that sends the request: that of the broker's user, because an access list lets a user be no other. */
 export function askingClient({ settings }: MqttChannel): string {
   const user = settings.username?.reveal() ?? "";
   return isDeviceClient(user) ? user : CLIENT;

@@ -86,7 +86,7 @@ function messagesOf(message: Message, at: number): readonly PageMessage[] {
 const FIRST_PART_MS = 120_000;
 const CONNECT_MS = 10_000;
 
-/** Asks as a device does: over a connection of its own to the broker. */
+/** Asks as a device does: over a new connection to the broker. */
 async function* ask(
   { client, channel: name, text, signal: asked }: PageQuestion,
   { runtime, context }: PageSubject,

@@ -15,7 +15,7 @@ export interface PageToken {
 }
 
 /**
- * The token of the configuration, or else of a file beside the conversations: who may read those may read it. The file
+ * The token of the configuration, or else of a file in the folder of the conversations: who may read those may read it. The file
  * is written when the token is asked for first.
  */
 export function pageTokenOf(config: Config): PageToken {

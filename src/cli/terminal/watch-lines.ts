@@ -14,7 +14,7 @@ export interface WatchLinesOptions {
 
 /** Requests whose answer is expected: of those that never get one, the oldest are forgotten. */
 const MAX_OPEN = 1000;
-/** Columns below which a text begins on a line of its own. */
+/** Columns below which a text begins on a new line. */
 const MIN_TEXT = 16;
 const MIN_CLIENT = 8;
 const MAX_CLIENT = 16;

@@ -147,7 +147,7 @@ class Wrapping implements WordWrap {
     return this.#column + this.#gapColumns + columnsOf(this.#word);
   }
 
-  /** Prints what is not printed of the word, on a line of its own if it does not fit. */
+  /** Prints what is not printed of the word, on a new line if it does not fit. */
   #show(): void {
     if (this.#word === this.#shown) return;
     const isFull = this.#endColumn() > this.#options.columns() && !this.#isCode;

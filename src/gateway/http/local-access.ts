@@ -4,7 +4,7 @@ import type { GatewayStatus } from "../statistics/contract.ts";
 /** The names under which a program of this machine reaches it. */
 const LOCAL_NAMES: ReadonlySet<string> = new Set(["localhost", "127.0.0.1", "[::1]"]);
 const LOOPBACK = /^(?:::ffff:)?127\.|^::1$/;
-/** A proxy adds these: then the connection from this machine says nothing about who asks. */
+/** A proxy adds these: then the connection from this machine does not tell where the request comes from. */
 const PROXY_HEADERS = ["x-forwarded-for", "x-forwarded-host", "forwarded", "x-real-ip", "via"];
 
 /**

@@ -67,7 +67,7 @@ export async function pageSources(): Promise<ReadonlyMap<string, string>> {
   );
 }
 
-/** A package's module stands beside the page's own. */
+/** The modules of packages and of the page are in one folder. */
 const PACKAGES = { preact: "./preact.js", htm: "./htm.js", uplot: "./uplot.js" };
 
 async function sourceOf(name: PageFileName): Promise<string> {

@@ -94,7 +94,7 @@ function streams({ streaming }: MqttChannel["settings"], takesOne: boolean): boo
   return streaming.enabled && !takesOne;
 }
 
-/** The extras of a request, with the channel's limit if it has none of its own. */
+/** The extras of a request, with the channel's limit if it has none. */
 function withMaxChars(
   extras: RequestExtras | undefined,
   maxChars: number,

@@ -2,7 +2,7 @@ import { Failure } from "../../base/failure.ts";
 import type { NextAttempt, NodeOutcome } from "./nodes.ts";
 import { CLIENT_ID } from "./reasons.ts";
 
-/** Connections in a row that the broker closed soon and without a reason: then it is told. */
+/** So many connections in a row that the broker closed soon and without a reason are reported. */
 const SUSPICIOUS = 3;
 /** So many of them in a row on which nothing was answered: then we wait longer. */
 const PATIENT = 5;

@@ -9,7 +9,7 @@ import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import { publishTopic } from "../protocol/topics.ts";
 import { openQuietConnection } from "./link.ts";
 
-/** A broker to reach over a connection of its own. */
+/** A broker to reach over a new connection. */
 export interface BrokerConnection {
   readonly settings: MqttSettings;
   readonly connectTimeoutMs: number;
