@@ -41,8 +41,6 @@ export interface LoadOptions {
  * at once. Never throws for the content of a file, and never writes one.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig | Failure> {
-  const { env, home, draft } = options;
-  if (home === "" && !env["PICOCLAW_HOME"] && draft === undefined) return homeless();
   const inspected = await inspectConfig(options);
   if (inspected instanceof Failure) return inspected;
   const { tree: _, problems, config, ...rest } = inspected;
@@ -77,7 +75,7 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection | 
   const { env, home: userHome, flags = {}, cwd = ".", draft } = options;
   const paths = configPaths({ env, userHome, cwd });
   const place = { env, userHome, cwd, ...paths };
-  const files = await readFiles(paths.file, draft);
+  const files = homeless(options) ?? (await readFiles(paths.file, draft));
   if (files instanceof Failure) return files;
   const settings = flagSettings(flags, cwd);
   if (settings instanceof Failure) return settings;
@@ -98,13 +96,15 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection | 
     secretFiles: [
       ...layers.secretFiles,
       join(dirname(paths.file), SECURITY),
-      ...(config ? keyFiles(config) : []),
+      ...keyFiles(config),
       ...(store?.secretFiles ?? []),
     ],
   };
 }
 
-function homeless(): Failure {
+/** A draft needs no home folder. */
+function homeless({ env, home, draft }: LoadOptions): Failure | undefined {
+  if (home !== "" || env["PICOCLAW_HOME"] || draft !== undefined) return undefined;
   return new Failure("config", "there is no home folder for picoclaw", {
     why: "neither PICOCLAW_HOME nor HOME is set, and this user has no home folder",
     remedy: "set PICOCLAW_HOME to a folder that this user may write",
@@ -127,8 +127,8 @@ async function postgresIn(
   return postgresStore(tree, findings, place);
 }
 
-function keyFiles({ channels }: Config): string[] {
-  return channels.flatMap(({ settings }) => settings.tls.key_file ?? []);
+function keyFiles(config: Config | undefined): string[] {
+  return config?.channels.flatMap(({ settings }) => settings.tls.key_file ?? []) ?? [];
 }
 
 /**

@@ -63,6 +63,25 @@ it("no home folder is a named failure", async () => {
   assert.match(`${loaded.message} ${loaded.remedy}`, /no home folder .* set PICOCLAW_HOME/);
 });
 
+it("no home folder is a failure of what shows and changes the configuration, too", async () => {
+  for (const args of [
+    ["config", "show"],
+    ["config", "validate"],
+    ["config", "set", "--dry-run", "gateway.port", "18791"],
+  ]) {
+    const host = { ...createFakeHost(args), home: "" };
+    assert.equal(await runCommandLine(host), 78);
+    assert.match(host.stdout.text() + host.stderr.text(), /there is no home folder for picoclaw/);
+  }
+});
+
+it("flags that name the connection whole need no home folder", async () => {
+  const way = ["--broker", "tcp://127.0.0.1:1", "--agent", "a", "--connect-timeout", "1s"];
+  const host = { ...createFakeHost(["send", "kitchen", ...way, "hello"]), home: "" };
+  assert.equal(await runCommandLine(host), 4);
+  assert.match(host.stderr.text(), /the configuration is wrong and is ignored/);
+});
+
 it("the access list ends with a user for debugging, not in effect", () => {
   const facts = { prefix: "/p", agent: "a", gateway: "gw", by: "user" } as const;
   const list = accessList("mosquitto", facts);
