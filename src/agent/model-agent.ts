@@ -153,7 +153,9 @@ async function prepareTurn(
     model: await formatted(model, turn),
     tools,
     permissions,
-    hasTool: deps.toolbox.has,
+    hasTool: (name) =>
+      deps.toolbox.has(name) ||
+      deps.subagents?.tools(0).some((tool) => tool.name === name) === true,
     hooks: deps.hooks,
     system,
     preface,

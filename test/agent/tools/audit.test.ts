@@ -35,6 +35,7 @@ it("each tool call has a line: by whom, which, whether it was refused, and nothi
     calls(
       { name: "device", arguments: '{"facts":["time"]}' },
       { name: "exec", arguments: '{"command":"cat secret"}' },
+      { name: "spawn_status", arguments: "{}" },
       { name: "nothing\u001b[2J", arguments: "{}" },
     ),
     answers("done"),
@@ -43,9 +44,13 @@ it("each tool call has a line: by whom, which, whether it was refused, and nothi
   await agent.close();
   await server.close();
   const verdicts = Object.fromEntries(lines.map(({ tool, verdict }) => [tool, verdict]));
-  const expected = { device: "ok", exec: "refused", "nothing\u001b[2J": "unknown" };
-  assert.deepEqual(verdicts, expected);
-  assert.equal(lines.length, 3);
+  assert.deepEqual(verdicts, {
+    device: "ok",
+    exec: "refused",
+    spawn_status: "refused",
+    "nothing\u001b[2J": "unknown",
+  });
+  assert.equal(lines.length, 4);
   assert.ok(lines.every(({ client, channel }) => client === "kitchen" && channel === "mqtt"));
   assert.doesNotMatch(JSON.stringify(lines), /secret/);
 });
