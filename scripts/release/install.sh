@@ -60,10 +60,11 @@ fetch() {
 }
 
 sum_of() {
-  if command -v sha256sum >/dev/null 2>&1; then sha256sum "$1"
-  elif command -v shasum >/dev/null 2>&1; then shasum -a 256 "$1"
+  if command -v sha256sum >/dev/null 2>&1; then sum=$(sha256sum "$1")
+  elif command -v shasum >/dev/null 2>&1; then sum=$(shasum -a 256 "$1")
   else fail "neither sha256sum nor shasum is here" "install coreutils"
-  fi | cut -d ' ' -f 1
+  fi
+  say "${sum%% *}"
 }
 
 [ -n "$target" ] || find_target

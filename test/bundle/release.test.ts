@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -213,6 +214,22 @@ describe("install.sh", () => {
       /^error: the SHA-256 of picoclaw-linux-any\.tar\.gz is [0-9a-f]{64}\ntry: /,
     );
     assert.equal(done(join(to, "picoclaw"), []), "picoclaw 9.9.9\n");
+  });
+
+  it("says once that no program for checksums is here", async () => {
+    await using release = await openRelease();
+    const tools = join(release.path, "tools");
+    mkdirSync(tools);
+    for (const name of ["awk", "curl", "mktemp", "rm"]) {
+      symlinkSync(done("sh", ["-c", `command -v ${name}`]).trim(), join(tools, name));
+    }
+    const words = ["--target", "linux-any", "--to", join(release.path, "bin")];
+    const { status, stderr } = run("/bin/sh", [join(scripts, "install.sh"), ...words], {
+      PATH: tools,
+      PICOCLAW_URL: `file://${release.path}`,
+    });
+    assert.equal(status, 1);
+    assert.equal(stderr, "error: neither sha256sum nor shasum is here\ntry: install coreutils\n");
   });
 
   it("leaves no half of a program where the disk is full", async () => {
