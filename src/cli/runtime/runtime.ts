@@ -92,7 +92,9 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { log, logContent } = options;
   const statistics = new Statistics(SYSTEM_CLOCK, logContent);
   const state = await stateOf(options, statistics.committed);
-  const closing = [() => state.close()];
+  // In the opposite order all is closed, by a stop or when something cannot be opened.
+  await using closing = new AsyncDisposableStack();
+  closing.defer(() => state.close());
   let dialled: readonly MqttChannel[] = [];
   const topics = createTopics({ ...options, channels: () => dialled });
   let channels: readonly Channel[] = [];
@@ -101,12 +103,11 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     ...(cluster ? [cluster.status()] : []),
     ...channels.flatMap((channel) => linesOf(channel)),
   ];
-  const shared = await closingOnFailure(closing, agentClusterOf(state, options));
+  const shared = await agentClusterOf(state, options);
   const reloadable = createReloadablePolicies(options);
   const parts = { ...options, ...state.files, ...shared, ...reloadable, topics, channelStatus };
-  const opening = openReloadableAgent({ ...parts, ...options.reloaded });
-  const agent = await closingOnFailure(closing, opening);
-  closing.unshift(() => agent.close());
+  const agent = await openReloadableAgent({ ...parts, ...options.reloaded });
+  closing.defer(() => agent.close());
   const opened = Promise.withResolvers<readonly Channel[]>();
   const canDeliver = (): boolean => channels.some((channel) => canAnswer(channel));
   const gateway = createGateway<Message>({
@@ -122,25 +123,25 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     member: state.cluster && (await memberOf(state.store, state.cluster, { log, canDeliver })),
     replyTo: (channel, recipient) => replyTo(opened.promise, channel, recipient),
   });
-  const { brokers, brokerOf, ...listening } = await closingOnFailure(
-    closing,
-    withBrokers(options.channels, log),
-  );
-  closing.unshift(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
+  const { brokers, brokerOf, ...listening } = await withBrokers(options.channels, log);
+  closing.defer(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
   dialled = listening.channels;
-  await closingOnFailure(closing, gateway.resume());
+  await gateway.resume();
   cluster = await clusterChannelsOf(state, options, gateway.distrustUsage);
-  closing.unshift(() => Promise.resolve(cluster?.close()));
+  closing.defer(() => cluster?.close());
   const open = cluster?.open ?? openChannel;
   channels = openChannels(dialled, options, { state, gateway, brokerOf, open });
   opened.resolve(channels);
-  closing.unshift(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
+  closing.defer(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
   if (log !== SILENT) {
     const checking = checkOnceSubscribed({ ...options, ...state }, dialled, { channels, agent });
-    const stopping = [async () => void (await gateway.drain(0)), ...closing];
-    closing.unshift(await closingOnFailure(stopping, checking));
+    const endChecks = await checking.catch(async (thrown: unknown) => {
+      await gateway.drain(0);
+      throw thrown;
+    });
+    closing.defer(endChecks);
   }
-  return runtimeOf({ ...options, ...state, gateway, agent, dialled, channels }, closing);
+  return runtimeOf({ ...options, ...state, gateway, agent, dialled, channels }, closing.move());
 }
 
 interface RuntimeParts extends Omit<StatusParts, "problem">, Pick<State, "socketFile"> {
@@ -149,7 +150,7 @@ interface RuntimeParts extends Omit<StatusParts, "problem">, Pick<State, "socket
   readonly log: Log;
 }
 
-function runtimeOf(parts: RuntimeParts, closing: readonly (() => Promise<void>)[]): Runtime {
+function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime {
   const { gateway, agent, dialled, channels, log, socketFile } = parts;
   const problem = (): string | undefined => problemOf(channels) ?? gateway.problem();
   return {
@@ -179,11 +180,11 @@ async function stopAll(
   drainMs: number,
   channels: readonly Channel[],
   gateway: Gateway,
-  closing: readonly (() => Promise<void>)[],
+  closing: AsyncDisposableStack,
 ): Promise<DrainResult> {
   await Promise.all(channels.map(async (channel) => channel.handOver?.()));
   const drained = await gateway.drain(drainMs);
-  for (const close of closing) await close();
+  await closing.disposeAsync();
   return drained;
 }
 
@@ -297,18 +298,6 @@ function isUnused(folder: string): boolean {
     return readdirSync(folder).every((name) => name === "state");
   } catch (error) {
     return codeOf(error) === "ENOENT";
-  }
-}
-
-async function closingOnFailure<T>(
-  closing: readonly (() => Promise<void>)[],
-  opening: Promise<T>,
-): Promise<T> {
-  try {
-    return await opening;
-  } catch (thrown) {
-    for (const close of closing) await close();
-    throw thrown;
   }
 }
 
