@@ -50,6 +50,14 @@ export async function load(
   return loaded;
 }
 
+/** As `load`, but throws the `Failure`, and the refusal of what may be written but not used. */
+export async function loadUsable(context: LoadContext, flags: ConfigFlags): Promise<LoadedConfig> {
+  const loaded = await load(context, flags);
+  if (loaded instanceof Failure) throw loaded;
+  if (loaded.refusal !== undefined) throw loaded.refusal;
+  return loaded;
+}
+
 /** As `load`, but throws the `Failure`. Warnings are logged at debug, so that they do not disturb an answer. */
 export async function loadOrThrow(
   context: LoadContext,

@@ -1,10 +1,10 @@
 import { onAbort, pause } from "../../base/async.ts";
-import { asFailure, Failure } from "../../base/failure.ts";
+import { asFailure } from "../../base/failure.ts";
 import { allowRequests, compileHotCode } from "../../base/host.ts";
 import { createLog, type Log, type LogLevel } from "../../base/log.ts";
 import type { Config, LoadedConfig } from "../../config/contract.ts";
 import type { Health, HealthOptions } from "../../gateway/health.ts";
-import { configFlagsOf, healthPlace, load as loadWith, nothingToServe } from "../connection.ts";
+import { configFlagsOf, healthPlace, loadUsable, nothingToServe } from "../connection.ts";
 import { secretFilesOf, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { gatewayPage } from "../page/page.ts";
@@ -19,12 +19,7 @@ export async function run(context: Context): Promise<number> {
     const { checkGateway } = await import("../doctor/report.ts");
     return checkGateway(context);
   }
-  const load = async (): Promise<LoadedConfig> => {
-    const read = await loadWith(withConfigFile(context), configFlagsOf(flags));
-    if (read instanceof Failure) throw read;
-    if (read.refusal !== undefined) throw read.refusal;
-    return read;
-  };
+  const load = () => loadUsable(withConfigFile(context), configFlagsOf(flags));
   const loaded = await load();
   const { config } = loaded;
   // Each turn waits for its model, and should not wait for the models of others.

@@ -7,7 +7,7 @@ import { differenceOf, type Draft, writeDraft } from "../../config/edit/draft.ts
 import { dialAddressOf } from "../../mqtt/client/transport.ts";
 import { agentAddressOf, requestTopic, responseTopic } from "../../mqtt/protocol/topics.ts";
 import { DEFAULT_QUESTION } from "../ask.ts";
-import { load } from "../connection.ts";
+import { loadUsable } from "../connection.ts";
 import type { Context } from "../context.ts";
 import {
   askConnection,
@@ -28,7 +28,7 @@ const CALL_MS = 30_000;
 /** `picoclaw onboard`: sets up broker, agent and model, and asks the first question. */
 export async function run(context: Context): Promise<number> {
   const { host, redactor } = context;
-  const loaded = await loadChecked(context);
+  const loaded = await loadUsable(context, {});
   const asker = createAsker(context);
   const found = await discover({ env: host.env, fetch, isOpen: isPortOpen });
   const [present] = loaded.config.channels;
@@ -48,13 +48,6 @@ export async function run(context: Context): Promise<number> {
     await host.stdout.write(copies.map((copy) => `copied the former file to ${copy}\n`).join(""));
   }
   return await firstAnswer(context, draft);
-}
-
-async function loadChecked(context: Context): Promise<LoadedConfig> {
-  const loaded = await load(context, {});
-  if (loaded instanceof Failure) throw loaded;
-  if (loaded.refusal !== undefined) throw loaded.refusal;
-  return loaded;
 }
 
 function modelsText({ models }: Discovery): string {
@@ -151,7 +144,7 @@ async function tryModel(
 
 async function firstAnswer(context: Context, { channel, files }: ChannelDraft): Promise<number> {
   const { host, redactor } = context;
-  const loaded = await loadChecked(context);
+  const loaded = await loadUsable(context, {});
   const served = loaded.config.channels.find(({ name }) => name === channel);
   if (served === undefined) throw new Failure("config", `there is no channel ${channel}`);
   const { settings } = served;

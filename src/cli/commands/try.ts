@@ -7,7 +7,7 @@ import type { Config, MqttChannel } from "../../config/contract.ts";
 import { readFormat } from "../answer-format.ts";
 import { outputFormat } from "../args/flags.ts";
 import { askChannel, DEFAULT_QUESTION, type Outcome, reportOutcome } from "../ask.ts";
-import { load } from "../connection.ts";
+import { loadUsable } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { openRuntime } from "../runtime/runtime.ts";
@@ -29,10 +29,8 @@ async function tryOnce(context: Context, id: string): Promise<Outcome> {
   const images = await readImages(context, { text: "", maxBytes: MAX_IMAGE_BYTES });
   const extras = requestExtras(format, images);
   const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
-  const loaded = await load(context, { broker: "embedded://127.0.0.1:0", agent: "assistant" });
-  if (loaded instanceof Failure) throw loaded;
-  if (loaded.refusal !== undefined) throw loaded.refusal;
-  const { config, home, file, secretFiles } = loaded;
+  const given = { broker: "embedded://127.0.0.1:0", agent: "assistant" };
+  const { config, home, file, secretFiles } = await loadUsable(context, given);
   const serving = await openRuntime({
     config,
     channels: [channelFor(config)],
