@@ -1,7 +1,7 @@
 import { get } from "node:http";
 import { createServer } from "node:net";
 import type { Diagnosis } from "../../base/contract.ts";
-import { codeOf, Failure } from "../../base/failure.ts";
+import { codeOf } from "../../base/failure.ts";
 import { at, fromJson } from "../../base/unknown.ts";
 
 const ANSWER_MS = 1_500;
@@ -21,15 +21,13 @@ export async function portCheck(host: string, port: number): Promise<Diagnosis> 
     }
     const message = `another program listens on port ${port} of ${taken}, which a gateway needs (gateway.port)`;
     const remedy = `stop it (who it is: ss -ltnp sport = :${port}), or set PICOCLAW_GATEWAY_PORT or gateway.port to a free one`;
-    const failure = new Failure("failed", message, { remedy });
-    return { ...facts, result: "fail", message, remedy, failure };
+    return { ...facts, result: "fail", message, remedy };
   }
   const [code = ""] = codes;
   if (code === "") return { ...facts, result: "ok", message: `it is free on ${host}` };
   const message = `a gateway cannot listen on ${host} port ${port} (${code})`;
   const remedy = "set gateway.host to an address of this machine, and gateway.port above 1023";
-  const failure = new Failure("failed", message, { remedy });
-  return { ...facts, result: "fail", message, remedy, failure };
+  return { ...facts, result: "fail", message, remedy };
 }
 
 /** "" if it can be listened on. */

@@ -1,7 +1,7 @@
 import { open, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Diagnosis } from "../../base/contract.ts";
-import { codeOf, Failure, messageOf } from "../../base/failure.ts";
+import { codeOf, messageOf } from "../../base/failure.ts";
 
 /** Written, synced, read and deleted. A disk that takes it takes a conversation. */
 const TEST_BYTES = 65_536;
@@ -41,9 +41,7 @@ async function writeCheck(folder: string, place: string): Promise<Diagnosis> {
     const where = place === folder ? folder : `${folder} does not exist yet; ${place}`;
     return { ...facts, result: "ok", message: `${where} can be written and read` };
   } catch (thrown) {
-    const { message, remedy } = writeFault(thrown, folder, place);
-    const failure = new Failure("failed", message, { remedy });
-    return { ...facts, result: "fail", message, remedy, failure };
+    return { ...facts, result: "fail", ...writeFault(thrown, folder, place) };
   } finally {
     await rm(file, { force: true }).catch(() => {});
   }

@@ -85,7 +85,7 @@ async function outcomeOf(
     if (signal.aborted) return [];
     if (thrown instanceof TimeoutError) {
       const message = `the check was not done within ${GROUP_MS / 1000} s`;
-      return [{ code, name, result: "fail", message, failure: new Failure("failed", message) }];
+      return [{ code, name, result: "fail", message }];
     }
     const failure = asFailure(thrown);
     const { message, why, remedy } = failure;
