@@ -54,15 +54,15 @@ export async function draftChanges(
     if (those.length === 0) continue;
     const former = readText(file);
     if (former instanceof Failure) throw former;
+    // A secret belongs to an entry that the draft may have created.
+    const inspected = await inspectConfig({ ...options, draft: texts });
+    if (inspected instanceof Failure) throw inspected;
     let text = former;
     for (const { path, value, isSecret = false } of those) {
-      // A secret belongs to an entry that the draft may have created.
-      const inspected = await inspectConfig({ ...options, draft: texts });
-      if (inspected instanceof Failure) throw inspected;
       const edit = { text, value, places: formsOf(path, inspected.tree, isSecret) };
       text = isSecret ? await editYaml(file, edit) : await editJson(edit);
-      texts.set(file, text);
     }
+    texts.set(file, text ?? "");
     files.push({ file, former, text: text ?? "", changes: those });
   }
   const loaded = await loadConfig({ ...options, draft: texts });
