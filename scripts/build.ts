@@ -6,11 +6,9 @@ import type { BuildConfig } from "bun";
 import type { InstalledPackage } from "../src/cli/commands/version.ts";
 import { readPackage } from "../src/cli/commands/version.ts";
 import { manPage } from "../src/cli/help/man.ts";
-import { readPages } from "../src/cli/help/topics.ts";
-import { noticesOf } from "./bundle/notices.ts";
+import { definesOf } from "./bundle/defines.ts";
 import { lawful, shippedPackages } from "./bundle/packages.ts";
 import type { Metafile } from "./bundle/packages.ts";
-import { pageFiles } from "./bundle/page.ts";
 import { sbomOf } from "./bundle/sbom.ts";
 import type { LockFile } from "./bundle/sbom.ts";
 import { standIns } from "./bundle/stand-ins.ts";
@@ -59,9 +57,7 @@ async function makeBinary(): Promise<void> {
   const compiled = await bundle({
     bytecode: true,
     define: {
-      PICOCLAW_PAGES: JSON.stringify(await readPages(root)),
-      PICOCLAW_LICENSES: JSON.stringify(await noticesOf([own, ...packages], process.versions.bun)),
-      PICOCLAW_PAGE: JSON.stringify(await pageFiles()),
+      ...(await definesOf(root, [own, ...packages], process.versions.bun)),
       ...(values.faults && { PICOCLAW_FAULTS: "true" }),
     },
     compile: {

@@ -6,7 +6,7 @@ import { parseArgs } from "node:util";
 import { makeDebianPackage } from "./release/debian.ts";
 import { formulaOf } from "./release/homebrew.ts";
 import { makeNpmPackage } from "./release/npm.ts";
-import { programOf, run, TARGETS, targetNamed } from "./release/targets.ts";
+import { copyTexts, programOf, run, TARGETS, targetNamed } from "./release/targets.ts";
 import type { Target } from "./release/targets.ts";
 
 /**
@@ -34,8 +34,11 @@ for (const target of targets) makeArchive(target);
 await makeNpmPackage({ root, out });
 copyRecipes();
 // What names checksums comes last, and SHA256SUMS at the very end.
+const sums = sumsOfAll();
 if (url !== undefined && targets.some(({ platform }) => platform === "darwin")) {
-  writeFileSync(join(out, "picoclaw.rb"), formulaOf({ version, url, sums: sums() }));
+  const formula = join(out, "picoclaw.rb");
+  writeFileSync(formula, formulaOf({ version, url, sums }));
+  sums.set("picoclaw.rb", sha256(formula));
 }
 writeSums();
 console.log(`${relative(root, out)}: ${readdirSync(out).join(" ")}`);
@@ -48,9 +51,7 @@ function makeArchive(target: Target): void {
   run(bun, ["scripts/build.ts", "--target", target.name, "--out", folder], root);
   cpSync(join(folder, "picoclaw.cdx.json"), join(out, `${name}.cdx.json`));
   rmSync(join(folder, "picoclaw.cdx.json"));
-  for (const file of ["LICENSE", "README.md", "CHANGELOG.md"]) {
-    cpSync(join(root, file), join(folder, file));
-  }
+  copyTexts(root, folder);
   pack(name);
   const program = join(folder, programOf(target));
   const debian = { "linux-x64": "amd64", "linux-arm64": "arm64" }[target.name];
@@ -80,14 +81,10 @@ function copyRecipes(): void {
   writeFileSync(config, readFileSync(config, "utf8").replace("@VERSION@", version));
 }
 
-function sums(): ReadonlyMap<string, string> {
+/** SHA-256 of each file of the release. */
+function sumsOfAll(): Map<string, string> {
   const files = readdirSync(out, { withFileTypes: true }).filter((entry) => entry.isFile());
-  return new Map(
-    files
-      .map(({ name }) => name)
-      .toSorted()
-      .map((name) => [name, sha256(join(out, name))]),
-  );
+  return new Map(files.map(({ name }) => [name, sha256(join(out, name))]));
 }
 
 function sha256(file: string): string {
@@ -96,6 +93,7 @@ function sha256(file: string): string {
 
 /** In the form of sha256sum. */
 function writeSums(): void {
-  const lines = [...sums()].map(([name, sum]) => `${sum}  ${name}\n`);
+  const names = [...sums.keys()].toSorted();
+  const lines = names.map((name) => `${sums.get(name)}  ${name}\n`);
   writeFileSync(join(out, "SHA256SUMS"), lines.join(""));
 }

@@ -1,13 +1,11 @@
-import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BuildConfig } from "bun";
 import { readPackage } from "../../src/cli/commands/version.ts";
-import { readPages } from "../../src/cli/help/topics.ts";
-import { noticesOf } from "../bundle/notices.ts";
+import { definesOf } from "../bundle/defines.ts";
 import { lawful, shippedPackages } from "../bundle/packages.ts";
-import { pageFiles } from "../bundle/page.ts";
 import { standIns } from "../bundle/stand-ins.ts";
-import { run } from "./targets.ts";
+import { copyTexts, run } from "./targets.ts";
 
 /** Makes picoclaw-VERSION.tgz: the program as one bundle, for node, Bun and Deno, without dependencies. */
 export async function makeNpmPackage({ root, out }: { root: string; out: string }): Promise<void> {
@@ -27,17 +25,10 @@ export async function makeNpmPackage({ root, out }: { root: string; out: string 
   };
   const { metafile = { outputs: {} } } = await Bun.build(options);
   const packages = await lawful(await shippedPackages(metafile, root));
-  const licenses = await noticesOf([await readPackage(root), ...packages]);
-  const define = {
-    PICOCLAW_LICENSES: JSON.stringify(licenses),
-    PICOCLAW_PAGES: JSON.stringify(await readPages(root)),
-    PICOCLAW_PAGE: JSON.stringify(await pageFiles()),
-  };
+  const define = await definesOf(root, [await readPackage(root), ...packages]);
   await Bun.build({ ...options, outdir: folder, define });
   chmodSync(join(folder, "picoclaw.js"), 0o755);
-  for (const file of ["LICENSE", "README.md", "CHANGELOG.md"]) {
-    cpSync(join(root, file), join(folder, file));
-  }
+  copyTexts(root, folder);
   const own = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const { name, version, description, license, engines } = own;
   const bin = { picoclaw: "picoclaw.js" };

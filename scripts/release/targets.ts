@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import type { LockFile } from "../bundle/sbom.ts";
@@ -91,6 +91,13 @@ export function runtimeOf({ package: name, platform, integrity }: Target, root: 
     rmSync(unfinished, { recursive: true, force: true });
   }
   return file;
+}
+
+/** Copies what goes along with the program in every archive. */
+export function copyTexts(root: string, folder: string): void {
+  for (const file of ["LICENSE", "README.md", "CHANGELOG.md"]) {
+    cpSync(join(root, file), join(folder, file));
+  }
 }
 
 /** Runs a program to its end; throws with what it said if it fails. Returns its standard output. */
