@@ -1,5 +1,5 @@
 import type { Command } from "./command.ts";
-import { CONNECTION_FLAGS, type FlagName, flagNamed } from "./flags.ts";
+import { CONNECTION_FLAGS, type FlagName, shownOf } from "./flags.ts";
 
 /** Flags that every command has. */
 export const GLOBAL_FLAGS: readonly FlagName[] = ["debug", "no-color", "help"];
@@ -411,5 +411,5 @@ export function candidatesOf(command: Command): readonly string[] {
 
 /** The flags of a command that completion offers. */
 export function shownFlags(command: Command): readonly FlagName[] {
-  return [...command.flags, ...GLOBAL_FLAGS].filter((name) => flagNamed(name).hidden !== true);
+  return shownOf([...command.flags, ...GLOBAL_FLAGS]);
 }

@@ -285,3 +285,8 @@ export function isFlagName(word: string): word is FlagName {
 export function flagNamed(name: FlagName): Flag {
   return FLAGS[name];
 }
+
+/** The flags that help and completion show. */
+export function shownOf(names: readonly FlagName[]): readonly FlagName[] {
+  return names.filter((name) => flagNamed(name).hidden !== true);
+}

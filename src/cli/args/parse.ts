@@ -13,6 +13,7 @@ import {
   type Flags,
   FLAGS,
   isFlagName,
+  shownOf,
 } from "./flags.ts";
 
 /** A parsed command line. */
@@ -299,8 +300,7 @@ function argumentFailure(command: Command, words: readonly string[]): Failure | 
 
 /** The failure for a flag that the command does not have, with the most similar one of `among`. */
 function unknownFlag(flag: string, among: readonly FlagName[]): Failure {
-  const shown = among.filter((name) => flagNamed(name).hidden !== true);
-  const guess = flag.startsWith("--") ? suggestWord(flag.slice(2), shown) : undefined;
+  const guess = flag.startsWith("--") ? suggestWord(flag.slice(2), shownOf(among)) : undefined;
   return new Failure("usage", `unknown flag ${flag}`, {
     why: "put text that starts with - after --",
     remedy: guess && `--${guess}`,

@@ -3,7 +3,7 @@ import { suggestWord } from "../../base/spelling.ts";
 import { VERSION } from "../../base/version.ts";
 import type { Command } from "../args/command.ts";
 import { COMMANDS, findCommand, GLOBAL_FLAGS, TOPICS } from "../args/commands.ts";
-import { CONNECTION_FLAGS } from "../args/flags.ts";
+import { CONNECTION_FLAGS, shownOf } from "../args/flags.ts";
 import type { Context } from "../context.ts";
 import { EXIT_CODES } from "../exit-codes.ts";
 import {
@@ -13,7 +13,6 @@ import {
   longChoices,
   pageOf,
   type Row,
-  shownOf,
   usageOf,
 } from "../help/page.ts";
 import { createPaint, isColoured } from "../terminal/colour.ts";

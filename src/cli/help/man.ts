@@ -1,8 +1,9 @@
 import { VERSION } from "../../base/version.ts";
 import type { Command } from "../args/command.ts";
 import { COMMANDS, GLOBAL_FLAGS } from "../args/commands.ts";
+import { shownOf } from "../args/flags.ts";
 import { EXIT_CODES } from "../exit-codes.ts";
-import { flagRow, type Row, shownOf, usageOf } from "./page.ts";
+import { flagRow, type Row, usageOf } from "./page.ts";
 
 /** The manual page picoclaw(1) in roff (man(7)), made from the tables of commands, flags and exit codes. */
 export function manPage(): string {

@@ -41,11 +41,6 @@ export type Row = readonly [left: string, right: string];
 /** A paragraph, or two columns with a title, unless that is "". */
 export type Block = string | { readonly title: string; readonly rows: readonly Row[] };
 
-/** The flags that help shows. */
-export function shownOf(names: readonly FlagName[]): readonly FlagName[] {
-  return names.filter((name) => flagNamed(name).hidden !== true);
-}
-
 /** A flag with its letter and value, and what it does. */
 export function flagRow(name: FlagName): Row {
   const flag = flagNamed(name);
