@@ -12,7 +12,7 @@ import type { ConfigFiles, ConfigPaths, Surroundings } from "./files.ts";
 import { didYouMean, Findings, problemsFailure, quotable } from "./findings.ts";
 import type { Problem, Warning } from "./findings.ts";
 import { CONFIG_FLAGS } from "./flags.ts";
-import { channelType, SETTINGS } from "./keys/channel.ts";
+import { isOtherChannel, SETTINGS } from "./keys/channel.ts";
 import type { Group, Row } from "./keys/key.ts";
 import { keysIn } from "./keys/key.ts";
 import { KEYS, keysWithVariables } from "./keys/keys.ts";
@@ -372,11 +372,6 @@ function checkKeys(tree: Tree, row: Row, path: Path, findings: Findings): void {
       else warnOfKey(at, row, findings);
     }
   }
-}
-
-/** Channels of other types have other keys. */
-function isOtherChannel(path: Path, entry: Tree): boolean {
-  return path[0] === "channel_list" && channelType(String(path[1]), entry) !== "mqtt";
 }
 
 function warnOfKey(path: Path, { rows, also }: Group, findings: Findings): void {

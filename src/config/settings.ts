@@ -1,7 +1,7 @@
 import { Failure } from "../base/failure.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { didYouMean, quotable } from "./findings.ts";
-import { channelType } from "./keys/channel.ts";
+import { isOtherChannel } from "./keys/channel.ts";
 import type { Key, Row } from "./keys/key.ts";
 import { KEYS } from "./keys/keys.ts";
 import { isCredential, isSecretName, urlSecrets } from "./secrets.ts";
@@ -47,8 +47,8 @@ function childrenOf(node: Tree | undefined): readonly (readonly [string | number
 
 /** Comments, and channels of other types: their keys are not in the table. */
 function isForeign(path: Path, node: Tree): boolean {
-  if (node.kind === "leaf" && isComment(String(path.at(-1)))) return true;
-  return path[0] === "channel_list" && channelType(String(path[1]), node) !== "mqtt";
+  const isCommentLeaf = node.kind === "leaf" && isComment(String(path.at(-1)));
+  return isCommentLeaf || isOtherChannel(path, node);
 }
 
 function settingOf(row: Key, node: Tree | undefined, path: Path): Setting {

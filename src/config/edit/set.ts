@@ -9,7 +9,7 @@ import { type Inspection, inspectConfig, type LoadOptions } from "../load.ts";
 import { isReference, urlSecrets } from "../secrets.ts";
 import { isSecretPlace, nodeAt, placeNamed, settingsAt } from "../settings.ts";
 import type { Place, Setting } from "../settings.ts";
-import { DEFAULT, leaf, pathText, textAt } from "../tree.ts";
+import { childOf, DEFAULT, leaf, pathText, textAt } from "../tree.ts";
 import type { Branch, Path, Tree } from "../tree.ts";
 import { jsonOf } from "../values.ts";
 import { editJson, editYaml } from "./edit-text.ts";
@@ -146,7 +146,7 @@ export function formsOf(path: Path, tree: Branch, isSecret: boolean): readonly P
 
 /** In .security.yml models have their names, and `name:1` is the second of a name. */
 function formsOfModel([, index = 0, ...rest]: Path, tree: Branch): readonly Path[] {
-  const models = nodeAt(tree, ["model_list"]);
+  const models = childOf(tree, "model_list");
   const items = models?.kind === "list" ? models.items : [];
   const name = textAt(items[Number(index)], "model_name");
   const same = [...items.entries()].filter(([, item]) => textAt(item, "model_name") === name);

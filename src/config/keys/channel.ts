@@ -2,7 +2,7 @@ import { isMqttText } from "../../base/topic-filter.ts";
 import { brokers } from "../broker-list.ts";
 import { GO_KEYS } from "../compat/go/keys.ts";
 import { textAt } from "../tree.ts";
-import type { Tree } from "../tree.ts";
+import type { Path, Tree } from "../tree.ts";
 import {
   bool,
   choice,
@@ -181,6 +181,11 @@ export const CHANNEL_LIST = named(CHANNEL);
 /** The type of a channel: its `type`, else its name. */
 export function channelType(name: string, entry: Tree | undefined): string {
   return textAt(entry, "type") || name;
+}
+
+/** Whether a place is a channel of another type, which has other keys. */
+export function isOtherChannel([list, name]: Path, entry: Tree): boolean {
+  return list === "channel_list" && channelType(String(name), entry) !== "mqtt";
 }
 
 function limits(requests: number, burst: number, queued: number, toolCalls: number) {
