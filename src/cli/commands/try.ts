@@ -4,6 +4,7 @@ import { dataUrl } from "../../base/images.ts";
 import { SILENT } from "../../base/log.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
+import { agentAddressOf, requestTopic } from "../../mqtt/protocol/topics.ts";
 import { readFormat } from "../answer-format.ts";
 import { outputFormat } from "../args/flags.ts";
 import { askChannel, DEFAULT_QUESTION, type Outcome, reportOutcome } from "../ask.ts";
@@ -94,7 +95,7 @@ function shownExtras({ format, images }: RequestExtras = {}): object {
 
 /** The broker, topic and payload with which a device would ask the same. */
 function pathOf({ settings }: MqttChannel, payload: object): string {
-  const topic = `${ADDRESS.topic_prefix}/${ADDRESS.agent_id}/${CLIENT}/request`;
+  const topic = requestTopic(agentAddressOf(settings), CLIENT);
   const broker = settings.broker.join().replace("embedded://", "");
   return `broker ${broker} (built in)\n${topic} ${JSON.stringify(payload)}`;
 }

@@ -1,3 +1,4 @@
+import { MAX_TIMER_MS } from "../../base/async.ts";
 import type { Host } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
@@ -56,7 +57,8 @@ function urlOf(traces: string, common: string): string | undefined {
 /** Milliseconds; the default in place of what a timer cannot wait. */
 function timeoutOf(text: string): number {
   const milliseconds = Number(text);
-  const isPossible = Number.isInteger(milliseconds) && milliseconds > 0 && milliseconds < 2 ** 31;
+  const isPossible =
+    Number.isInteger(milliseconds) && milliseconds > 0 && milliseconds <= MAX_TIMER_MS;
   return isPossible ? milliseconds : TIMEOUT_MS;
 }
 
