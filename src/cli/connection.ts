@@ -4,10 +4,10 @@ import { Failure } from "../base/failure.ts";
 import type { Host } from "../base/host.ts";
 import type { Log } from "../base/log.ts";
 import { passphraseOf } from "../config/compat/go/enc.ts";
-import type { ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
+import type { Config, ConfigFlags, LoadedConfig, MqttChannel } from "../config/contract.ts";
 import { configPaths, SECURITY } from "../config/files.ts";
 import type { ConfigFlag } from "../config/flags.ts";
-import { loadConfig, type LoadOptions } from "../config/load.ts";
+import { inspectConfig, type Inspection, loadConfig, type LoadOptions } from "../config/load.ts";
 import { proxySecretsIn, secretsIn } from "../config/secrets.ts";
 import type { Flags } from "./args/flags.ts";
 import type { Context } from "./context.ts";
@@ -43,11 +43,29 @@ export async function load(
 ): Promise<LoadedConfig | Failure> {
   const { env, home, cwd } = host;
   const loaded = await loadConfig({ env, home, cwd, flags, ...(draft && { draft }) });
-  if (loaded instanceof Failure) return loaded;
-  const passphrase = passphraseOf(env);
-  redactor.add([...secretsIn(loaded.config), ...proxySecretsIn(env)]);
-  if (typeof passphrase === "string") redactor.add([passphrase]);
+  if (!(loaded instanceof Failure)) learnSecrets(redactor, loaded.config, env);
   return loaded;
+}
+
+/** As `load`, but returns also what is wrong, with the places of all values. */
+export async function inspect(
+  { host, redactor }: LoadContext,
+  flags: ConfigFlags,
+): Promise<Inspection | Failure> {
+  const { env, home, cwd } = host;
+  const inspection = await inspectConfig({ env, home, cwd, flags });
+  if (!(inspection instanceof Failure)) learnSecrets(redactor, inspection.config, env);
+  return inspection;
+}
+
+function learnSecrets(
+  redactor: LoadContext["redactor"],
+  config: Config | undefined,
+  env: Host["env"],
+): void {
+  const passphrase = passphraseOf(env);
+  redactor.add([...(config ? secretsIn(config) : []), ...proxySecretsIn(env)]);
+  if (typeof passphrase === "string") redactor.add([passphrase]);
 }
 
 /** As `load`, but throws the `Failure`, and the refusal of what may be written but not used. */

@@ -107,6 +107,23 @@ describe("config show", () => {
   });
 });
 
+describe("the passphrase of encrypted values", () => {
+  it("is masked wherever it is written, also that of a service's credentials", async () => {
+    await using credentials = await temporaryFolder();
+    await writeFile(join(credentials.path, "picoclaw-key-passphrase"), "battery-staple\n");
+    const given = { env: { CREDENTIALS_DIRECTORY: credentials.path } };
+    await inHome(CONFIG.replace('"a" }', '"battery-staple" }'), async (run) => {
+      const { stdout } = await run("get channel_list.mqtt.settings.agent_id", given);
+      assert.equal(stdout, "[FILTERED]\n");
+    });
+    await inHome(CONFIG.replace('"version": 3', '"battery-staple": 3'), async (run) => {
+      const { stdout } = await run("validate", given);
+      assert.match(stdout, /FILTERED/);
+      assert.ok(!stdout.includes("battery-staple"), stdout);
+    });
+  });
+});
+
 describe("config get", () => {
   for (const [key, printed] of [
     ["gateway.port", "18790\n"],

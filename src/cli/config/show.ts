@@ -1,11 +1,10 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { locationOf, problemsFailure } from "../../config/findings.ts";
-import { type Inspection, inspectConfig } from "../../config/load.ts";
-import { proxySecretsIn, secretsIn } from "../../config/secrets.ts";
+import type { Inspection } from "../../config/load.ts";
 import { type Place, placeNamed, type Setting, settingsAt } from "../../config/settings.ts";
 import type { Path } from "../../config/tree.ts";
-import { configFlagsOf } from "../connection.ts";
+import { configFlagsOf, inspect } from "../connection.ts";
 import type { Context } from "../context.ts";
 
 /** `picoclaw config show [key]`: the configuration in force, one key a line. */
@@ -58,13 +57,12 @@ interface Inspected {
 }
 
 /** The configuration in force. Throws a `Failure` if a value is wrong. */
-async function inspected({ host, flags, redactor }: Context): Promise<Inspected> {
-  const { env, home, cwd } = host;
-  const inspection = await inspectConfig({ env, home, cwd, flags: configFlagsOf(flags) });
+async function inspected(context: Context): Promise<Inspected> {
+  const { flags, redactor } = context;
+  const inspection = await inspect(context, configFlagsOf(flags));
   if (inspection instanceof Failure) throw inspection;
   const { config, problems, file } = inspection;
   if (config === undefined || problems.length > 0) throw problemsFailure(problems, file);
-  redactor.add([...secretsIn(config), ...proxySecretsIn(env)]);
   return { inspection, redact: (text) => redactor.redact(text) };
 }
 

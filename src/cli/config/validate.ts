@@ -1,9 +1,7 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { problemLines } from "../../config/findings.ts";
-import { inspectConfig } from "../../config/load.ts";
-import { proxySecretsIn, secretsIn } from "../../config/secrets.ts";
-import { configFlagsOf } from "../connection.ts";
+import { configFlagsOf, inspect } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { exitCodeOf } from "../exit-codes.ts";
 
@@ -31,18 +29,16 @@ export async function validate(context: Context): Promise<number> {
   return errors === 0 ? 0 : exitCodeOf({ code: "config" });
 }
 
-async function findingsOf({ host, flags, redactor }: Context): Promise<{
+async function findingsOf(context: Context): Promise<{
   readonly file: string;
   readonly findings: readonly Finding[];
 }> {
-  const { env, home, cwd } = host;
-  const inspection = await inspectConfig({ env, home, cwd, flags: configFlagsOf(flags) });
+  const inspection = await inspect(context, configFlagsOf(context.flags));
   if (inspection instanceof Failure) {
     if (inspection.code !== "config") throw inspection;
     return { file: "the configuration", findings: [errorOf(inspection)] };
   }
-  const { problems, warnings, refusal, config, file } = inspection;
-  redactor.add([...(config ? secretsIn(config) : []), ...proxySecretsIn(env)]);
+  const { problems, warnings, refusal, file } = inspection;
   const errors = problemLines(problems).map((message): Finding => ({ severity: "error", message }));
   return {
     file,

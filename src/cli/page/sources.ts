@@ -14,7 +14,7 @@ import type {
   PageTranscript,
 } from "../../gateway/page/contract.ts";
 import { checkedClientId, NEXT_PART_MS } from "../ask.ts";
-import { configFlagsOf, withConfigFile } from "../connection.ts";
+import { configFlagsOf, inspect, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import {
@@ -131,22 +131,13 @@ async function checks(
 
 /** The configuration as its files are now; a running gateway may not have read all of it. */
 async function settings({ context }: PageSubject): Promise<readonly PageSetting[]> {
-  const [
-    { inspectConfig },
-    { settingsAt, placeNamed },
-    { locationOf },
-    { proxySecretsIn, secretsIn },
-  ] = await Promise.all([
-    import("../../config/load.ts"),
+  const [{ settingsAt, placeNamed }, { locationOf }] = await Promise.all([
     import("../../config/settings.ts"),
     import("../../config/findings.ts"),
-    import("../../config/secrets.ts"),
   ]);
   const { flags, redactor } = context;
-  const { env, home, cwd } = withConfigFile(context).host;
-  const found = await inspectConfig({ env, home, cwd, flags: configFlagsOf(flags) });
+  const found = await inspect(withConfigFile(context), configFlagsOf(flags));
   if (found instanceof Failure) throw found;
-  if (found.config) redactor.add([...secretsIn(found.config), ...proxySecretsIn(env)]);
   const all = placeNamed("", found.tree);
   if (all instanceof Failure) throw all;
   return settingsAt(found.tree, all)
