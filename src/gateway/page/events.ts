@@ -45,9 +45,10 @@ export function createEvents(): Events {
 function sendChanges(response: ServerResponse, status: () => Promise<GatewayStatus>): () => void {
   let sent = "";
   const send = async (): Promise<void> => {
-    // The reader is slow: it gets a later one.
-    if (response.writableNeedDrain) return;
+    // The reader is slow: it gets a later one, or has yet to take the last one.
+    if (response.writableEnded || response.writableNeedDrain) return;
     const now = await status();
+    if (response.writableEnded) return;
     const { uptime_s: _uptime, memory: _memory, ...rest } = now;
     const state = JSON.stringify(rest);
     response.write(

@@ -278,6 +278,30 @@ describe("the page of a gateway", () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
+  it("writes nothing after the end to a browser that reads slowly", async () => {
+    const events = createEvents();
+    const given = Promise.withResolvers<ReturnType<typeof busyStatus>>();
+    const ended = Promise.withResolvers<unknown>();
+    const server = createServer((_request, response) => {
+      response.on("error", ended.resolve);
+      events.open(response, () => given.promise);
+      response.write(`: ${"x".repeat(30_000_000)}\n\n`);
+      response.end();
+      given.resolve(busyStatus());
+      setImmediate(() => ended.resolve(undefined));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    const port = typeof address === "object" ? address?.port : 0;
+    const request = httpRequest({ port, agent: false }, (response) => response.pause());
+    request.on("error", () => {});
+    request.end();
+    const error = await ended.promise;
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    assert.equal(error, undefined);
+  });
+
   it("is less than 60 KB, and its files are asked for once", async () => {
     await withPage(async (ask) => {
       const files = ["", "page.css", "page.js", "html.js", "views.js", "plots.js", "preact.js"];
