@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { connectAsync } from "mqtt";
 import { answers, startModelServer } from "../test/support/model-server.ts";
 import { startMosquitto } from "../test/support/mosquitto.ts";
 import {
@@ -16,6 +15,7 @@ import { startPostgres } from "../test/support/postgres.ts";
 import { temporaryFolder } from "../test/support/temporary.ts";
 import { until } from "../test/support/until.ts";
 import { measureKills } from "./bench-kills.ts";
+import { openDevices, summaryOf } from "./bench/devices.ts";
 
 /**
  * `npm run bench:cluster -- --gateways 3 --rate 167 --seconds 30 --clients 10000`: gateways on one PostgreSQL, a model
@@ -108,46 +108,26 @@ if (kills > 0) {
   process.exit(0);
 }
 
-const device = await connectAsync(broker.url, { clientId: "bench" });
-stack.defer(() => device.endAsync(true));
-const open = new Map<string, number>();
-const times: number[] = [];
-device.on("message", (_topic, payload) => {
-  const { id, done } = JSON.parse(String(payload));
-  const asked = done === true ? open.get(id) : undefined;
-  if (asked === undefined) return;
-  open.delete(id);
-  times.push(performance.now() - asked);
-});
-await device.subscribeAsync("/picoclaw/assistant/+/response", { qos: 1 });
-
+const devices = stack.use(await openDevices(broker));
 /** Requests before the measured ones. */
 const WARM = Number(values.warm);
 let asked = 0;
-const ask = (client: string): void => {
-  const id = `r${asked}`;
-  asked += 1;
-  open.set(id, performance.now());
-  const payload = JSON.stringify({ text: "How are you?", id });
-  device.publish(`/picoclaw/assistant/${client}/request`, payload, { qos: 1 });
-};
 /** Whether all requests are in the database, since when they are asked for. */
 const isAccepted = async (): Promise<boolean> => {
   const rows = await postgres?.sql("SELECT count(*) FROM picoclaw.requests");
   return rows === undefined || Number(rows) >= asked + WARM;
 };
-const isQuiet = (): boolean => open.size === 0;
-for (let index = 0; index < WARM; index += 1) ask(`warm-${index}`);
+const isQuiet = (): boolean => devices.open.size === 0;
+for (let index = 0; index < WARM; index += 1) devices.ask(`warm-${index}`);
 await until("the first requests are answered", isQuiet, 60_000);
-times.length = 0;
-asked = 0;
+devices.times.length = 0;
 
 if (values.statements) await postgres?.sql("CREATE EXTENSION pg_stat_statements");
 const before = { cpu: cpuOfAll(), memory: memoryOfAll(), stats: await stats() };
 const began = performance.now();
 while (performance.now() - began < seconds * 1000) {
   const due = ((performance.now() - began) / 1000) * rate;
-  for (let count = asked; count < due; count += 1) ask(`c${Math.floor(Math.random() * clients)}`);
+  for (; asked < due; asked += 1) devices.ask(`c${Math.floor(Math.random() * clients)}`);
   await pause(2);
 }
 const askedFor = performance.now() - began;
@@ -167,14 +147,11 @@ await until(
 const after = { cpu: cpuOfAll(), stats: await stats() };
 
 const took = performance.now() - began;
-const sorted = times.toSorted((a, b) => a - b);
-const at = (share: number): string =>
-  `${Math.round(sorted[Math.floor(sorted.length * share)] ?? 0)} ms`;
 const cpu = after.cpu - before.cpu;
 console.log(
-  `${asked} requests in ${(askedFor / 1000).toFixed(1)} s, all accepted after ${await accepted}, all answered after ${(took / 1000).toFixed(1)} s, ${open.size} missing`,
+  `${asked} requests in ${(askedFor / 1000).toFixed(1)} s, all accepted after ${await accepted}, all answered after ${(took / 1000).toFixed(1)} s, ${devices.open.size} missing`,
 );
-console.log(`p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)}`);
+console.log(summaryOf(devices.times));
 const perRequest = (count: number): string => (count / asked).toFixed(2);
 console.log(`${(cpu / asked).toFixed(2)} ms CPU a request, ${(cpu / took).toFixed(2)} cores`);
 const [commits = 0, writes = 0, syncs = 0] = after.stats.map(

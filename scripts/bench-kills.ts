@@ -1,10 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { connectAsync, type MqttClient } from "mqtt";
 import { answers, type ModelServer } from "../test/support/model-server.ts";
 import type { Mosquitto } from "../test/support/mosquitto.ts";
 import type { Running } from "../test/support/picoclaw.ts";
 import type { Postgres } from "../test/support/postgres.ts";
 import { until } from "../test/support/until.ts";
+import { clientOf, type Devices, openDevices, summaryOf } from "./bench/devices.ts";
 
 interface Killing {
   readonly kills: number;
@@ -29,7 +29,7 @@ const PATIENCE_MS = 60_000;
 
 /** Kills gateways one after the other, and prints how long their devices wait. */
 export async function measureKills(killing: Killing): Promise<void> {
-  const devices = await openDevices(killing.broker);
+  await using devices = await openDevices(killing.broker);
   // The first turns compile what later ones run.
   for (let index = 0; index < 30; index += 1) devices.ask();
   await until("the first requests are answered", () => devices.open.size === 0, PATIENCE_MS);
@@ -45,7 +45,6 @@ export async function measureKills(killing: Killing): Promise<void> {
   }
   for (const [name, values] of times) console.log(`${name}: ${summaryOf(values)}`);
   console.log(`${devices.open.size} requests have no answer`);
-  await devices.client.endAsync(true);
 }
 
 /** Milliseconds until another gateway hears, and until the first answer to what was asked after the kill. */
@@ -100,7 +99,7 @@ async function killWorker(killing: Killing, devices: Devices): Promise<Record<st
   const killedAt = performance.now();
   running[victim]?.kill("SIGKILL");
   model.otherwise(answers("Four words of answer."));
-  const lost = ids.filter((id) => clients.has(devices.clientOf(id)) && devices.open.has(id));
+  const lost = ids.filter((id) => clients.has(clientOf(id)) && devices.open.has(id));
   const waits = new Map<string, number>();
   await until(
     "the turns of the dead gateway are answered",
@@ -131,43 +130,4 @@ async function placeOf(query: string, postgres: Postgres): Promise<number> {
     PATIENCE_MS,
   );
   return place;
-}
-
-interface Devices {
-  readonly client: MqttClient;
-  /** Requests without an answer, by their ids. */
-  readonly open: ReadonlySet<string>;
-  /** Asks as a client that has not asked before; returns the id. */
-  ask(): string;
-  clientOf(id: string): string;
-}
-
-async function openDevices(broker: Mosquitto): Promise<Devices> {
-  const client = await connectAsync(broker.url, { clientId: "bench" });
-  const open = new Set<string>();
-  let asked = 0;
-  client.on("message", (_topic, payload) => {
-    const { id, done } = JSON.parse(String(payload));
-    if (done === true) open.delete(id);
-  });
-  await client.subscribeAsync("/picoclaw/assistant/+/response", { qos: 1 });
-  return {
-    client,
-    open,
-    ask() {
-      const id = `r${asked}`;
-      asked += 1;
-      open.add(id);
-      const payload = JSON.stringify({ text: "How are you?", id });
-      client.publish(`/picoclaw/assistant/client-${id}/request`, payload, { qos: 1 });
-      return id;
-    },
-    clientOf: (id) => `client-${id}`,
-  };
-}
-
-function summaryOf(values: readonly number[]): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (share: number): string => `${sorted[Math.ceil(sorted.length * share) - 1] ?? 0} ms`;
-  return `p50 ${at(0.5)}, p90 ${at(0.9)}, p99 ${at(0.99)} of ${sorted.length}`;
 }
