@@ -137,6 +137,20 @@ describe("the page in a browser", needsChromium, () => {
     assert.deepEqual(complaints, []);
   });
 
+  it("is live again after a gateway that was away for long", async () => {
+    const first = await startPage(exampleSources());
+    await using visited = await visit();
+    const { page } = visited;
+    await page.clock.install();
+    await page.goto(`http://localhost:${first.port}/`);
+    await page.waitForSelector('#connection:text-is("Live")');
+    await first[Symbol.asyncDispose]();
+    await page.waitForSelector('#connection:text-is("Connection lost, trying again")');
+    await page.clock.fastForward(6000);
+    await using _second = await startPage(exampleSources(), first.port);
+    await page.waitForSelector('#connection:text-is("Live")');
+  });
+
   it("works behind a proxy, under a path of its own, which holds events back", async () => {
     await using proxy = await startProxy(server.port);
     await using visited = await visit();

@@ -4,6 +4,8 @@ import type { GatewayStatus } from "../statistics/contract.ts";
 /** Browsers that hear of changes at once; further ones ask by themselves. */
 const READERS = 8;
 const INTERVAL_MS = 2000;
+/** How soon a browser connects again after a loss. */
+const RETRY_MS = 1000;
 /** Then the browser connects again, and shows its cookie again. */
 const LONGEST_MS = 30 * 60_000;
 
@@ -51,8 +53,11 @@ function sendChanges(response: ServerResponse, status: () => Promise<GatewayStat
     if (response.writableEnded) return;
     const { uptime_s: _uptime, memory: _memory, ...rest } = now;
     const state = JSON.stringify(rest);
+    const retry = sent === "" ? `retry: ${RETRY_MS}\n` : "";
     response.write(
-      state === sent ? "event: same\ndata:\n\n" : `event: status\ndata: ${JSON.stringify(now)}\n\n`,
+      state === sent
+        ? "event: same\ndata:\n\n"
+        : `${retry}event: status\ndata: ${JSON.stringify(now)}\n\n`,
     );
     sent = state;
   };

@@ -231,7 +231,7 @@ describe("the page of a gateway", () => {
       const { value } = (await first?.body?.getReader().read()) ?? {};
       assert.match(
         new TextDecoder().decode(value),
-        /^event: status\ndata: \{"v":1,"type":"status"/,
+        /^retry: 1000\nevent: status\ndata: \{"v":1,"type":"status"/,
       );
       abort.abort();
     });

@@ -10,12 +10,12 @@ export interface PageServer {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** A page on a free port of this machine. */
-export async function startPage(sources: PageSources): Promise<PageServer> {
+/** A page on a port of this machine, a free one if none is given. */
+export async function startPage(sources: PageSources, at = 0): Promise<PageServer> {
   const options = { token: () => Promise.resolve(TOKEN), hint: "/state/page-token", log: SILENT };
   const page = createPage({ sources, ...options });
   const server = createServer((request, response) => void page.serve(request, response));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(at, "127.0.0.1", resolve));
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : 0;
   return {

@@ -27,6 +27,7 @@ function listen() {
   stop();
   source = new EventSource("events");
   wait();
+  source.addEventListener("open", wait);
   source.addEventListener("status", (event) => {
     wait();
     say("Live");
@@ -34,8 +35,10 @@ function listen() {
   });
   source.addEventListener("same", wait);
   source.addEventListener("error", () => {
-    if (source?.readyState === EventSource.CLOSED) poll();
-    else say("Connection lost, trying again");
+    if (source?.readyState === EventSource.CLOSED) return poll();
+    // The browser connects again by itself.
+    clearTimeout(silence);
+    say("Connection lost, trying again");
   });
 }
 
