@@ -55,7 +55,7 @@ export async function usageChecks(
 }
 
 /** Milliseconds for the database. The checks of brokers that need the answer have the rest of their time. */
-const STORE_MS = 4_000;
+const STORE_MS = 3_000;
 
 /** What gateways share, or what is wrong with their database. */
 export async function sharedFacts(
