@@ -6,18 +6,25 @@ const READERS = 8;
 const INTERVAL_MS = 2000;
 /** How soon a browser connects again after a loss. */
 const RETRY_MS = 1000;
+/** So long browsers are told of the same status: to make one takes time. */
+const FRESH_MS = 1000;
 /** Then the browser connects again, and shows its cookie again. */
 const LONGEST_MS = 30 * 60_000;
 
 /** Sends the status to browsers whenever it has changed, as server-sent events. */
 export interface Events {
-  readonly open: (response: ServerResponse, status: () => Promise<GatewayStatus>) => void;
+  /** `view` is what this browser may see of the status. */
+  readonly open: (response: ServerResponse, view: (status: GatewayStatus) => GatewayStatus) => void;
 }
 
-export function createEvents(): Events {
+export function createEvents(
+  status: () => Promise<GatewayStatus>,
+  now = (): number => performance.now(),
+): Events {
   let readers = 0;
+  const latest = createMemory(status, now);
   return {
-    open(response, status) {
+    open(response, view) {
       // The browser left meanwhile: nothing would say so again.
       if (response.destroyed) return;
       if (readers >= READERS) {
@@ -32,7 +39,7 @@ export function createEvents(): Events {
         "x-accel-buffering": "no",
         connection: "close",
       });
-      const end = sendChanges(response, status);
+      const end = sendChanges(response, async () => view(await latest()));
       const over = setTimeout(() => response.end(), LONGEST_MS);
       response.on("close", () => {
         readers -= 1;
@@ -40,6 +47,21 @@ export function createEvents(): Events {
         end();
       });
     },
+  };
+}
+
+/** All that ask within a second get the same one. */
+function createMemory(
+  status: () => Promise<GatewayStatus>,
+  now: () => number,
+): () => Promise<GatewayStatus> {
+  let last: Promise<GatewayStatus> | undefined;
+  let askedAt = 0;
+  return () => {
+    if (last !== undefined && now() - askedAt < FRESH_MS) return last;
+    askedAt = now();
+    last = status();
+    return last;
   };
 }
 

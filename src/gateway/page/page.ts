@@ -44,7 +44,12 @@ export interface Page {
 export function createPage(options: PageOptions): Page {
   const { log, sources, token } = options;
   const control = createAccessControl({ token, now: () => performance.now() });
-  const parts = { ...options, control, events: createEvents(), answers: createAnswers(sources) };
+  const parts = {
+    ...options,
+    control,
+    events: createEvents(sources.status),
+    answers: createAnswers(sources),
+  };
   return {
     async serve(request, response) {
       try {
@@ -103,11 +108,11 @@ async function answer(visit: Visit): Promise<void> {
   const file = pageFile(name);
   if (file !== undefined) return sendFile(visit, await file);
   if (access !== "none" && name === "status.json") {
-    const status = JSON.stringify(await statusFor(visit, access));
-    return send(visit, 200, { type: "application/json", text: status });
+    const status = shownTo(access, await visit.sources.status());
+    return send(visit, 200, { type: "application/json", text: JSON.stringify(status) });
   }
   if (access !== "none" && name === "events") {
-    return visit.events.open(response, () => statusFor(visit, access));
+    return visit.events.open(response, (status) => shownTo(access, status));
   }
   return show(visit, url, access);
 }
@@ -117,14 +122,15 @@ function urlOf({ url = "/" }: IncomingMessage): URL {
   return URL.canParse(url, BASE) ? new URL(url, BASE) : NOWHERE;
 }
 
-async function statusFor({ sources }: Visit, access: Access): Promise<GatewayStatus> {
-  const status = await sources.status();
+function shownTo(access: Access, status: GatewayStatus): GatewayStatus {
   return access === "full" ? status : withoutTexts(status);
 }
 
 /** Pages that only the token opens, with what is on them. */
-const LOCKED: Readonly<Record<string, (visit: Visit, url: URL) => Promise<View>>> = {
-  ask: async ({ sources }) => askContent(await sources.status()),
+const LOCKED: Readonly<
+  Record<string, (visit: Visit, url: URL, status: GatewayStatus) => Promise<View>>
+> = {
+  ask: (_visit, _url, status) => Promise.resolve(askContent(status)),
   conversations: async ({ sources }) =>
     titled(TITLES.conversations, conversations(await sources.conversations(), Date.now())),
   conversation: async ({ sources }, url) => {
@@ -139,15 +145,17 @@ const LOCKED: Readonly<Record<string, (visit: Visit, url: URL) => Promise<View>>
 async function show(visit: Visit, url: URL, access: Access): Promise<void> {
   const name = url.pathname.slice(1);
   if (name === "" && access !== "none") {
-    return sendPage(visit, { page: "", title: TITLES[""], access }, async () =>
-      overviewContent(await statusFor(visit, access)),
+    return sendPage(visit, { page: "", title: TITLES[""], access }, (status) =>
+      Promise.resolve(overviewContent(shownTo(access, status))),
     );
   }
   const content = Object.hasOwn(LOCKED, name) ? LOCKED[name] : undefined;
   if (name !== "" && content === undefined) return notFound(visit, access);
   const page = pageOf(name);
   if (access !== "full" || content === undefined) return sendLogin(visit, { access, page });
-  return sendPage(visit, { page, title: TITLES[page], access }, () => content(visit, url));
+  return sendPage(visit, { page, title: TITLES[page], access }, (status) =>
+    content(visit, url, status),
+  );
 }
 
 /** The page of the navigation that a name belongs to. */
@@ -166,11 +174,15 @@ interface Shown {
   readonly access: Access;
 }
 
-async function sendPage(visit: Visit, shown: Shown, content: () => Promise<View>): Promise<void> {
+async function sendPage(
+  visit: Visit,
+  shown: Shown,
+  content: (status: GatewayStatus) => Promise<View>,
+): Promise<void> {
   const options = { ...shown, status: await visit.sources.status() };
   let made: View;
   try {
-    made = await content();
+    made = await content(options.status);
   } catch (thrown) {
     const { message, remedy } = asFailure(thrown);
     made = failureContent(shown.title, message, remedy);

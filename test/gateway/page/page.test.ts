@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { createServer, request as httpRequest } from "node:http";
 import { describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
+import { withoutTexts } from "../../../src/gateway/http/local-access.ts";
 import { createAnswers } from "../../../src/gateway/page/answers.ts";
 import { createEvents } from "../../../src/gateway/page/events.ts";
 import { until } from "../../support/until.ts";
@@ -237,8 +238,55 @@ describe("the page of a gateway", () => {
     });
   });
 
+  it("makes one status a second for all that read events, and shows each what it may see", async () => {
+    let made = 0;
+    let clock = 0;
+    const status = () => {
+      made += 1;
+      return Promise.resolve(busyStatus());
+    };
+    const events = createEvents(status, () => clock);
+    const server = createServer(({ url }, response) => {
+      events.open(response, (all) => (url === "/full" ? all : withoutTexts(all)));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const address = server.address();
+    const port = typeof address === "object" ? address?.port : 0;
+    const firstEvent = async (path: string): Promise<string> => {
+      const { body } = await fetch(`http://127.0.0.1:${port}${path}`);
+      const reader = body?.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      while (!text.endsWith("\n\n")) text += (await reader?.read())?.value ?? "";
+      return text;
+    };
+    const texts = await Promise.all(["/full", "/local", "/full", "/local"].map(firstEvent));
+    const madeAtOnce = made;
+    clock = 1000;
+    await firstEvent("/full");
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    const seen = texts.map((text) => text.includes("in the greenhouse"));
+    assert.deepEqual(seen, [true, false, true, false]);
+    assert.deepEqual([madeAtOnce, made], [1, 2]);
+  });
+
+  it("makes one status a page", async () => {
+    let made = 0;
+    const status = () => {
+      made += 1;
+      return Promise.resolve(busyStatus());
+    };
+    await using server = await startPage({ ...exampleSources(), status });
+    for (const path of ["/", "/ask", "/checks", "/status.json"]) {
+      made = 0;
+      await askOnce(server.port, path, { headers: BEARER });
+      assert.equal(made, 1, path);
+    }
+  });
+
   it("does nothing for a browser that left before it was served", async () => {
-    const events = createEvents();
+    const status = busyStatus();
+    const events = createEvents(() => Promise.resolve(status));
     let asked = 0;
     const answers = createAnswers({
       async *ask() {
@@ -246,7 +294,6 @@ describe("the page of a gateway", () => {
         yield { text: "hi" };
       },
     });
-    const status = busyStatus();
     const left: Promise<void>[] = [];
     const server = createServer((request, response) => {
       const serve = async (): Promise<void> => {
@@ -254,7 +301,7 @@ describe("the page of a gateway", () => {
         if (request.url === "/left") {
           await answers.answer(new URLSearchParams(), { request, response, status });
         }
-        events.open(response, () => Promise.resolve(status));
+        events.open(response, (all) => all);
       };
       left.push(serve());
     });
@@ -279,12 +326,12 @@ describe("the page of a gateway", () => {
   });
 
   it("writes nothing after the end to a browser that reads slowly", async () => {
-    const events = createEvents();
     const given = Promise.withResolvers<ReturnType<typeof busyStatus>>();
+    const events = createEvents(() => given.promise);
     const ended = Promise.withResolvers<unknown>();
     const server = createServer((_request, response) => {
       response.on("error", ended.resolve);
-      events.open(response, () => given.promise);
+      events.open(response, (all) => all);
       response.write(`: ${"x".repeat(30_000_000)}\n\n`);
       response.end();
       given.resolve(busyStatus());
