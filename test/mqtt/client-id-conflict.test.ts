@@ -1,10 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { pause } from "../../src/base/async.ts";
+import { SILENT } from "../../src/base/log.ts";
 import { ClientIdConflict } from "../../src/mqtt/client/client-id-conflict.ts";
+import { Connection } from "../../src/mqtt/client/connection.ts";
 import { refusalOf, unreachable } from "../../src/mqtt/client/reasons.ts";
-import { openTestChannel } from "../support/channel.ts";
+import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
+import { channelFor, openTestChannel } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const SUSPECTED = /closes each connection soon, without a reason/;
@@ -45,6 +49,47 @@ describe("two programs with one client id", () => {
         assert.ok(waits.length < 40, `${waits.length} times`);
       },
     );
+  }
+});
+
+describe("a connection that the broker closes soon, again and again", () => {
+  for (const acknowledges of [false, true]) {
+    const waits = acknowledges ? "as long as before" : "longer";
+    it(`waits ${waits} if answers are ${acknowledges ? "published" : "only queued"}`, async () => {
+      await using broker = await fakeBroker((packet, socket) => {
+        if (packet.type !== 3 || acknowledges) politeOn5(packet, socket);
+        if (packet.type === 3) socket.end();
+      });
+      const waited: number[] = [];
+      const { settings } = channelFor(broker.url, { qos: 1, protocol_version: 5 });
+      const connection: Connection = new Connection({
+        settings,
+        clientId: "same",
+        connectTimeoutMs: 5_000,
+        reconnectMs: 1_000,
+        maximumPacketBytes: 1_048_576,
+        log: SILENT,
+        pause: async (milliseconds) => {
+          waited.push(milliseconds);
+          answer();
+        },
+        onMessage: () => {},
+        onSession: (session) => session.subscribe(["in"], 1),
+      });
+      const publish = async (): Promise<void> => {
+        await connection.ready();
+        await connection.publish({ topic: publishTopic("out"), payload: "answer", qos: 1 });
+      };
+      const answer = (): void => void publish().catch(() => {});
+      answer();
+      await until("many connections", () => waited.length >= 8);
+      await connection.close();
+      assert.equal(
+        waited.some((wait) => wait > 1_000),
+        !acknowledges,
+        waited.join(" "),
+      );
+    });
   }
 });
 

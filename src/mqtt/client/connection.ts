@@ -95,9 +95,10 @@ export class Connection {
    * Publishes as soon as there is a session, and after a loss again on the next one. Rejects when the
    * broker refuses the message, when the connection has ended, and with the signal's reason.
    */
-  publish(message: Outgoing, signal?: AbortSignal): Promise<Published> {
+  async publish(message: Outgoing, signal?: AbortSignal): Promise<Published> {
+    const published = await this.#publisher.publish(message, signal);
     this.#hasAnswered = true;
-    return this.#publisher.publish(message, signal);
+    return published;
   }
 
   /**
