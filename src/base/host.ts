@@ -321,9 +321,9 @@ function restartWith(name: string, value: string): void {
   }
 }
 
-/** Whether the program is one binary. */
+/** Whether the program is one binary: then its script is in the file system inside of it. */
 function isStandalone(): boolean {
-  return process.argv[1]?.startsWith("/$bunfs/") === true;
+  return /^(?:\/\$bunfs|[A-Z]:[\\/]~BUN)/.test(process.argv[1] ?? "");
 }
 
 /** The file of this program; undefined if it runs from source. */
@@ -400,8 +400,6 @@ export function compressedOption(): object | undefined {
 /** The words that start this program again: the binary, or a runtime and the file that it runs. */
 export function programWords(): readonly string[] {
   const { execPath, argv, execArgv, versions } = process;
-  const script = argv[1] ?? "";
-  // The file system inside of a compiled program.
-  if (/^(?:\/\$bunfs|[A-Z]:[\\/]~BUN)/.test(script)) return [execPath];
-  return [execPath, ...("deno" in versions ? ["run", "-A"] : execArgv), script];
+  if (isStandalone()) return [execPath];
+  return [execPath, ...("deno" in versions ? ["run", "-A"] : execArgv), argv[1] ?? ""];
 }
