@@ -7,6 +7,11 @@ export function decodeUrlPart(text: string): string {
   }
 }
 
+/** `host:port` as in a URL (RFC 3986, section 3.2): the address of IPv6 stands in brackets. */
+export function authorityOf(host: string, port: number): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
 /** Whether a host name, with or without the brackets of a URL, means only this machine. */
 export function isLoopback(host: string): boolean {
   const name = host.replace(/^\[(.*)\]$/, "$1").toLowerCase();

@@ -3,6 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { asFailure, codeOf, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
+import { authorityOf } from "../base/url.ts";
 import { isLocal, withoutTexts } from "./http/local-access.ts";
 import type { GatewayStatus } from "./statistics/contract.ts";
 
@@ -253,7 +254,7 @@ function portOf(server: Server): number {
 
 function addressOf(server: Server): string {
   const { address = "", port = 0 } = addressInfoOf(server) ?? {};
-  return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
+  return `http://${authorityOf(address, port)}`;
 }
 
 function close(server: Server): Promise<void> {

@@ -2,6 +2,7 @@ import { basename } from "node:path";
 import { TimeoutError, withTimeout } from "../../base/async.ts";
 import type { Check, Limits, PostgresAddress } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
+import { authorityOf } from "../../base/url.ts";
 import type { Config } from "../../config/contract.ts";
 import type { Counted, Usage } from "../../gateway/usage/report.ts";
 import type { SharedFacts } from "../state/shared-state.ts";
@@ -81,7 +82,7 @@ export async function sharedFacts(
 }
 
 function placeOf({ database, hosts }: PostgresAddress): string {
-  return `the database ${database} at ${hosts.map(({ host, port }) => `${host}:${port}`).join(", ")}`;
+  return `the database ${database} at ${hosts.map(({ host, port }) => authorityOf(host, port)).join(", ")}`;
 }
 
 function usageChecksOf({ gateway, channels }: Config, usage: Usage): readonly Check[] {

@@ -2,6 +2,7 @@ import type { Check, Diagnosis, PostgresAddress } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
+import { authorityOf } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import type { ClusterGateway } from "../../store/cluster.ts";
@@ -190,6 +191,6 @@ function asClient(channel: MqttChannel): MqttChannel {
   const address = parseBroker(channel.settings.broker.join());
   if (address.kind !== "embedded") return channel;
   const { host, port } = address;
-  const broker = [`tcp://${host.includes(":") ? `[${host}]` : host}:${port}`];
+  const broker = [`tcp://${authorityOf(host, port)}`];
   return { ...channel, settings: { ...channel.settings, broker } };
 }

@@ -5,7 +5,7 @@ import { Aedes, type AedesOptions, type Client } from "aedes";
 import { settlesWithin } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import { SILENT, type Log, shouldLog } from "../../base/log.ts";
-import { isLoopback } from "../../base/url.ts";
+import { authorityOf, isLoopback } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { packetLimit } from "../limiter/framing.ts";
@@ -198,7 +198,7 @@ function listening(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => {
       reject(
-        new Failure("failed", `the built-in broker cannot listen on ${host}:${port}`, {
+        new Failure("failed", `the built-in broker cannot listen on ${authorityOf(host, port)}`, {
           why: error.message,
           remedy:
             "stop the program that listens there, or choose another port: embedded://127.0.0.1:1884",

@@ -3,6 +3,7 @@ import { connect, isIP } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { settlesWithin } from "../../base/async.ts";
 import { codeOf, messageOf } from "../../base/failure.ts";
+import { authorityOf } from "../../base/url.ts";
 import type { TlsSettings } from "../../config/contract.ts";
 import { type DialAddress, serverName, tlsOptions } from "../client/transport.ts";
 import { certificateOf, day, SET_CLOCK, type ShownCertificate } from "./certificate.ts";
@@ -160,19 +161,19 @@ export async function protocolObstacle(
     return {
       code: "broker.tls",
       message: `${at} speaks no TLS, and the address asks for it`,
-      remedy: `set broker to ${scheme}://${host}:${port}, or to the broker's port with TLS, mostly 8883`,
+      remedy: `set broker to ${scheme}://${authorityOf(host, port)}, or to the broker's port with TLS, mostly 8883`,
     };
   }
   if (!isSecure && protocol === "tls") {
     return {
       code: "broker.tls",
       message: `${at} speaks TLS, and the address does not`,
-      remedy: `set broker to mqtts://${host}:${port}, and tls.ca_file to the authority that signed its certificate`,
+      remedy: `set broker to mqtts://${authorityOf(host, port)}, and tls.ca_file to the authority that signed its certificate`,
     };
   }
   if (protocol === "http" && address.kind === "tcp") {
     const message = `${at} speaks HTTP, not MQTT`;
-    const remedy = `set broker to the port of MQTT, mostly 1883, or to ws://${host}:${port}`;
+    const remedy = `set broker to the port of MQTT, mostly 1883, or to ws://${authorityOf(host, port)}`;
     return { code: "broker.tcp", message, remedy };
   }
   return isSecure ? certificateObstacle(address, tls) : undefined;

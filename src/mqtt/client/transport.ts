@@ -3,6 +3,7 @@ import { connect as connectTcp, isIP } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { Failure, messageOf } from "../../base/failure.ts";
+import { authorityOf } from "../../base/url.ts";
 import { type BrokerAddress, parseBroker } from "../../config/broker.ts";
 import type { TlsSettings } from "../../config/contract.ts";
 import { ProtocolFault } from "../limiter/packet-limiter.ts";
@@ -119,8 +120,7 @@ async function webSocketDialler(
   maximumPacketBytes: number,
 ): Promise<() => Duplex> {
   const { default: WebSocket, createWebSocketStream } = await import("ws");
-  const authority = host.includes(":") ? `[${host}]` : host;
-  const url = `${kind}://${authority}:${port}${path}`;
+  const url = `${kind}://${authorityOf(host, port)}${path}`;
   const maxPayload = webSocketBytes(maximumPacketBytes);
   return () => {
     // Bun's WebSocket takes TLS options in `tls`, with versions as numbers; the package takes them directly.

@@ -2,6 +2,7 @@ import { TimeoutError } from "../../base/async.ts";
 import type { PostgresAddress } from "../../base/contract.ts";
 import { asFailure, codeOf, Failure, messageOf } from "../../base/failure.ts";
 import { networkMessage } from "../../base/network-error.ts";
+import { authorityOf } from "../../base/url.ts";
 import { ConflictError, ConnectionError, ReadOnlyError } from "./connection-errors.ts";
 
 /**
@@ -83,7 +84,7 @@ const USUAL_PORT = 5432;
 export function hostsOf({ hosts }: PostgresAddress): string {
   const written = hosts.map(({ host, port }) => {
     if (port === USUAL_PORT || host.startsWith("/")) return host;
-    return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+    return authorityOf(host, port);
   });
   return written.join(", ");
 }
