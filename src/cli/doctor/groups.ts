@@ -161,7 +161,7 @@ function takenChecks(
 async function openBuiltIn(channel: MqttChannel, log: Log) {
   const nothing = { dialled: channel, isTaken: [], close: () => Promise.resolve() };
   if (!isBuiltIn(channel.settings)) return nothing;
-  const { withBrokers } = await import("../runtime/runtime.ts");
+  const { withBrokers } = await import("../runtime/built-in-brokers.ts");
   try {
     const { channels, brokers } = await withBrokers([channel], log);
     const close = async (): Promise<void> => {

@@ -2,40 +2,25 @@ import { readdirSync } from "node:fs";
 import type { Agent } from "../../agent/agent.ts";
 import type { Message } from "../../agent/contract.ts";
 import type { AgentCluster } from "../../agent/workspace/contract.ts";
-import { settlesWithin } from "../../base/async.ts";
-import type { Part } from "../../base/contract.ts";
 import { Failure, codeOf, asFailure } from "../../base/failure.ts";
 import { SILENT, type Log } from "../../base/log.ts";
-import { keepMemorySmall } from "../../base/memory.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
-import { VERSION } from "../../base/version.ts";
-import type { Config, MqttChannel } from "../../config/contract.ts";
+import type { Config, LoadedConfig, MqttChannel } from "../../config/contract.ts";
 import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
 import type { ClusterMember } from "../../gateway/cluster/cluster-member.ts";
-import type { Recipient } from "../../gateway/durable/recovery.ts";
 import {
   createGateway,
   type DrainResult,
   type Gateway,
   type GatewayOptions,
 } from "../../gateway/gateway.ts";
-import { SHARED_CONVERSATION } from "../../gateway/request-keys.ts";
 import type { GatewayStatus } from "../../gateway/statistics/contract.ts";
 import { Statistics } from "../../gateway/statistics/statistics.ts";
-import { openChannel } from "../../mqtt/agent-channel/channel.ts";
-import type { Broker } from "../../mqtt/broker/broker.ts";
-import type { Channel, ChannelOptions } from "../../mqtt/contract.ts";
-import type { Cluster } from "../../store/cluster.ts";
-import type { Store } from "../../store/contract.ts";
-import { isShared } from "../state/conversations.ts";
-import { isBuiltIn, openState, openTemporaryState } from "../state/state.ts";
-import type { State } from "../state/state.ts";
-import type { ClusterChannels } from "./cluster-channels.ts";
-import type { StatusParts } from "./gateway-status.ts";
-import { lossTexts } from "./loss-texts.ts";
-import { announcedHost, othersText } from "./other-gateways.ts";
+import type { Context } from "../context.ts";
+import { openState, openTemporaryState, type State } from "../state/state.ts";
+import { Channels } from "./channels.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
-import { createReloadablePolicies } from "./reloadable-policies.ts";
+import { createReloadablePolicies, type ReloadablePolicies } from "./reloadable-policies.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
@@ -89,30 +74,18 @@ export interface RuntimeOptions {
 
 /** Opens everything; throws a `Failure` if the agent or a built-in broker cannot start. */
 export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
-  const { log, logContent } = options;
-  const statistics = new Statistics(SYSTEM_CLOCK, logContent);
-  const state = await stateOf(options, statistics.committed);
+  const statistics = new Statistics(SYSTEM_CLOCK, options.logContent);
+  const state = await openStateOf(options, statistics.committed);
   // In the opposite order all is closed, by a stop or when something cannot be opened.
   await using closing = new AsyncDisposableStack();
   closing.defer(() => state.close());
-  let dialled: readonly MqttChannel[] = [];
-  const topics = createTopics({ ...options, channels: () => dialled });
-  let channels: readonly Channel[] = [];
-  let cluster: ClusterChannels | undefined;
-  const channelStatus = (): readonly string[] => [
-    ...(cluster ? [cluster.status()] : []),
-    ...channels.flatMap((channel) => linesOf(channel)),
-  ];
-  const shared = await agentClusterOf(state, options);
-  const reloadable = createReloadablePolicies(options);
-  const parts = { ...options, ...state.files, ...shared, ...reloadable, topics, channelStatus };
-  const agent = await openReloadableAgent({ ...parts, ...options.reloaded });
+  const channels = new Channels(options, state);
+  const policies = createReloadablePolicies(options);
+  const agent = await openAgentOf(options, { state, channels, policies });
   closing.defer(() => agent.close());
-  const opened = Promise.withResolvers<readonly Channel[]>();
-  const canDeliver = (): boolean => channels.some((channel) => canAnswer(channel));
   const gateway = createGateway<Message>({
     ...gatewayOptionsOf(options),
-    ...reloadable,
+    ...policies,
     answer: agent.answer,
     // A reload replaces it.
     get compact() {
@@ -120,79 +93,88 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     },
     store: state.store,
     statistics,
-    member: state.cluster && (await memberOf(state.store, state.cluster, { log, canDeliver })),
-    replyTo: (channel, recipient) => replyTo(opened.promise, channel, recipient),
+    member: await memberOf(options, state, channels),
+    replyTo: (channel, recipient) => channels.replyTo(channel, recipient),
   });
-  const { brokers, brokerOf, ...listening } = await withBrokers(options.channels, log);
-  closing.defer(async () => void (await Promise.all(brokers.map((broker) => broker.close()))));
-  dialled = listening.channels;
+  closing.defer(() => channels.close());
+  await channels.listen();
   await gateway.resume();
-  cluster = await clusterChannelsOf(state, options, gateway.distrustUsage);
-  closing.defer(() => cluster?.close());
-  const open = cluster?.open ?? openChannel;
-  channels = openChannels(dialled, options, { state, gateway, brokerOf, open });
-  opened.resolve(channels);
-  closing.defer(async () => void (await Promise.all(channels.map((channel) => channel.close()))));
-  if (log !== SILENT) {
-    const checking = checkOnceSubscribed({ ...options, ...state }, dialled, { channels, agent });
-    const endChecks = await checking.catch(async (thrown: unknown) => {
-      await gateway.drain(0);
-      throw thrown;
-    });
-    closing.defer(endChecks);
-  }
-  return runtimeOf({ ...options, ...state, gateway, agent, dialled, channels }, closing.move());
+  await channels.open(gateway);
+  const parts = { ...options, state, channels, agent, gateway };
+  if (options.log !== SILENT) closing.defer(await checkOnceSubscribed(parts));
+  return runtimeOf(parts, closing.move());
 }
 
-interface RuntimeParts extends Omit<StatusParts, "problem">, Pick<State, "socketFile"> {
-  readonly gateway: Gateway;
-  readonly agent: ReloadableAgent;
+interface TemporaryOptions {
+  readonly channel: MqttChannel;
+  readonly connectTimeoutMs: number;
   readonly log: Log;
 }
 
+/** Serves one channel in the process of a command that asks it; writes nothing to disk. */
+export async function openTemporaryRuntime(
+  { host, redactor }: Pick<Context, "host" | "redactor">,
+  { config, home, file, secretFiles }: LoadedConfig,
+  { channel, ...options }: TemporaryOptions,
+): Promise<{ readonly runtime: Runtime; readonly dialled: MqttChannel }> {
+  const runtime = await openRuntime({
+    ...options,
+    config,
+    channels: [channel],
+    redactor,
+    logContent: false,
+    pid: host.pid,
+    persistent: false,
+    home,
+    configFile: file,
+    secretFiles,
+  });
+  const [dialled = channel] = runtime.dialled;
+  return { runtime, dialled };
+}
+
+interface RuntimeParts extends Omit<RuntimeOptions, "channels"> {
+  readonly state: State;
+  readonly channels: Channels;
+  readonly agent: ReloadableAgent;
+  readonly gateway: Gateway;
+}
+
 function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime {
-  const { gateway, agent, dialled, channels, log, socketFile } = parts;
-  const problem = (): string | undefined => problemOf(channels) ?? gateway.problem();
+  const { state, channels, agent, gateway } = parts;
+  const problem = (): string | undefined => channels.problem() ?? gateway.problem();
   return {
-    dialled,
-    subscribed: (name) => subscribedTo(channels, name),
+    dialled: channels.dialled,
+    subscribed: (name) => channels.subscribed(name),
     model: agent.model,
     reload: agent.reload,
     reloaded: agent.reloaded,
     problem,
-    socketFile,
-    status: () => statusOf({ ...parts, problem }),
-    over: Promise.race([allEnded(channels, log), leaseLost(gateway)]),
-    stop: (drainMs) => stopAll(drainMs, channels, gateway, closing),
+    socketFile: state.socketFile,
+    status: () => statusOf(parts, problem),
+    over: Promise.race([channels.ended(), leaseLost(gateway)]),
+    async stop(drainMs) {
+      await channels.handOver();
+      const drained = await gateway.drain(drainMs);
+      await closing.disposeAsync();
+      return drained;
+    },
   };
 }
 
-async function subscribedTo(channels: readonly Channel[], name: string): Promise<void> {
-  await channels.find((channel) => channel.name === name)?.ready();
-}
-
-async function statusOf(parts: StatusParts): Promise<GatewayStatus> {
+async function statusOf(
+  { state, channels, ...parts }: RuntimeParts,
+  problem: () => string | undefined,
+): Promise<GatewayStatus> {
   const { gatewayStatus } = await import("./gateway-status.ts");
-  return gatewayStatus(parts);
+  const { all, dialled } = channels;
+  return gatewayStatus({ ...parts, ...state, channels: all, dialled, problem });
 }
 
-async function stopAll(
-  drainMs: number,
-  channels: readonly Channel[],
-  gateway: Gateway,
-  closing: AsyncDisposableStack,
-): Promise<DrainResult> {
-  await Promise.all(channels.map(async (channel) => channel.handOver?.()));
-  const drained = await gateway.drain(drainMs);
-  await closing.disposeAsync();
-  return drained;
-}
-
-function canAnswer(channel: Channel): boolean {
-  return channel.canAnswer?.() ?? channel.problem() === undefined;
-}
-
-async function stateOf(options: RuntimeOptions, committed: (ms: number) => void): Promise<State> {
+async function openStateOf(
+  options: RuntimeOptions,
+  committed: (ms: number) => void,
+): Promise<State> {
   const { config, log, persistent } = options;
   if (!persistent) return openTemporaryState(config);
   await initWorkspace(config, log);
@@ -210,33 +192,41 @@ function gatewayOptionsOf({ config, log, logContent, trace }: RuntimeOptions) {
   };
 }
 
-async function memberOf(
-  store: Store<Message>,
-  cluster: Cluster,
-  options: { readonly log: Log; readonly canDeliver: () => boolean },
-): Promise<ClusterMember<Message>> {
-  const { ClusterMember: Member } = await import("../../gateway/cluster/cluster-member.ts");
-  return new Member({ ...options, store, cluster, clock: SYSTEM_CLOCK });
+interface AgentParts extends Pick<RuntimeParts, "state" | "channels"> {
+  readonly policies: ReloadablePolicies;
 }
 
-async function clusterChannelsOf(
-  { cluster }: State,
-  { config, home, log }: RuntimeOptions,
-  taken: () => void,
-): Promise<ClusterChannels | undefined> {
-  if (cluster === undefined) return undefined;
-  const { openClusterChannels } = await import("./cluster-channels.ts");
-  return openClusterChannels(cluster, { config, home, taken, log });
+async function openAgentOf(
+  options: RuntimeOptions,
+  { state, channels, policies }: AgentParts,
+): Promise<ReloadableAgent> {
+  const topics = createTopics({ ...options, channels: () => channels.dialled });
+  const channelStatus = (): readonly string[] => channels.status();
+  const cluster = await agentClusterOf(state, options);
+  const parts = { ...options, ...state.files, ...policies, cluster, topics, channelStatus };
+  return openReloadableAgent({ ...parts, ...options.reloaded });
 }
 
 /** What the agents of a cluster share. */
 async function agentClusterOf(
   { instanceId, notes }: State,
   { config, log }: RuntimeOptions,
-): Promise<{ readonly cluster?: AgentCluster }> {
-  if (notes === undefined) return {};
+): Promise<AgentCluster | undefined> {
+  if (notes === undefined) return undefined;
   const { openAgentCluster } = await import("./agent-cluster.ts");
-  return { cluster: await openAgentCluster({ config, notes, instanceId, log }) };
+  return openAgentCluster({ config, notes, instanceId, log });
+}
+
+/** This gateway among those that share its store. */
+async function memberOf(
+  { log }: RuntimeOptions,
+  { store, cluster }: State,
+  channels: Channels,
+): Promise<ClusterMember<Message> | undefined> {
+  if (cluster === undefined) return undefined;
+  const { ClusterMember: Member } = await import("../../gateway/cluster/cluster-member.ts");
+  const canDeliver = (): boolean => channels.canAnswer();
+  return new Member({ log, canDeliver, store, cluster, clock: SYSTEM_CLOCK });
 }
 
 /** Resolves when others may have all that this gateway holds in a shared store; it has to start anew. */
@@ -247,29 +237,18 @@ async function leaseLost({ lost }: Gateway): Promise<Failure> {
   });
 }
 
-/** Milliseconds that the rest of a start waits for brokers which do not answer. */
-const SUBSCRIBED_MS = 250;
-
 /** What is not needed to subscribe is loaded and checked after it. Returns what ends the checks. */
-async function checkOnceSubscribed(
-  options: RuntimeOptions & Pick<State, "cluster">,
-  dialled: readonly MqttChannel[],
-  { channels, agent }: { channels: readonly Channel[]; agent: Pick<Agent, "load"> },
-): Promise<() => Promise<void>> {
-  await subscribed(channels);
-  await agent.load();
-  const { checkAndWatch } = await import("../checks/checks.ts");
-  const { secretFiles = [] } = options;
-  return checkAndWatch({ ...options, channels: dialled, secretFiles });
-}
-
-/** Resolves when all channels are subscribed, or a moment later. */
-async function subscribed(channels: readonly Channel[]): Promise<void> {
-  // A channel that failed for good has said so by itself.
-  const all = Promise.all(channels.map((channel) => channel.ready())).catch(() => {});
-  await settlesWithin(all, SUBSCRIBED_MS);
-  // What they write next goes out before code is loaded.
-  await new Promise((resolve) => setImmediate(resolve));
+async function checkOnceSubscribed(parts: RuntimeParts): Promise<() => Promise<void>> {
+  const { state, channels, agent, gateway, secretFiles = [] } = parts;
+  try {
+    await channels.allSubscribed();
+    await agent.load();
+    const { checkAndWatch } = await import("../checks/checks.ts");
+    return await checkAndWatch({ ...parts, ...state, channels: channels.dialled, secretFiles });
+  } catch (thrown) {
+    await gateway.drain(0);
+    throw thrown;
+  }
 }
 
 /**
@@ -300,143 +279,3 @@ function isUnused(folder: string): boolean {
     return codeOf(error) === "ENOENT";
   }
 }
-
-interface ChannelDeps {
-  readonly state: State;
-  readonly gateway: Gateway;
-  /** The built-in broker of a channel, by its name. */
-  readonly brokerOf: ReadonlyMap<string, Broker>;
-  readonly open: (options: ChannelOptions) => Channel;
-}
-
-function openChannels(
-  dialled: readonly MqttChannel[],
-  { config, connectTimeoutMs, log }: RuntimeOptions,
-  { state, gateway, brokerOf, open }: ChannelDeps,
-): readonly Channel[] {
-  const shared = isShared(config.session) ? { conversation: SHARED_CONVERSATION } : {};
-  return dialled.map((channel) => {
-    const clientId = state.clientId(channel);
-    const broker = brokerOf.get(channel.name);
-    return open({
-      channel,
-      connectTimeoutMs,
-      info: infoOf(channel, state, gateway),
-      exclusive: config.gateway.exclusive,
-      log,
-      onRequest(request) {
-        keepMemorySmall();
-        return gateway.accept({ ...request, ...shared });
-      },
-      ...(clientId !== undefined && { clientId }),
-      brokerNotes: state.brokerNotes(channel),
-      discoveryNotes: state.discoveryNotes(channel),
-      onConflict: () => state.noteConflict(channel.name),
-      ...(broker && { hasSubscriber: (topic: string) => broker.hasSubscriber(topic) }),
-    });
-  });
-}
-
-/** What a channel publishes of this gateway. */
-function infoOf({ settings }: MqttChannel, { instanceId }: State, { load }: Gateway) {
-  return { version: VERSION, instance: instanceId, load, host: () => announcedHost(settings) };
-}
-
-/** The way back to the recipient of a request of a former process: known as soon as the channels are open. */
-function replyTo(
-  channels: Promise<readonly Channel[]>,
-  name: string,
-  recipient: Recipient,
-): (part: Part) => Promise<void> {
-  let reply: Promise<(part: Part) => Promise<void>> | undefined;
-  const find = async (): Promise<(part: Part) => Promise<void>> => {
-    const channel = (await channels).find((each) => each.name === name);
-    const found = channel?.replyTo(recipient);
-    if (found !== undefined) return found;
-    throw new Failure("failed", "the reply address of this request is no longer known");
-  };
-  return async (part) => {
-    reply ??= find();
-    await (
-      await reply
-    )(part);
-  };
-}
-
-/** Starts the built-in brokers of the channels, one per address, and returns the channels with their ports. */
-export async function withBrokers(
-  channels: readonly MqttChannel[],
-  log: Log,
-): Promise<{
-  channels: readonly MqttChannel[];
-  brokers: readonly Broker[];
-  brokerOf: ReadonlyMap<string, Broker>;
-}> {
-  const open = new Map<string, Broker>();
-  const brokerOf = new Map<string, Broker>();
-  const dialled: MqttChannel[] = [];
-  try {
-    for (const channel of channels) {
-      dialled.push(await withBroker(channel, open, log));
-      const broker = open.get(channel.settings.broker.join());
-      if (broker !== undefined) brokerOf.set(channel.name, broker);
-    }
-  } catch (error) {
-    await Promise.all([...open.values()].map((broker) => broker.close()));
-    throw error;
-  }
-  return { channels: dialled, brokers: [...open.values()], brokerOf };
-}
-
-async function withBroker(
-  channel: MqttChannel,
-  open: Map<string, Broker>,
-  log: Log,
-): Promise<MqttChannel> {
-  const { settings } = channel;
-  if (!isBuiltIn(settings)) return channel;
-  const address = settings.broker.join();
-  let broker = open.get(address);
-  if (!broker) {
-    const { openBroker } = await import("../../mqtt/broker/broker.ts");
-    broker = await openBroker({ ...settings, broker: address }, log);
-    open.set(address, broker);
-    log.info("built-in broker listens", { host: broker.host, port: broker.port });
-  }
-  broker.awaitGateway(settings);
-  const host = broker.host.includes(":") ? `[${broker.host}]` : broker.host;
-  return { ...channel, settings: { ...settings, broker: [`embedded://${host}:${broker.port}`] } };
-}
-
-/** What `/status` says of a channel: other gateways that serve it as well, and what its broker has lost. */
-function linesOf(channel: Channel): readonly string[] {
-  const others = channel.otherGateways();
-  return [
-    ...(others.length === 0 ? [] : [`${channel.name}: ${othersText(others)}`]),
-    ...lossTexts(channel),
-  ];
-}
-
-function problemOf(channels: readonly Channel[]): string | undefined {
-  const problems = channels.flatMap(({ name, problem }) => {
-    const failure = problem();
-    return failure ? [`${name}: ${failure.message}`] : [];
-  });
-  return problems.length === 0 ? undefined : problems.join("; ");
-}
-
-async function allEnded(channels: readonly Channel[], log: Log): Promise<Failure> {
-  const failures = await Promise.all(
-    channels.map(async ({ name, ended }) => {
-      const failure = await ended;
-      if (failure) {
-        const { message, why, remedy } = failure;
-        log.error(message, { channel: name, why, try: remedy });
-      }
-      return failure;
-    }),
-  );
-  return failures.find((failure) => failure !== undefined) ?? CLOSED;
-}
-
-const CLOSED = new Failure("failed", "every channel was closed");

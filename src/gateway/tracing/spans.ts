@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { EndedModelCall, EndedToolCall } from "../../base/contract.ts";
 import { truncate } from "../../base/truncate.ts";
-import { finalOutcome } from "../request-log.ts";
 import type { RequestRecord } from "../request-log.ts";
 
 /** A span in the JSON of OTLP (opentelemetry-proto 1.x, ids in hex, 64-bit numbers as texts). */
@@ -38,16 +37,26 @@ interface Facts {
  * them.
  */
 export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts): readonly Span[] {
-  const { acceptedAt, startedAt, outcome, duplicate, calls = [] } = entry;
+  const { request, acceptedAt, startedAt, outcome, duplicate, usage, failure, calls = [] } = entry;
   if (startedAt === undefined || duplicate !== undefined || outcome === "resumable") return [];
   const traceId = randomBytes(16).toString("hex");
   const at = (ms: number): string => String(BigInt(Math.round((origin + ms) * 1000)) * 1000n);
   const root: Span = {
     traceId,
     spanId: newSpanId(),
+    name: `invoke_agent ${agent}`,
+    kind: 1,
     startTimeUnixNano: at(acceptedAt),
     endTimeUnixNano: at(endedAt),
-    ...agentSpan(entry, agent),
+    attributes: attributesOf({
+      "gen_ai.operation.name": "invoke_agent",
+      "gen_ai.agent.name": agent,
+      "gen_ai.conversation.id": truncate(`${request.channel}/${request.client}`, 200),
+      "gen_ai.usage.input_tokens": usage?.inputTokens,
+      "gen_ai.usage.output_tokens": usage?.outputTokens,
+      "error.type": outcome === "ok" ? undefined : outcome,
+    }),
+    status: outcome === "ok" ? {} : { code: 2, message: failure?.message ?? outcome },
   };
   const ofCall = (call: EndedModelCall | EndedToolCall): Span => ({
     traceId,
@@ -60,31 +69,9 @@ export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts)
   return [root, ...calls.map(ofCall)];
 }
 
-/** A span without its place in the trace and its times. */
-type Described = Pick<Span, "name" | "kind" | "attributes" | "status">;
+type CallSpan = Pick<Span, "name" | "kind" | "attributes" | "status">;
 
-function agentSpan(entry: RequestRecord, agent: string): Described {
-  const { request, usage, failure, delivery } = entry;
-  const outcome = finalOutcome(entry);
-  const isFailed = outcome !== "ok";
-  return {
-    name: `invoke_agent ${agent}`,
-    kind: 1,
-    attributes: attributesOf({
-      "gen_ai.operation.name": "invoke_agent",
-      "gen_ai.agent.name": agent,
-      "gen_ai.conversation.id": truncate(`${request.channel}/${request.client}`, 200),
-      "gen_ai.usage.input_tokens": usage?.inputTokens,
-      "gen_ai.usage.output_tokens": usage?.outputTokens,
-      "error.type": isFailed ? outcome : undefined,
-    }),
-    status: isFailed
-      ? { code: 2, message: (failure ?? delivery?.failure)?.message ?? outcome }
-      : {},
-  };
-}
-
-function modelSpan({ provider, model, spent, error }: EndedModelCall): Described {
+function modelSpan({ provider, model, spent, error }: EndedModelCall): CallSpan {
   return {
     name: `chat ${model}`,
     kind: 3,
@@ -100,7 +87,7 @@ function modelSpan({ provider, model, spent, error }: EndedModelCall): Described
   };
 }
 
-function toolSpan({ tool, verdict }: EndedToolCall): Described {
+function toolSpan({ tool, verdict }: EndedToolCall): CallSpan {
   const isFailed = verdict !== "ok";
   return {
     name: `execute_tool ${tool}`,
