@@ -11,7 +11,7 @@ import { askChannel, DEFAULT_QUESTION, type Outcome, reportOutcome } from "../as
 import { loadUsable } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
-import { openRuntime } from "../runtime/runtime.ts";
+import { openTemporaryRuntime } from "../runtime/runtime.ts";
 import { modelName } from "../terminal/spinner.ts";
 
 const CLIENT = "try";
@@ -25,39 +25,30 @@ export async function run(context: Context): Promise<number> {
 }
 
 async function tryOnce(context: Context, id: string): Promise<Outcome> {
-  const { host, words, flags, redactor } = context;
+  const { host, words, flags } = context;
   const format = await readFormat(context);
   const images = await readImages(context, { text: "", maxBytes: MAX_IMAGE_BYTES });
   const extras = requestExtras(format, images);
   const text = words.join(" ").trim() === "" ? DEFAULT_QUESTION : words.join(" ");
   const given = { broker: "embedded://127.0.0.1:0", agent: "assistant" };
-  const { config, home, file, secretFiles } = await loadUsable(context, given);
-  const serving = await openRuntime({
-    config,
-    channels: [channelFor(config)],
+  const loaded = await loadUsable(context, given);
+  const { config } = loaded;
+  const connectTimeoutMs = CONNECT_TIMEOUT_MS;
+  const { runtime, dialled: channel } = await openTemporaryRuntime(context, loaded, {
+    channel: channelFor(config),
+    connectTimeoutMs,
     log: flags.has("debug") ? await createCommandLog(context) : SILENT,
-    redactor,
-    logContent: false,
-    connectTimeoutMs: CONNECT_TIMEOUT_MS,
-    pid: host.pid,
-    persistent: false,
-    home,
-    configFile: file,
-    secretFiles,
   });
   try {
-    const [channel] = serving.dialled;
-    if (channel === undefined) throw new Failure("internal", "there is no channel to try");
     const form = outputFormat(flags);
     if (form === "text") {
       await host.stderr.write(`${pathOf(channel, { text, ...shownExtras(extras) })}\n`);
     }
     const question = { client: CLIENT, text, id, ...(extras && { extras }) };
-    const connectTimeoutMs = CONNECT_TIMEOUT_MS;
     const model = modelName(config);
     return await askChannel({ channel, connectTimeoutMs, question, form, model }, context);
   } finally {
-    await serving.stop(0);
+    await runtime.stop(0);
   }
 }
 

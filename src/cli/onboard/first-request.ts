@@ -6,7 +6,7 @@ import { readPresence } from "../../mqtt/checks/presence.ts";
 import { isDeviceClient } from "../../mqtt/protocol/topics.ts";
 import { askChannel, DEFAULT_QUESTION, type Outcome } from "../ask.ts";
 import type { Context } from "../context.ts";
-import { openRuntime } from "../runtime/runtime.ts";
+import { openTemporaryRuntime } from "../runtime/runtime.ts";
 import { isBuiltIn } from "../state/state.ts";
 import { modelName } from "../terminal/spinner.ts";
 
@@ -40,22 +40,12 @@ export async function askFirst(
     return { outcome: await exchange(context, loaded.config, channel), isRunning: true };
   }
   const own = { ...channel, settings: { ...channel.settings, client_id: "" } };
-  const runtime = await openRuntime({
-    config: loaded.config,
-    channels: [own],
-    log: SILENT,
-    redactor: context.redactor,
-    logContent: false,
+  const { runtime, dialled } = await openTemporaryRuntime(context, loaded, {
+    channel: own,
     connectTimeoutMs: context.flags.duration("connect-timeout"),
-    pid: context.host.pid,
-    persistent: false,
-    home: loaded.home,
-    configFile: loaded.file,
-    secretFiles: loaded.secretFiles,
+    log: SILENT,
   });
   try {
-    const [dialled] = runtime.dialled;
-    if (dialled === undefined) throw new Failure("internal", "there is no channel to ask");
     const over = runtime.over.then((failure) => {
       throw failure;
     });
