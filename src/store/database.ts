@@ -11,7 +11,7 @@ import {
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { StatementSync } from "node:sqlite";
-import { asFailure, Failure } from "../base/failure.ts";
+import { asFailure, codeOf, Failure, messageOf } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { checkedVersion, migrate, MIGRATIONS, SHAPE } from "./schema.ts";
 
@@ -30,7 +30,7 @@ const CORRUPT = /malformed|not a database/;
 /**
  * Opens the database of one process and migrates it to the newest version; only the owner of the file may
  * read it. A corrupt file is renamed, which the log says, and never deleted. Rejects with a `Failure`
- * (`config`) if the file is of a newer version or cannot be opened. The SQLite is the one of the runtime.
+ * (`config`; `failed` if the disk is full) if the file is of a newer version or cannot be opened. The SQLite is the one of the runtime.
  */
 export async function openDatabase(file: string, log: Log): Promise<DatabaseSync> {
   try {
@@ -242,13 +242,40 @@ function quarantine(file: string, log: Log): void {
   );
 }
 
-/** The failure of a database that cannot be opened or read. */
+/** Whether a call of the system or of SQLite failed for want of space. */
+export function isDiskFull(error: unknown): boolean {
+  return /^(?:ENOSPC|EDQUOT)$/.test(codeOf(error)) || /disk is full/.test(messageOf(error));
+}
+
+/**
+ * The failure of a database that cannot be opened or read: `failed` if the disk is full, so that a service manager
+ * tries again, else `config`.
+ */
 export function unusable(file: string, error: unknown): Failure {
-  return new Failure("config", "the database cannot be opened", {
+  const isFull = isDiskFull(error) || (IO_ERROR.test(messageOf(error)) && hasNoRoom(file));
+  return new Failure(isFull ? "failed" : "config", "the database cannot be opened", {
     why: `${file}: ${asFailure(error).why ?? String(error)}`,
-    remedy: isDamage(file, error)
-      ? "start picoclaw gateway, which renames a corrupt file, or move it away; check the disk"
-      : "make that folder writable for this user, or set agents.defaults.workspace to one that is",
+    remedy: isFull ? "free space on that disk" : remedyOf(file, error),
     cause: error,
   });
+}
+
+/** SQLite's text where the index of the write-ahead log has no room, and where the disk is broken. */
+const IO_ERROR = /disk I\/O error/;
+/** Bytes of two steps by which that index grows. */
+const INDEX_BYTES = 65_536;
+
+function hasNoRoom(file: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(dirname(file));
+    return bavail * bsize < INDEX_BYTES;
+  } catch {
+    return false;
+  }
+}
+
+function remedyOf(file: string, error: unknown): string {
+  return isDamage(file, error)
+    ? "start picoclaw gateway, which renames a corrupt file, or move it away; check the disk"
+    : "make that folder writable for this user, or set agents.defaults.workspace to one that is";
 }

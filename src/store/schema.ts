@@ -117,7 +117,8 @@ export function migrate(
     db.exec(`PRAGMA user_version = ${migrations.length}`);
     db.exec("COMMIT");
   } catch (error) {
-    db.exec("ROLLBACK");
+    // SQLite has done it already where the disk is full.
+    if (db.isTransaction) db.exec("ROLLBACK");
     throw error;
   }
 }

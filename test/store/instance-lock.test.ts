@@ -2,13 +2,16 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { statfsSync } from "node:fs";
 import { chmod, cp, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
+import { socketFilesIn } from "../../src/store/home/instance-files.ts";
 import { instanceIdsIn, openInstance } from "../../src/store/home/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { createRecorder } from "../gateway/client.ts";
+import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { BOUNDS, claimedAbandoned } from "./contract.ts";
@@ -231,6 +234,41 @@ describe("a process that is killed while it writes", () => {
       const expected = answered.flatMap((text) => [`question ${text}`, `answer ${text}`]);
       assert.deepEqual(await store.history("lane"), expected.slice(-BOUNDS.messages));
       await store.close();
+    });
+  }
+});
+
+it("lists the sockets of a folder by the numbers of the instances", async () => {
+  await using folder = await temporaryFolder();
+  assert.deepEqual(socketFilesIn(join(folder.path, "none")), []);
+  for (const name of ["gateway-10.lock", "gateway-2.lock", "gateway.lock", "gateway-3.sock"]) {
+    await writeFile(join(folder.path, name), "");
+  }
+  const names = ["gateway.sock", "gateway-2.sock", "gateway-10.sock"];
+  assert.deepEqual(
+    socketFilesIn(folder.path),
+    names.map((name) => join(folder.path, name)),
+  );
+});
+
+describe("a disk that fills after the lock was taken", () => {
+  // Where SQLite fails, and how, depends on what is left.
+  for (const pages of [0, 1, 2, 8, 9, 13]) {
+    it(`with ${pages} pages left is no fault of the configuration`, async (test) => {
+      await using disk = await smallDisk(400);
+      if (disk === undefined) return test.skip("no tmpfs can be mounted here");
+      const home = await openInstance(join(disk.path, "state"), { log: SILENT });
+      const { bavail, bsize } = statfsSync(disk.path);
+      await writeFile(join(disk.path, "ballast"), Buffer.alloc((bavail - pages) * bsize));
+      const options = { owner: "1", now: Date.now, bounds: BOUNDS, log: SILENT };
+      await assert.rejects(openSqliteStore(home.databaseFile, options), {
+        code: "failed",
+        message: "the database cannot be opened",
+        remedy: "free space on that disk",
+      });
+      const longest = () => "x".repeat(100 * bsize);
+      assert.throws(() => home.clientId("mqtt", longest), { name: "Failure", code: "failed" });
+      home.close();
     });
   }
 });

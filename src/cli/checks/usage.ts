@@ -24,7 +24,7 @@ export async function usageChecks(
   shared: SharedFacts | Check | undefined,
 ): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
-    import("../../store/home/instance-lock.ts"),
+    import("../../store/home/instance-files.ts"),
     import("../../store/shared-access.ts"),
     import("../../gateway/usage/report.ts"),
   ]);

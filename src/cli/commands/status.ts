@@ -1,5 +1,3 @@
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { readServedText } from "../../base/local-socket.ts";
 import { isObject } from "../../base/unknown.ts";
@@ -8,6 +6,7 @@ import type {
   StatusRequest,
   StatusUsage,
 } from "../../gateway/statistics/contract.ts";
+import { socketFilesIn } from "../../store/home/instance-files.ts";
 import { loadOrThrow, withConfigFile } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
@@ -43,22 +42,11 @@ export async function run(context: Context): Promise<number> {
   return isConnected ? RUNNING : NOT_CONNECTED;
 }
 
-/** What the gateways say that run in a state folder; each has a lock there. */
+/** What the gateways say that run in a state folder. */
 async function readStatuses(folder: string): Promise<readonly GatewayStatus[]> {
-  const sockets = namesIn(folder)
-    .filter((name) => /^gateway(?:-\d+)?\.lock$/.test(name))
-    .toSorted((left, right) => left.length - right.length || (left < right ? -1 : 1))
-    .map((name) => join(folder, name.replace(/lock$/, "sock")));
+  const sockets = socketFilesIn(folder);
   const texts = await Promise.all(sockets.map((socket) => readServedText(socket, READ_MS)));
   return texts.flatMap((text) => (text === undefined ? [] : parseStatus(text)));
-}
-
-function namesIn(folder: string): readonly string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
 
 /** Of a program of this user, which may be of another version: it is shown as far as it is understood. */

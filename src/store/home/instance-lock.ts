@@ -1,19 +1,18 @@
 import {
   closeSync,
-  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   renameSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { asFailure, codeOf, Failure, messageOf } from "../../base/failure.ts";
+import { asFailure, codeOf, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { isDiskFull } from "../database.ts";
 import { instanceIdIn, storedInstanceId, type IdentityOptions } from "./identity.ts";
+import { identityNamesIn, instanceFiles } from "./instance-files.ts";
 
 /** The files of one process in the state folder. */
 export interface StateInstance {
@@ -30,7 +29,10 @@ export interface StateInstance {
   readonly conflictsFile: string;
   /** Where the process tells its state. */
   readonly socketFile: string;
-  /** The client id of that name. The first time it is made, and on the disk before this returns. */
+  /**
+   * The client id of that name. The first time it is made, and on the disk before this returns. Throws a `Failure` if
+   * it cannot be stored.
+   */
   clientId(name: string, make: () => string): string;
   /** Releases the lock. */
   close(): void;
@@ -51,27 +53,29 @@ export async function openInstance(
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     for (let instance = 1; instance <= INSTANCES; instance += 1) {
-      const end = instance === 1 ? "" : `-${instance}`;
-      const lock = lockOf(join(folder, `gateway${end}.lock`));
+      const { lock: lockFile, clientIds, identityName, ...files } = instanceFiles(folder, instance);
+      const lock = lockOf(lockFile);
       if (lock === undefined) continue;
-      const clientIds = join(folder, `client-ids${end}.json`);
       const close = (): void => {
         locks.delete(lock);
         lock.close();
       };
-      const files = { name: `instance${end}.json`, clientIds };
       return {
         instance,
-        id: await instanceIdIn(folder, files, options).catch((error: unknown) => {
-          close();
-          throw error;
-        }),
-        databaseFile: join(folder, `picoclaw${end}.db`),
-        brokerSessionsFile: join(folder, `broker-sessions${end}.json`),
-        discoveryFile: join(folder, `home-assistant${end}.json`),
-        conflictsFile: join(folder, `client-id-conflicts${end}.json`),
-        socketFile: join(folder, `gateway${end}.sock`),
-        clientId: (name, make) => clientIdIn(clientIds, name, { make, log }),
+        id: await instanceIdIn(folder, { name: identityName, clientIds }, options).catch(
+          (error: unknown) => {
+            close();
+            throw error;
+          },
+        ),
+        ...files,
+        clientId(name, make) {
+          try {
+            return clientIdIn(clientIds, name, { make, log });
+          } catch (error) {
+            throw unusable(folder, error);
+          }
+        },
         close,
       };
     }
@@ -83,18 +87,9 @@ export async function openInstance(
   });
 }
 
-/** The databases of all instances that were ever in the folder; none if there is no folder. */
-export function databaseFilesIn(folder: string): readonly string[] {
-  if (!existsSync(folder)) return [];
-  const names = readdirSync(folder).filter((name) => /^picoclaw(?:-\d+)?\.db$/.test(name));
-  return names.toSorted().map((name) => join(folder, name));
-}
-
 /** The instance ids of the folder: of the gateways that run there now or ran there before. */
 export function instanceIdsIn(folder: string): readonly string[] {
-  if (!existsSync(folder)) return [];
-  const names = readdirSync(folder).filter((name) => /^instance(?:-\d+)?\.json$/.test(name));
-  return names.flatMap((name) => storedInstanceId(folder, name) ?? []);
+  return identityNamesIn(folder).flatMap((name) => storedInstanceId(folder, name) ?? []);
 }
 
 /** SQLite's text of SQLITE_BUSY: Deno does not give the code with every call. */
@@ -161,16 +156,12 @@ function isId(found: unknown): found is string {
 function write(file: string, text: string): void {
   const fd = openSync(`${file}.new`, "w", 0o600);
   try {
-    writeSync(fd, `${text}\n`);
+    writeFileSync(fd, `${text}\n`);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
   renameSync(`${file}.new`, file);
-}
-
-function isDiskFull(error: unknown): boolean {
-  return /^(?:ENOSPC|EDQUOT)$/.test(codeOf(error)) || /disk is full/.test(messageOf(error));
 }
 
 function unusable(folder: string, error: unknown): Failure {
