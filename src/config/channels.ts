@@ -8,7 +8,13 @@ import { absolutePath } from "./files.ts";
 import type { PathBases } from "./files.ts";
 import type { Findings } from "./findings.ts";
 import { didYouMean, quotable } from "./findings.ts";
-import { CHANNEL, channelType, HOME_ASSISTANT, SETTINGS } from "./keys/channel.ts";
+import {
+  CHANNEL,
+  channelType,
+  DEFAULT_KEEP_ALIVE,
+  HOME_ASSISTANT,
+  SETTINGS,
+} from "./keys/channel.ts";
 import type { ValuesOf } from "./keys/key.ts";
 import {
   branch,
@@ -105,6 +111,11 @@ function checkSettings(name: string, settings: Branch | undefined, findings: Fin
   if (childOf(settings, "password") !== undefined && textAt(settings, "username") === "") {
     const remedy = "set the username, or remove the password";
     findings.warn([...path, "password"], "has no effect without a username", remedy);
+  }
+  if (Number(textAt(settings, "keep_alive")) < 0) {
+    const text = `cannot be negative; ${DEFAULT_KEEP_ALIVE} seconds are used, as in the Go program`;
+    const remedy = "write a number of seconds from 1 to 65535, or remove the key";
+    findings.warn([...path, "keep_alive"], text, remedy);
   }
   checkTls(settings, [...path, "tls"], findings);
 }

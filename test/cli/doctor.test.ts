@@ -495,6 +495,24 @@ describe("another gateway is named, with its place and its remedy", () => {
       ),
     );
   });
+
+  it("one of this home is named once, however many channels it serves", needs, async () => {
+    await using broker = await startMosquitto();
+    const of = (agent_id: string) => ({
+      enabled: true,
+      type: "mqtt",
+      settings: { broker: broker.url, agent_id },
+    });
+    await using home = await temporaryHome({ channel_list: { one: of("one"), two: of("two") } });
+    await using gateway = await startGateway({ home: home.path });
+    await gateway.said('"msg":"gateway started"');
+    await until("both channels are there", async () => {
+      const { out } = await doctor(home.path, OFFLINE);
+      return out.match(/^ok {4}broker\.connect /gm)?.length === 2 && /gateway\.home/.test(out);
+    });
+    const { out } = await doctor(home.path, OFFLINE);
+    assert.equal(out.match(/gateway\.home/g)?.length, 1, out);
+  });
 });
 
 describe("another program with our client id", () => {
@@ -532,6 +550,18 @@ describe("a fault of the configuration is named with its place and its remedy", 
   it("a key is misspelt", async () => {
     const { out } = await examined(quickConfig("tcp://127.0.0.1:1", { topic_prefx: "x" }));
     assert.match(out, /^warn {2}config .*config\.json:\d+: .*topic_prefx.*topic_prefix/m);
+  });
+
+  it("keep_alive is negative, and the default is used", async () => {
+    await using home = await temporaryFolder();
+    await writeConfig(home.path, quickConfig("tcp://127.0.0.1:1", { keep_alive: -1 }));
+    const { out } = await doctor(home.path, OFFLINE);
+    const line =
+      /config\.json:\d+: channel_list\.mqtt\.settings\.keep_alive: cannot be negative; 60 seconds are used/;
+    assert.match(out, new RegExp(`^warn {2}config .*${line.source}.*try: write a number`, "m"));
+    const validated = await doctor(home.path, ["config", "validate"]);
+    assert.equal(validated.code, 0, validated.out);
+    assert.match(validated.out + validated.error, line);
   });
 
   it("a value has the wrong type; each is named", async () => {

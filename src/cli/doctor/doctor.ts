@@ -48,12 +48,19 @@ export async function examine(
   const found: Diagnosis[] = [];
   for (const outcome of outcomes) {
     for (const one of await outcome) {
+      if (found.some((other) => isSame(one, other))) continue;
       found.push(one);
       await onFound(one);
     }
   }
   signal.throwIfAborted();
   return { found, loaded };
+}
+
+/** What every channel finds about the home is one finding. */
+function isSame(one: Diagnosis, other: Diagnosis): boolean {
+  const { code, name, message } = one;
+  return code === other.code && name === other.name && message === other.message;
 }
 
 function subjectOf(loaded: LoadedConfig, context: Context, log: Log): Subject {

@@ -23,7 +23,8 @@ export const DEFAULT_PREFIX = "/picoclaw";
 const DEFAULT_DISCOVERY_PREFIX = "homeassistant";
 /** The client as which Home Assistant asks. */
 export const HOME_ASSISTANT = "homeassistant";
-const DEFAULT_KEEP_ALIVE = 60;
+/** Seconds. */
+export const DEFAULT_KEEP_ALIVE = 60;
 
 const TLS = group({
   verify: optional(bool(), "Whether the broker's certificate is verified.", {
@@ -82,7 +83,7 @@ export const SETTINGS = group({
   keep_alive: key(
     keepAlive(),
     DEFAULT_KEEP_ALIVE,
-    "Most seconds between two packets of ours (MQTT keep alive); 0 and less are 60.",
+    "Most seconds between two packets of ours (MQTT keep alive); 0 is 60, and so is less, with a warning.",
     { variable: true },
   ),
   qos: key(
