@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { asFailure, codeOf, Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { authorityOf } from "../base/url.ts";
-import { isLocal, withoutTexts } from "./http/local-access.ts";
+import { hasLocalName, isLocal, isLocalName, withoutTexts } from "./http/local-access.ts";
 import type { GatewayStatus } from "./statistics/contract.ts";
 
 export type Readiness =
@@ -18,7 +18,7 @@ export interface HealthOptions {
   readonly port: number;
   readonly pid?: number;
   readonly ready: () => Readiness;
-  /** What `GET /status` shows to this machine, and `GET /metrics` to everyone; both are absent without it. */
+  /** What `GET /status` shows to this machine, and `GET /metrics` to all; both are absent without it. */
   readonly status?: () => Promise<GatewayStatus>;
   readonly log: Log;
   /** Answers all other requests. Must not reject. Without it they are not found. */
@@ -29,8 +29,11 @@ export interface HealthOptions {
 
 /** What answers GET and HEAD of one path. */
 interface Route {
-  /** `all`: whoever reaches the port, as for `/health`. `local`: programs and pages of this machine. */
-  readonly access: "all" | "local";
+  /**
+   * `all`: whoever reaches the port, as for `/health`. `named`: the same, but on loopback alone by a name of this machine.
+   * `local`: programs and pages of this machine.
+   */
+  readonly access: "all" | "named" | "local";
   /** Ends the response. A rejection is logged, and the answer is 500 if none has begun. */
   readonly answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 }
@@ -76,7 +79,7 @@ interface Reply {
 }
 
 function createHandler(options: HealthOptions): Handler {
-  const { log, page } = options;
+  const { host, log, page } = options;
   const routes = new Map([...probesOf(options), ...statusRoutes(options.status)]);
 
   return (request, response) => {
@@ -84,10 +87,16 @@ function createHandler(options: HealthOptions): Handler {
     const { method = "" } = request;
     if (route === undefined && page) void page(request, response);
     else if (route === undefined) send(response, method, NOT_FOUND);
-    else if (route.access === "local" && !isLocal(request)) send(response, method, FORBIDDEN);
+    else if (!mayAsk(route, request, host)) send(response, method, FORBIDDEN);
     else if (READING.includes(method)) void answerWith(route, request, response, log);
     else send(response.setHeader("allow", READING.join(", ")), method, NOT_ALLOWED);
   };
+}
+
+/** A gateway that listens on other interfaces is meant to be asked by its address or its name. */
+function mayAsk({ access }: Route, request: IncomingMessage, host: string): boolean {
+  if (access === "local") return isLocal(request);
+  return access === "all" || !isLocalName(host) || hasLocalName(request);
 }
 
 async function answerWith(
@@ -143,7 +152,7 @@ function statusRoutes(status: HealthOptions["status"]): readonly (readonly [stri
     },
   };
   const metrics: Route = {
-    access: "all",
+    access: "named",
     async answer({ method = "" }, response) {
       const { METRICS_TYPE, metricsText } = await import("./http/metrics.ts");
       sendText(response, method, {

@@ -200,6 +200,25 @@ describe("health over HTTP", () => {
     });
   });
 
+  it("shows its metrics under a name of this machine, and under any where it listens for others", async () => {
+    await withHealth({ status: tellStatus, host: "localhost" }, async (url) => {
+      const { port } = new URL(url);
+      for (const host of ["evil.example", `evil.example:${port}`, "localhost.evil.example", ""]) {
+        const answer = await say(url, metricsRequest(host));
+        assert.match(answer, /^HTTP\/1\.1 403 /, host);
+        assert.doesNotMatch(answer, /picoclaw_/);
+      }
+      for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, "[::1]"]) {
+        assert.match(await say(url, metricsRequest(host)), /^HTTP\/1\.1 200 /, host);
+      }
+    });
+    for (const host of ["0.0.0.0", "127.0.0.2"]) {
+      await withHealth({ status: tellStatus, host }, async (url) => {
+        assert.match(await say(url, metricsRequest("gateway.lan:18790")), /^HTTP\/1\.1 200 /, host);
+      });
+    }
+  });
+
   it("answers 500 and logs why when a route fails", async () => {
     const { log, lines } = createRecorder();
     await withHealth({ log, status: cannotTell }, async (url) => {
@@ -208,6 +227,10 @@ describe("health over HTTP", () => {
     });
   });
 });
+
+function metricsRequest(host: string): string {
+  return `GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: ${host}\r\n\r\n`;
+}
 
 function statusRequest(headers: string): string {
   return `GET /status HTTP/1.1\r\nconnection: close\r\n${headers}\r\n\r\n`;

@@ -1,6 +1,6 @@
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { hasLocalName, isFromThisMachine } from "../http/local-access.ts";
+import { callerOf, hasLocalName, isFromThisMachine, MACHINE } from "../http/local-access.ts";
 
 /**
  * Who a request of the page is from: `full` showed the token; `local` is from this machine without it, and sees no
@@ -17,15 +17,17 @@ export interface AccessOptions {
 /** Decides who sees what. */
 export interface AccessControl {
   accessOf(request: IncomingMessage): Promise<Access>;
-  /** The cookie of whoever knows the token; undefined for a wrong one, `"later"` after too many of those. */
-  login(token: string): Promise<string | undefined>;
+  /** The cookie of whoever knows the token; undefined for a wrong one, and after too many of those. */
+  login(request: IncomingMessage, token: string): Promise<string | undefined>;
   /** Whether another login may be tried now. */
-  mayTry(): boolean;
+  mayTry(request: IncomingMessage): boolean;
 }
 
 const COOKIE = "picoclaw_page";
-/** Wrong tokens a minute, of everyone together. */
+/** Wrong tokens a minute: of this machine, of each address, and of all addresses together that are too many. */
 const WRONG_PER_MINUTE = 10;
+const ADDRESSES = 64;
+const FURTHER = "further addresses";
 
 export function createAccessControl({ token, now }: AccessOptions): AccessControl {
   // Whoever logged in does so again after a restart.
@@ -34,7 +36,8 @@ export function createAccessControl({ token, now }: AccessOptions): AccessContro
   const isSame = (left: string, right: string): boolean =>
     timingSafeEqual(digest(left), digest(right));
   const cookieFor = (text: string): string => digest(`cookie ${text}`).toString("base64url");
-  let wrong: readonly number[] = [];
+  /** The times of wrong tokens in the last minute. */
+  const wrong = new Map<string, readonly number[]>();
 
   const knowsToken = async (request: IncomingMessage): Promise<boolean> => {
     const bearer = /^Bearer (.{1,512})$/.exec(request.headers.authorization ?? "")?.[1];
@@ -42,17 +45,26 @@ export function createAccessControl({ token, now }: AccessOptions): AccessContro
     if (bearer === undefined && cookie === undefined) return false;
     const expected = await token();
     if (cookie !== undefined && isSame(cookie, cookieFor(expected))) return true;
-    if (bearer === undefined) return false;
-    return isRight(bearer, expected);
+    return bearer !== undefined && isRight(request, bearer, expected);
   };
-  const mayTry = (): boolean => {
-    wrong = wrong.filter((at) => now() - at < 60_000);
-    return wrong.length < WRONG_PER_MINUTE;
+  /** Where the wrong tokens of a caller are counted. */
+  const counterOf = (request: IncomingMessage): string => {
+    for (const [caller, times] of wrong) {
+      const recent = times.filter((at) => now() - at < 60_000);
+      if (recent.length === 0) wrong.delete(caller);
+      else wrong.set(caller, recent);
+    }
+    const caller = callerOf(request);
+    const isCounted = wrong.has(caller) || wrong.size < ADDRESSES || caller === MACHINE;
+    return isCounted ? caller : FURTHER;
   };
-  const isRight = (shown: string, expected: string): boolean => {
-    if (!mayTry()) return false;
+  const mayTry = (request: IncomingMessage): boolean =>
+    (wrong.get(counterOf(request)) ?? []).length < WRONG_PER_MINUTE;
+  const isRight = (request: IncomingMessage, shown: string, expected: string): boolean => {
+    if (!mayTry(request)) return false;
     if (isSame(shown, expected)) return true;
-    wrong = [...wrong, now()];
+    const counter = counterOf(request);
+    wrong.set(counter, [...(wrong.get(counter) ?? []), now()]);
     return false;
   };
 
@@ -62,9 +74,9 @@ export function createAccessControl({ token, now }: AccessOptions): AccessContro
       if (!isFromThisMachine(request)) return "none";
       return hasLocalName(request) ? "local" : "refused";
     },
-    async login(shown) {
+    async login(request, shown) {
       const expected = await token();
-      if (!isRight(shown, expected)) return undefined;
+      if (!isRight(request, shown, expected)) return undefined;
       // Without a path it is of the folder that the browser sees, also behind a proxy.
       return `${COOKIE}=${cookieFor(expected)}; HttpOnly; SameSite=Strict`;
     },

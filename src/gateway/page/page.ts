@@ -227,14 +227,14 @@ async function post(visit: Visit, name: string, access: Access): Promise<void> {
 }
 
 async function login(visit: Visit, form: URLSearchParams, access: Access): Promise<void> {
-  const { control, response } = visit;
+  const { control, request, response } = visit;
   const page = pageOf(form.get("page") ?? "");
-  const cookie = await control.login(form.get("token") ?? "");
+  const cookie = await control.login(request, form.get("token") ?? "");
   if (cookie !== undefined) {
     response.setHeader("set-cookie", cookie);
     return redirect(response, `./${page}`);
   }
-  const message = control.mayTry()
+  const message = control.mayTry(request)
     ? "This is not the token."
     : "Too many wrong tokens: try again in a minute.";
   return sendLogin(visit, { access, page, message });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { createServer, request as httpRequest } from "node:http";
+import { connect } from "node:net";
 import { describe, it } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { withoutTexts } from "../../../src/gateway/http/local-access.ts";
@@ -54,6 +55,13 @@ const FORM = {
   "content-type": "application/x-www-form-urlencoded",
   "sec-fetch-site": "same-origin",
 };
+/** A login from this machine, or through a proxy on it. */
+function attempt(ask: Ask, token: string, from?: string): Promise<Answer> {
+  const proxied = from === undefined ? {} : { "x-forwarded-for": from };
+  const headers = { ...FORM, ...proxied };
+  return ask("/login", { method: "POST", headers, body: `token=${token}` });
+}
+
 const BEARER = { authorization: `Bearer ${TOKEN}` };
 
 async function login(ask: Ask): Promise<string> {
@@ -160,16 +168,54 @@ describe("the page of a gateway", () => {
     });
   });
 
-  it("takes ten wrong tokens a minute, and none of them", async () => {
+  it("shows a proxy that adds no header nothing, as far as it can tell", async () => {
+    await withPage(async (ask, port) => {
+      const host = `localhost:${port}`;
+      const old = connect(port, "127.0.0.1");
+      old.write(`GET / HTTP/1.0\r\nhost: ${host}\r\n\r\n`);
+      let heard = "";
+      for await (const chunk of old.setEncoding("utf8")) heard += String(chunk);
+      assert.match(heard, /^HTTP\/1\.[01] 401 /, "nginx asks so");
+      const page = { referer: "https://home.example/pico/" };
+      const proxied = await ask("/", { headers: { host, ...page } });
+      assert.equal(proxied.status, 401);
+      const own = { referer: `http://${host}/`, "sec-fetch-site": "same-origin" };
+      assert.equal((await ask("/status.json", { headers: { host, ...own } })).status, 200);
+      const link = { ...page, "sec-fetch-site": "cross-site" };
+      assert.equal((await ask("/", { headers: { host, ...link } })).status, 200);
+    });
+  });
+
+  it("takes ten wrong tokens a minute from this machine and from each address", async () => {
     await withPage(async (ask) => {
-      const attempt = (token: string) =>
-        ask("/login", { method: "POST", headers: FORM, body: `token=${token}` });
-      for (let left = 9; left > 0; left--) {
-        assert.match((await attempt("wrong")).text, /This is not the token/);
+      const callers = [undefined, "203.0.113.7", "forged, 203.0.113.8", "2001:db8:1:2::9"];
+      for (const from of callers) {
+        for (let left = 9; left > 0; left--) {
+          assert.match((await attempt(ask, "wrong", from)).text, /This is not the token/);
+        }
+        assert.equal((await attempt(ask, TOKEN, from)).status, 303, "after nine");
+        assert.match((await attempt(ask, "wrong", from)).text, /Too many wrong tokens/);
+        assert.equal((await attempt(ask, TOKEN, from)).status, 401);
       }
-      assert.match((await attempt("wrong")).text, /Too many wrong tokens/);
-      assert.equal((await attempt(TOKEN)).status, 401);
+      assert.equal((await attempt(ask, TOKEN, "other, 203.0.113.8")).status, 401);
+      assert.equal((await attempt(ask, TOKEN, "2001:db8:1:2:3:4:5:6")).status, 401, "its network");
+      assert.equal((await attempt(ask, TOKEN, "2001:db8:1:3::9")).status, 303);
+      assert.equal((await attempt(ask, TOKEN, "203.0.113.9")).status, 303);
       assert.equal((await ask("/settings", { headers: BEARER })).status, 401);
+    });
+  });
+
+  it("takes ten wrong tokens a minute of many addresses together, and those of this machine", async () => {
+    await withPage(async (ask) => {
+      let taken = 0;
+      for (let number = 0; number < 100; number += 1) {
+        const { text } = await attempt(ask, "wrong", `203.0.113.${number}`);
+        if (text.includes("This is not the token")) taken += 1;
+      }
+      assert.equal(taken, 64 + 9, "the tenth is told that it was the last");
+      assert.equal((await attempt(ask, TOKEN, "203.0.113.200")).status, 401);
+      assert.equal((await attempt(ask, TOKEN)).status, 303);
+      assert.equal((await attempt(ask, TOKEN, "203.0.113.1")).status, 303);
     });
   });
 
