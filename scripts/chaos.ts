@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { runClusterFaults } from "../test/faults/cluster-faults.ts";
+import { KITS } from "../test/faults/kits.ts";
 import { runRandomFaults } from "../test/faults/random-faults.ts";
 
 /**
@@ -28,8 +29,8 @@ console.log(`seed ${seed}, ${values.minutes} minutes`);
 const gateways = Number(values.gateways);
 const log = (line: string): void => console.log(`${new Date().toTimeString().slice(0, 8)} ${line}`);
 const { violations, requests, rejected, turns, faults } = await (gateways > 1
-  ? runClusterFaults({ gateways, seed, seconds, log })
-  : runRandomFaults({ seed, seconds, log }));
+  ? runClusterFaults({ gateways, seed, seconds, kits: KITS, log })
+  : runRandomFaults({ seed, seconds, kits: KITS, log }));
 console.log(`${requests} requests, ${rejected} rejected, ${turns} turns`);
 for (const [name, count] of Object.entries(faults)) console.log(`${count} × ${name}`);
 for (const violation of violations) console.log(`BROKEN ${violation}`);

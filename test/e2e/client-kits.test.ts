@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { connectAsync, type MqttClient } from "mqtt";
+import { CLIENT_KITS, type StartKit } from "../support/client-kits.ts";
 import {
   answers,
   hangs,
@@ -20,7 +21,6 @@ import {
   startGateway,
   temporaryHome,
   type Ended,
-  type Running,
 } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -33,21 +33,14 @@ const once = { skip: needsMosquitto.skip || onceInCi.skip || !hasPython };
 
 /** The small clients of `examples/`, as their documents start them. */
 const KITS = {
-  python: (client: string, text: string, port: number) => {
-    const kit = join(examples, "python/picoclaw_client.py");
-    return startClient("/usr/bin/python3", [kit, client, text, "--port", `${port}`]);
-  },
-  node: (client: string, text: string, port: number) => {
-    const kit = join(examples, "node/picoclaw-client.mjs");
-    return startClient("node", [kit, client, text, `mqtt://127.0.0.1:${port}`]);
-  },
+  ...CLIENT_KITS,
   // On CPython: what it uses of MicroPython is in test/support/boards.
   micropython: (client: string, text: string, port: number) => {
     const path = `${join(examples, "micropython")}:${join(boards, "micropython")}`;
     const words = [`PYTHONPATH=${path}`, "/usr/bin/python3", join(boards, "micropython/ask.py")];
     return startClient("env", ["PYTHONDONTWRITEBYTECODE=1", ...words, client, text, `${port}`]);
   },
-} satisfies Record<string, (client: string, text: string, port: number) => Running>;
+} satisfies Record<string, StartKit>;
 
 const kits = Object.entries(KITS);
 

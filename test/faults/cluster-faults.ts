@@ -19,10 +19,11 @@ export async function runClusterFaults({
   gateways,
   seed,
   seconds,
+  kits,
   log,
 }: RandomFaultsOptions & { readonly gateways: number }): Promise<RandomFaultsResult> {
   const random = createRandom(seed);
-  await using harness = await openClusterHarness({ gateways, clients: CLIENTS });
+  await using harness = await openClusterHarness({ gateways, clients: CLIENTS, kits });
   const faults: Record<string, number> = {};
   const end = performance.now() + seconds * 1000;
   const asking = { isPaused: false };
@@ -43,16 +44,19 @@ export async function runClusterFaults({
       await strikeWith(harness, random, asking);
     }
   };
-  await Promise.all([ask(), strike()]);
-  for (const member of harness.members) {
-    await member.kill();
-    await member.start();
-  }
+  const storm = async (): Promise<void> => {
+    await Promise.all([ask(), strike()]);
+    for (const member of harness.members) {
+      await member.kill();
+      await member.start();
+    }
+  };
+  await Promise.all([storm(), harness.kits.run(end, createRandom(seed))]);
   const violations = await harness.outcome();
   faults["tool run"] = harness.traces();
   return {
     violations,
-    faults,
+    faults: { ...faults, ...harness.kits.counts },
     requests: harness.devices.asked.length,
     rejected: 0,
     turns: harness.model.turns.length,

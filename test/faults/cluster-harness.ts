@@ -12,6 +12,7 @@ import { until } from "../support/until.ts";
 import { openDevices, type Devices } from "./devices.ts";
 import { faultConfig, isSaved, PERSISTENT } from "./fault-harness.ts";
 import { violations } from "./invariants.ts";
+import { openKits, type Kit, type Kits } from "./kits.ts";
 import { startRecordingModel, type RecordingModel } from "./model.ts";
 
 /** A gateway of a cluster, in a home of its own. */
@@ -33,6 +34,7 @@ export interface ClusterHarness extends AsyncDisposable {
   readonly proxy: Proxy;
   readonly model: RecordingModel;
   readonly devices: Devices;
+  readonly kits: Kits;
   readonly members: readonly Member[];
   /** The server that is written to now. */
   database(): Postgres;
@@ -53,6 +55,7 @@ export interface ClusterHarness extends AsyncDisposable {
 export interface ClusterOptions {
   readonly gateways: number;
   readonly clients: readonly string[];
+  readonly kits: readonly Kit[];
   readonly settings?: object;
 }
 
@@ -71,6 +74,7 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
   const devices = stack.use(
     await openDevices(`mqtt://127.0.0.1:${broker.port}`, { clients, mayBeRejected: false }),
   );
+  const kits = stack.use(await openKits(broker.port, options.kits));
   const kills: number[] = [];
   const stops: number[] = [];
   const processes: Running[] = [];
@@ -140,6 +144,7 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
     proxy,
     model,
     devices,
+    kits,
     members,
     kills,
     traces: () => traces.count(),
@@ -171,13 +176,16 @@ export async function openClusterHarness(options: ClusterOptions): Promise<Clust
     async outcome(withinMs = 90_000) {
       const isQuiet = (): boolean => devices.unacknowledged() === 0 && devices.open().length === 0;
       await until("everything is answered", isQuiet, withinMs).catch(() => {});
-      const { asked, heard, absences } = devices;
+      const { absences } = devices;
+      const asked = [...devices.asked, ...kits.asked];
+      const heard = [...devices.heard, ...kits.heard];
       const history = { turns: model.turns, kills, stops, freezes, asked, heard, absences };
-      const unanswered = asked.filter(({ isAcknowledged }) => !isAcknowledged);
+      const unanswered = devices.asked.filter(({ isAcknowledged }) => !isAcknowledged);
       saveLogs([...processes.map(({ stderr }) => stderr()), broker.log()]);
       return [
         ...unanswered.map(({ client, id }) => `${client} ${id}: never acknowledged`),
         ...violations(history),
+        ...kits.broken,
         ...traces.twice().map((name) => `${name}: its tool ran twice`),
         ...members.flatMap(bugsIn),
       ];

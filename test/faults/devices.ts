@@ -87,7 +87,7 @@ function fail(client: string): never {
   throw new Error(`no device is called ${client}`);
 }
 
-function topicOf(client: string, level: "request" | "response"): string {
+export function topicOf(client: string, level: "request" | "response"): string {
   return `/picoclaw/assistant/${client}/${level}`;
 }
 
@@ -129,7 +129,7 @@ async function connect(
   };
 }
 
-function partOf(payload: string): Omit<Heard, "client"> {
+export function partOf(payload: string): Omit<Heard, "client"> {
   const { id, seq, text, done, error } = JSON.parse(payload);
   const isForGood = error !== undefined && error.retry_after === undefined;
   return {

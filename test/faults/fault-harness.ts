@@ -14,6 +14,7 @@ import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { openDevices, type Devices } from "./devices.ts";
 import { violations } from "./invariants.ts";
+import { openKits, type Kit, type Kits } from "./kits.ts";
 import { startRecordingModel, type RecordingModel } from "./model.ts";
 
 /** For `it`: these tests need the binary with failpoints. */
@@ -34,6 +35,7 @@ export const POINTS: readonly Failpoint[] = [
 
 export interface FaultHarnessOptions {
   readonly clients: readonly string[];
+  readonly kits?: readonly Kit[];
   readonly settings?: object;
   readonly defaults?: object;
   /** The workspace; a new folder when left out. */
@@ -48,6 +50,7 @@ export interface FaultHarness extends AsyncDisposable {
   readonly proxy: Proxy;
   readonly model: RecordingModel;
   readonly devices: Devices;
+  readonly kits: Kits;
   readonly home: string;
   readonly kills: number[];
   readonly stops: number[];
@@ -92,6 +95,7 @@ export async function openFaultHarness(options: FaultHarnessOptions): Promise<Fa
   const devices = stack.use(
     await openDevices(`mqtt://127.0.0.1:${broker.port}`, { clients, mayBeRejected }),
   );
+  const kits = stack.use(await openKits(broker.port, options.kits ?? []));
   const kills: number[] = [];
   const stops: number[] = [];
   const freezes: { from: number; to: number }[] = [];
@@ -108,6 +112,7 @@ export async function openFaultHarness(options: FaultHarnessOptions): Promise<Fa
     proxy,
     model,
     devices,
+    kits,
     home: folder.path,
     kills,
     stops,
@@ -150,12 +155,15 @@ export async function openFaultHarness(options: FaultHarnessOptions): Promise<Fa
       const isQuiet = (): boolean => devices.unacknowledged() === 0 && devices.open().length === 0;
       await until("everything is answered", isQuiet, withinMs).catch(() => {});
       if (mayBeRejected) await calm(devices);
-      const { asked, heard, absences } = devices;
+      const { absences } = devices;
+      const asked = [...devices.asked, ...kits.asked];
+      const heard = [...devices.heard, ...kits.heard];
       const history = { turns: model.turns, kills, stops, freezes };
-      const unanswered = asked.filter(({ isAcknowledged }) => !isAcknowledged);
+      const unanswered = devices.asked.filter(({ isAcknowledged }) => !isAcknowledged);
       return [
         ...unanswered.map(({ client, id }) => `${client} ${id}: never acknowledged`),
         ...violations(Object.assign(history, { asked, heard, absences, mayBeRejected })),
+        ...kits.broken,
       ];
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),

@@ -1,10 +1,12 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { until } from "../support/until.ts";
 import { openFaultHarness, POINTS, type FaultHarness } from "./fault-harness.ts";
+import type { Kit } from "./kits.ts";
 
 export interface RandomFaultsOptions {
   readonly seed: number;
   readonly seconds: number;
+  readonly kits: readonly Kit[];
   readonly log: (line: string) => void;
 }
 
@@ -38,11 +40,13 @@ const REPORT_MS = 60_000;
 export async function runRandomFaults({
   seed,
   seconds,
+  kits,
   log,
 }: RandomFaultsOptions): Promise<RandomFaultsResult> {
   const random = createRandom(seed);
   await using harness = await openFaultHarness({
     clients: CLIENTS,
+    kits,
     settings: { limits: LIMITS },
     mayBeRejected: true,
   });
@@ -50,16 +54,17 @@ export async function runRandomFaults({
   const end = performance.now() + seconds * 1000;
   const faults: Record<string, number> = {};
   const asking: Asking = { isPaused: false };
-  await Promise.all([
+  const storm = Promise.all([
     askUntil(end, harness, { random, faults, asking }),
     strikeUntil(end, harness, { random, faults, asking }),
     logUntil(end, harness, log),
   ]);
-  await mend(harness);
+  const answered = harness.kits.run(end, createRandom(seed));
+  await Promise.all([storm.then(() => mend(harness)), answered]);
   const violations = await harness.outcome(90_000);
   return {
     violations,
-    faults,
+    faults: { ...faults, ...harness.kits.counts },
     requests: harness.devices.asked.length,
     rejected: rejectedIn(harness),
     turns: harness.model.turns.length,
