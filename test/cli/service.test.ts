@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
@@ -143,6 +143,36 @@ describe("service install", () => {
       });
       assert.equal(await calls(), "");
       await install(context("service install --user"), { root, isRoot: true, program });
+    });
+  });
+
+  it("says how to configure a service that has no configuration", async () => {
+    await onMachine({}, async ({ run }) => {
+      const own = await run("service install", install);
+      const missing = "note: it has no configuration yet, and cannot serve: ";
+      const user = `${missing}picoclaw onboard, then systemctl --user restart picoclaw\n`;
+      assert.ok(own.host.stderr.text().includes(user), own.host.stderr.text());
+      const all = await run("service install", install, true);
+      const machine = `${missing}sudo PICOCLAW_HOME=/var/lib/picoclaw picoclaw onboard, then sudo systemctl restart picoclaw\n`;
+      assert.ok(all.host.stderr.text().includes(machine), all.host.stderr.text());
+    });
+    await onMachine({ files: ["var/lib/picoclaw/config.json"] }, async ({ run }) => {
+      const all = await run("service install", install, true);
+      assert.match(all.host.stderr.text(), /its configuration is in \/var\/lib\/picoclaw/);
+      assert.doesNotMatch(all.host.stderr.text(), /onboard/);
+    });
+  });
+
+  it("installs nothing where no systemd runs", async () => {
+    await onMachine({}, async ({ run, root, unit, calls }) => {
+      await rm(join(root, "run"), { recursive: true });
+      await assert.rejects(run("service install", install), {
+        message: "no systemd runs here, so no service was installed",
+      });
+      assert.equal(await calls(), "");
+      await assert.rejects(stat(unit), { code: "ENOENT" });
+      const { code } = await run("service install --dry-run", install);
+      assert.equal(code, 0);
     });
   });
 

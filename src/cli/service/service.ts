@@ -23,6 +23,9 @@ export function thisMachine(): Machine {
   return { root: "/", isRoot: userId() === 0, program: programWords() };
 }
 
+/** Is there while systemd runs the machine: sd_booted(3). */
+const SYSTEMD = "run/systemd/system";
+
 /** One service of systemd. */
 interface Service {
   readonly scope: "system" | "user";
@@ -49,12 +52,13 @@ export async function install(context: Context, machine: Machine): Promise<numbe
     for (const command of commands) await host.stdout.write(`$ ${command.join(" ")}\n`);
     return 0;
   }
+  refuseWithoutSystemd(machine);
   if (service.scope === "system") refuseHidden(machine);
   if (former !== text) await writeUnit(service.unit, text);
   for (const command of commands) await runOrThrow(command, context);
   const what = former === undefined ? "installed" : former === text ? "unchanged" : "replaced";
   await host.stdout.write(`${service.unit}: ${what}, enabled and started\n`);
-  await tellNextSteps(context, service);
+  await tellNextSteps(context, service, machine);
   return 0;
 }
 
@@ -148,6 +152,15 @@ export function serviceOf({ host, flags }: Context, { root, isRoot }: Machine): 
       };
 }
 
+/** A container, mostly. */
+function refuseWithoutSystemd({ root }: Machine): void {
+  if (existsSync(join(root, SYSTEMD))) return;
+  throw new Failure("failed", "no systemd runs here, so no service was installed", {
+    why: `there is no /${SYSTEMD}`,
+    remedy: "picoclaw gateway, started by what starts programs here",
+  });
+}
+
 /** The unit keeps the service out of these folders. */
 function refuseHidden({ program }: Machine): void {
   const word = program.find((one) => /^\/(?:home|root|run\/user)\//.test(one));
@@ -210,12 +223,22 @@ function noSystemd(error: string): Failure {
   });
 }
 
-async function tellNextSteps(context: Context, service: Service): Promise<void> {
-  const { stderr } = context.host;
+async function tellNextSteps(context: Context, service: Service, { root }: Machine): Promise<void> {
+  const { stderr, env, home: userHome, cwd } = context.host;
   if ((await lingers(context, service)) === false) await stderr.write(`note: ${lingerText()}\n`);
-  if (service.scope === "system") {
+  const isSystem = service.scope === "system";
+  const file = isSystem
+    ? join(root, STATE_FOLDER, "config.json")
+    : configPaths({ env, userHome, cwd }).file;
+  const program = isSystem ? `sudo PICOCLAW_HOME=${STATE_FOLDER} picoclaw` : "picoclaw";
+  if (!existsSync(file)) {
+    const restart = `${isSystem ? "sudo systemctl" : "systemctl --user"} restart picoclaw`;
     await stderr.write(
-      `note: its configuration is in ${STATE_FOLDER}: sudo PICOCLAW_HOME=${STATE_FOLDER} picoclaw config validate\n`,
+      `note: it has no configuration yet, and cannot serve: ${program} onboard, then ${restart}\n`,
+    );
+  } else if (isSystem) {
+    await stderr.write(
+      `note: its configuration is in ${STATE_FOLDER}: ${program} config validate\n`,
     );
   }
 }
@@ -235,7 +258,7 @@ function lingerText(): string {
 /** The script where OpenRC or procd runs; undefined for systemd, and where nothing is known. */
 function initScript({ root, program }: Machine): InitScript | undefined {
   const has = (path: string): boolean => existsSync(join(root, path));
-  if (has("run/systemd/system")) return undefined;
+  if (has(SYSTEMD)) return undefined;
   if (has("sbin/procd")) return procdScript(program);
   return has("sbin/openrc-run") ? openrcScript(program) : undefined;
 }
