@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { coversPattern, isEveryone } from "../base/client-pattern.ts";
 import type { Check } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { SILENT } from "../base/log.ts";
@@ -6,7 +7,6 @@ import { isInside } from "../base/path-contains.ts";
 import { fromJson, at, listAt } from "../base/unknown.ts";
 import { isLoopback } from "../base/url.ts";
 import type { Config, ModelEntry, ToolProfile, ToolSettings } from "../config/contract.ts";
-import { coversPattern, isEveryone } from "./access/client-pattern.ts";
 import { isSwitchedOff, ineffectiveTools } from "./access/permissions.ts";
 import type { Endpoint } from "./model/endpoint.ts";
 import type { LearnedStore } from "./model/memory.ts";

@@ -3,14 +3,15 @@ import { nearestWord } from "../base/spelling.ts";
 import { credentialsDiffer, writtenBrokers } from "./broker-list.ts";
 import { brokerCredentials, parseBroker } from "./broker.ts";
 import { OTHER_CHANNEL_TYPES } from "./compat/go/keys.ts";
-import type { MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
+import type { ClientSettings, MqttChannel, MqttSettings, TlsSettings } from "./contract.ts";
 import { absolutePath } from "./files.ts";
 import type { PathBases } from "./files.ts";
 import type { Findings } from "./findings.ts";
-import { didYouMean, quotable } from "./findings.ts";
+import { checkPattern, didYouMean, quotable } from "./findings.ts";
 import {
   CHANNEL,
   channelType,
+  CLIENT,
   DEFAULT_KEEP_ALIVE,
   HOME_ASSISTANT,
   SETTINGS,
@@ -77,7 +78,10 @@ function mqttChannel(
     allow_from: clientsIn("allow_from"),
     deny_from: clientsIn("deny_from"),
     admin_from: clientsIn("admin_from"),
-    settings: settingsOf(output.settings, bases),
+    settings: {
+      ...settingsOf(output.settings, bases),
+      clients: clientSettings(childOf(entry, "settings", "clients"), path, findings),
+    },
   };
   checkHomeAssistant(channel, path, findings);
   return [channel];
@@ -154,7 +158,21 @@ function isSet(word: string): boolean {
   return word !== "" && word !== "false";
 }
 
-function settingsOf(settings: Settings, bases: PathBases): MqttSettings {
+/** `settings.clients`, in the order of the file; an object would put keys like `42` first. */
+function clientSettings(
+  found: Tree | undefined,
+  channel: Path,
+  findings: Findings,
+): readonly ClientSettings[] {
+  const path = [...channel, "settings", "clients"];
+  return namedEntries(found, path, findings.problem).flatMap(([pattern, entry]) => {
+    checkPattern([...path, pattern], findings);
+    const output = CLIENT.read(entry, [...path, pattern], findings.problem);
+    return output === undefined ? [] : [{ ...output, pattern }];
+  });
+}
+
+function settingsOf(settings: Settings, bases: PathBases): Omit<MqttSettings, "clients"> {
   const { username, password, tls, ...rest } = settings;
   return {
     ...rest,

@@ -3,7 +3,7 @@ import type { Failure } from "../base/failure.ts";
 import type { Warning } from "./findings.ts";
 import type { ConfigFlag } from "./flags.ts";
 import type { AGENTS, MODEL_LIST } from "./keys/agents.ts";
-import type { CHANNEL, SETTINGS } from "./keys/channel.ts";
+import type { CHANNEL, CLIENT, SETTINGS } from "./keys/channel.ts";
 import type { Group, ValuesOf } from "./keys/key.ts";
 import type { KEYS } from "./keys/keys.ts";
 import type { PROFILE, TOOLS } from "./keys/tools.ts";
@@ -127,7 +127,17 @@ export interface MqttChannel extends Pick<
 }
 
 /** `topic_prefix` has no trailing slash. An empty `client_id` is generated, fixed for the life of the process. */
-export type MqttSettings = Omit<Values<typeof SETTINGS>, "tls"> & { readonly tls: TlsSettings };
+export type MqttSettings = Omit<Values<typeof SETTINGS>, "tls"> & {
+  readonly tls: TlsSettings;
+  /** In the order of the file. */
+  readonly clients: readonly ClientSettings[];
+};
+
+/** How clients are answered whose ids match the pattern; what is absent is the channel's. */
+export type ClientSettings = Values<typeof CLIENT> & {
+  /** `*` is any run of characters, `?` is one. */
+  readonly pattern: string;
+};
 
 /** Paths are absolute; in the file they are relative to its folder. */
 export interface TlsSettings {

@@ -93,6 +93,17 @@ export function didYouMean(nearest: string | undefined): string {
   return nearest === undefined ? "" : `; did you mean ${quotable(nearest)}?`;
 }
 
+/** Characters of a pattern; comparing stays cheap. */
+const MAX_PATTERN = 256;
+
+/** Adds a problem if the last name of the path cannot be a pattern of client ids. */
+export function checkPattern(path: Path, findings: Findings): void {
+  const { length } = String(path.at(-1));
+  if (length > 0 && length <= MAX_PATTERN) return;
+  const found = length === 0 ? "an empty pattern" : `a pattern of ${length} characters`;
+  findings.problem(path, `found ${found}, allowed are 1 to ${MAX_PATTERN} characters`);
+}
+
 /** Order: config.json by line, .security.yml by line, the environment, flags. */
 function byPlace({ origin: left }: Problem, { origin: right }: Problem): number {
   if (left.from !== "file" || right.from !== "file") return rank(left) - rank(right);

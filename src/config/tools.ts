@@ -9,7 +9,7 @@ import type {
 } from "./contract.ts";
 import { absolutePath } from "./files.ts";
 import type { PathBases } from "./files.ts";
-import { didYouMean, quotable } from "./findings.ts";
+import { checkPattern, didYouMean, quotable } from "./findings.ts";
 import type { Findings } from "./findings.ts";
 import { AGENTS } from "./keys/agents.ts";
 import type { ValuesOf } from "./keys/key.ts";
@@ -43,9 +43,6 @@ export function toolSettings(
   };
 }
 
-/** Characters of a pattern; comparing stays cheap. */
-const MAX_PATTERN = 256;
-
 /**
  * `tools.profiles`, in the order of the file, with paths relative to the workspace; an object would put keys like `42` first. Adds problems and
  * warnings to the findings.
@@ -68,11 +65,7 @@ function toolProfile(
   path: Path,
   findings: Findings,
 ): ValuesOf<typeof PROFILE.rows> | undefined {
-  const { length } = String(path.at(-1));
-  if (length === 0 || length > MAX_PATTERN) {
-    const found = length === 0 ? "an empty pattern" : `a pattern of ${length} characters`;
-    findings.problem(path, `found ${found}, allowed are 1 to ${MAX_PATTERN} characters`);
-  }
+  checkPattern(path, findings);
   const output = PROFILE.read(entry, path, findings.problem);
   if (output === undefined) return undefined;
   const tools = output.tools.map((name) => (name === "skills" ? "use_skill" : name));

@@ -31,6 +31,7 @@ describe("settings of a channel of type mqtt", () => {
       plain_text: false,
       accept: "application/json",
       max_chars: 0,
+      clients: [],
       max_message_bytes: 0,
       max_payload_bytes: 262_144,
       session_expiry_secs: 3600,
@@ -270,5 +271,28 @@ describe("tls", () => {
     assert.match(warningText(loaded), /settings\.tls: has no effect.*mqtts:/);
     const quiet = await loadedFrom(mqttConfig({ tls: { verify: false } }));
     assert.doesNotMatch(warningText(quiet), /tls/);
+  });
+
+  it("have the form of answers for some clients, in the order of the file", async () => {
+    const clients = `{"display-*": {"accept": "text/plain", "max_chars": 80}, "7": {"max_chars": 0}, "*": {}}`;
+    const loaded = await loadedFrom(
+      `{"channel_list": {"mqtt": {"enabled": true, "settings": {"broker": "tcp://b", "agent_id": "a", "clients": ${clients}}}}}`,
+    );
+    assert.deepEqual(firstChannel(loaded).settings.clients, [
+      { pattern: "display-*", accept: "text/plain", max_chars: 80 },
+      { pattern: "7", max_chars: 0 },
+      { pattern: "*" },
+    ]);
+    assert.doesNotMatch(warningText(loaded), /clients/);
+  });
+
+  it("name what is wrong in the form of answers for some clients", async () => {
+    const clients = { "": {}, d: { accept: "text/html", max_chars: 10_001 }, e: { max_char: 1 } };
+    const text = allTextOf(await failureFrom(mqttConfig({ clients })));
+    assert.match(text, /settings\.clients\.?: found an empty pattern/);
+    assert.match(text, /clients\.d\.accept: .*allowed is "application\/json" or "text\/plain"/);
+    assert.match(text, /clients\.d\.max_chars: found 10001/);
+    const loaded = await loadedFrom(mqttConfig({ clients: { e: { max_char: 1 } } }));
+    assert.match(warningText(loaded), /clients\.e.*max_char.*max_chars/s);
   });
 });

@@ -73,4 +73,40 @@ describe("a display", needs, () => {
     const sent = await picoclaw(["send", "board", "/help"], { home: home.path });
     assert.equal(sent.stdout, `${text}\n`, sent.stderr);
   });
+
+  it("is answered as the settings for its client id say, among others and unless it asks otherwise", async () => {
+    await using broker = await startMosquitto();
+    const settings = {
+      qos: 1,
+      max_chars: 200,
+      clients: {
+        "display-hall": { accept: "text/plain" },
+        "display-*": { accept: "text/plain", max_chars: 30 },
+      },
+    };
+    await using home = await temporaryHome(quickConfig(broker.url, settings));
+    await using _gateway = await startGateway({ home: home.path });
+    await using device = await openTestDevice(broker.url, "/picoclaw/assistant/+/response");
+    let count = 0;
+    const ask = async (client: string, asked: object = {}): Promise<string> => {
+      const payload = JSON.stringify({ text: "/help", ...asked });
+      await device.client.publishAsync(`/picoclaw/assistant/${client}/request`, payload, {
+        qos: 1,
+      });
+      count += 1;
+      return (await device.message(count - 1)).payload.toString();
+    };
+    const short = await ask("display-1");
+    assert.match(short, /^Commands:\n.*…$/s);
+    assert.ok(Array.from(short).length <= 30, short);
+    const channels = await ask("display-hall");
+    assert.match(channels, /^Commands:\n.*…$/s);
+    assert.ok(Array.from(channels).length > 100, channels);
+    const parsed: unknown = JSON.parse(await ask("board", { stream: false }));
+    assert.partialDeepStrictEqual(parsed, { text: channels, done: true });
+    const own = await ask("display-1", { max_chars: 60, accept: "application/json" });
+    assert.match(own, /^\{"text":"Commands:/);
+    const { text } = JSON.parse(own);
+    assert.ok(text.length > 30 && text.length <= 60, text);
+  });
 });

@@ -115,9 +115,12 @@ describe("the device in Home Assistant", () => {
   });
 
   it("asks for JSON where the channel's answers are plain text", () => {
-    const payload = discoveryPayload(settingsOf({ accept: "text/plain" }), "1");
-    const asked = JSON.parse(ask(payload, "hi"));
-    assert.deepEqual(asked, { text: "hi", stream: false, accept: "application/json" });
+    const forClients = { clients: [{ pattern: "home*", accept: "text/plain" as const }] };
+    for (const settings of [{ accept: "text/plain" as const }, forClients]) {
+      const payload = discoveryPayload(settingsOf(settings), "1");
+      const asked = JSON.parse(ask(payload, "hi"));
+      assert.deepEqual(asked, { text: "hi", stream: false, accept: "application/json" });
+    }
   });
 
   it("has a topic of its own for each agent, of characters that Home Assistant takes", () => {

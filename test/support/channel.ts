@@ -53,6 +53,7 @@ export function channelFor(
       streaming: { enabled: true, interval_ms: 250, progress_secs: 0 },
       plain_text: false,
       accept: "application/json",
+      clients: [],
       max_chars: 0,
       max_message_bytes: 0,
       max_payload_bytes: 262_144,

@@ -1,7 +1,7 @@
 import { join } from "node:path";
+import { matchesPattern } from "../../base/client-pattern.ts";
 import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings, TurnProfile } from "../../config/contract.ts";
-import { matchesPattern } from "./client-pattern.ts";
 
 /** The sender of a request. */
 export interface Caller {

@@ -40,6 +40,14 @@ const TLS = group({
 /** Limits of a whole channel, and of the whole gateway. */
 export const TOTAL_LIMITS = limits(0, 0, 0, 0);
 
+/** How some clients of a channel are answered, by a pattern of their ids. */
+export const CLIENT = group({
+  accept: optional(accept(), "`accept` for these clients.", { shown: "the channel's" }),
+  max_chars: optional(integer(0, 10_000), "`max_chars` for these clients.", {
+    shown: "the channel's",
+  }),
+});
+
 export const SETTINGS = group({
   broker: key(
     brokers(),
@@ -112,10 +120,7 @@ export const SETTINGS = group({
   }),
   plain_text: key(bool(), false, "Whether a payload that is no JSON object is the text itself."),
   accept: key(
-    choice('"application/json" or "text/plain"', {
-      "application/json": "application/json",
-      "text/plain": "text/plain",
-    }),
+    accept(),
     "application/json",
     'The form of answers to requests without `accept`; "text/plain" is the bare text, for displays.',
   ),
@@ -124,6 +129,7 @@ export const SETTINGS = group({
     0,
     "Characters of an answer at most, for requests without `max_chars`; 0 is no limit.",
   ),
+  clients: named(CLIENT),
   max_message_bytes: key(
     maxMessageBytes(),
     0,
@@ -209,6 +215,13 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
       toolCalls,
       "Tool calls of a turn and its subagents; after that the model must answer.",
     ),
+  });
+}
+
+function accept() {
+  return choice('"application/json" or "text/plain"', {
+    "application/json": "application/json",
+    "text/plain": "text/plain",
   });
 }
 

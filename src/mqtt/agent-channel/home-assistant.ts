@@ -15,6 +15,7 @@ import {
   statusTopic,
   type PublishTopic,
 } from "../protocol/topics.ts";
+import { answerForm } from "./receive.ts";
 
 /** The bounds of a state and of a text in Home Assistant, in characters. */
 const MOST_CHARACTERS = 255;
@@ -172,7 +173,8 @@ export function discoveryPayload(settings: MqttSettings, version: string): objec
 const ASKED = "{{ value | tojson }}";
 
 /** The request for a text, which is JSON or a template that makes it. */
-function askWith(text: string, { accept }: MqttSettings): string {
+function askWith(text: string, settings: MqttSettings): string {
+  const { accept } = answerForm(settings, HOME_ASSISTANT);
   const form = accept === "text/plain" ? ', "accept": "application/json"' : "";
   return `{"text": ${text}, "stream": false${form}}`;
 }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import * as v from "valibot";
+import { matchesPattern } from "../../base/client-pattern.ts";
 import type { RequestExtras } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
@@ -70,7 +71,8 @@ function requestOf(
   });
   const { text, id, stream, extras, accept } =
     payload instanceof Failure ? readable(payload, message) : payload;
-  const isPlain = (accept ?? settings.accept) === "text/plain";
+  const form = answerForm(settings, sender.client);
+  const isPlain = (accept ?? form.accept) === "text/plain";
   const maxBytes = packetBytesOf(connection.session(), options);
   const { to, isRpc, refusal } = replyTargetOf(sender, { message, id, isPlain, maxBytes }, options);
   const rejected = payload instanceof Failure ? payload : refusal;
@@ -84,9 +86,18 @@ function requestOf(
     durable: message.qos > 0 && settings.qos > 0,
     ...(to.id !== undefined && { id: to.id }),
     ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
-    ...(rejected ? { rejected } : withMaxChars(extras, settings.max_chars)),
+    ...(rejected ? { rejected } : withMaxChars(extras, form.max_chars)),
     reply: createReply(connection, to, options),
   };
+}
+
+/** The form of answers for requests that ask for none: that of the client, else the channel's. */
+export function answerForm(
+  { clients, accept, max_chars }: MqttChannel["settings"],
+  client: string,
+): Pick<MqttChannel["settings"], "accept" | "max_chars"> {
+  const own = clients.find(({ pattern }) => matchesPattern(pattern, client));
+  return { accept: own?.accept ?? accept, max_chars: own?.max_chars ?? max_chars };
 }
 
 /** Clients that take the first message as the whole answer get it in one. */
@@ -94,7 +105,7 @@ function streams({ streaming }: MqttChannel["settings"], takesOne: boolean): boo
   return streaming.enabled && !takesOne;
 }
 
-/** The extras of a request, with the channel's limit if it has none. */
+/** The extras of a request, with this limit if it has none. */
 function withMaxChars(
   extras: RequestExtras | undefined,
   maxChars: number,

@@ -1,9 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  coversPattern,
-  isEveryone,
-  matchesPattern,
-} from "../../../src/agent/access/client-pattern.ts";
+import { coversPattern, isEveryone, matchesPattern } from "../../../src/base/client-pattern.ts";
 import {
   coversFilter,
   filtersOverlap,

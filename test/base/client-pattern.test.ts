@@ -1,12 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import {
-  coversPattern,
-  isEveryone,
-  matchesPattern,
-} from "../../../src/agent/access/client-pattern.ts";
-import { runs } from "../../support/runs.ts";
+import { coversPattern, isEveryone, matchesPattern } from "../../src/base/client-pattern.ts";
+import { runs } from "../support/runs.ts";
 
 const letters = ["a", "b", "A", "*", "?", "é", "\u{1f600}"];
 const pattern = fc.array(fc.constantFrom(...letters), { maxLength: 7 }).map((all) => all.join(""));
