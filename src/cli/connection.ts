@@ -31,7 +31,7 @@ export function configFlagsOf(flags: Flags): ConfigFlags {
   return flags.has("insecure") ? { ...given, insecure: true } : given;
 }
 
-interface LoadContext extends Pick<Context, "redactor"> {
+export interface LoadContext extends Pick<Context, "redactor"> {
   readonly host: Pick<Host, "env" | "home" | "cwd">;
 }
 
@@ -85,7 +85,8 @@ export async function loadOrThrow(
   return checked(await load(context, flags), log);
 }
 
-function checked(loaded: LoadedConfig | Failure, log: Log): LoadedConfig {
+/** Throws the `Failure`; warnings are logged at debug. */
+export function checked(loaded: LoadedConfig | Failure, log: Log): LoadedConfig {
   if (loaded instanceof Failure) throw loaded;
   for (const { message, remedy } of loaded.warnings) log.debug(message, { remedy });
   return loaded;

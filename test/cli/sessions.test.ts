@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
@@ -323,5 +323,53 @@ describe("sessions delete", () => {
     const missing = await home.run(["sessions", "delete", "kitche"]);
     assert.equal(missing.code, 1);
     assert.match((await home.run(["sessions", "list"])).stdout, /^kitchen\t/);
+  });
+});
+
+describe("beside a wrong configuration", () => {
+  const WRONG = {
+    "a broken file": '{"agents": {"defaults": {"workspace": "other"}},\n "gateway": {',
+    "a wrong value": '{"agents": {"defaults": {"workspace": "other"}}, "gateway": {"port": "x"}}',
+  };
+  for (const [fault, config] of Object.entries(WRONG)) {
+    it(`${fault}: reads and deletes in the workspace that it names`, async () => {
+      await using home = await servedHome([[KITCHEN, turn("my word is sk-secret-1", "one")]]);
+      await rename(join(home.path, "workspace"), join(home.path, "other"));
+      await writeFile(join(home.path, "config.json"), config);
+      const security = "model_list:\n  m:\n    api_keys:\n      - sk-secret-1\n  broken: [\n";
+      await writeFile(join(home.path, ".security.yml"), security);
+      const listed = await home.run(["sessions", "list"]);
+      assert.equal(listed.code, 0, listed.stderr);
+      assert.match(listed.stdout, /^kitchen\tmqtt\t1\t/);
+      assert.match(
+        listed.stderr,
+        /the configuration is wrong; the state is looked for in .*\/other\/state/,
+      );
+      const shown = await home.run(["sessions", "show", "kitchen"]);
+      assert.match(shown.stdout, /^kitchen: my word is \[FILTERED\]$/m);
+      const deleted = await home.run(["sessions", "delete", "kitchen"]);
+      assert.match(deleted.stdout, /^deleted the conversation with kitchen \(mqtt\): 1 turn$/m);
+    });
+  }
+
+  it("a wrong variable, or none for a home folder", async () => {
+    await using home = await servedHome([[KITCHEN, turn("1", "one")]]);
+    const env = { PICOCLAW_HOME: home.path, PICOCLAW_CHANNELS_MQTT_QOS: "9" };
+    const host = createFakeHost(["sessions", "list"], { env });
+    assert.equal(await runCommandLine(host), 0, host.stderr.text());
+    assert.match(host.stdout.text(), /^kitchen\t/);
+    const homeless = { ...createFakeHost(["sessions", "list"]), home: "" };
+    assert.equal(await runCommandLine(homeless), 78);
+  });
+
+  it("a wrong store is where the conversations would be", async () => {
+    await using home = await servedHome([[KITCHEN, turn("1", "one")]]);
+    await writeFile(
+      join(home.path, "config.json"),
+      '{"gateway": {"store": "postgres://", "port": "x"}}',
+    );
+    const { code, stderr } = await home.run(["sessions", "list"]);
+    assert.equal(code, 78);
+    assert.match(stderr, /values .* are wrong/);
   });
 });

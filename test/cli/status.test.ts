@@ -90,6 +90,7 @@ async function homeOf(...statuses: readonly unknown[]) {
     open.push(state, await serveText(state.socketFile, async () => JSON.stringify(status)));
   }
   return {
+    path: folder.path,
     async run(...args: readonly string[]) {
       const host = createFakeHost(["status", ...args], { env: { PICOCLAW_HOME: folder.path } });
       const code = await runCommandLine(host);
@@ -166,6 +167,20 @@ describe("picoclaw status", () => {
     await writeFile(file, JSON.stringify({ agents: { defaults: { workspace } } }));
     assert.equal((await home.run("--config", file)).code, 3);
     assert.equal((await home.run()).code, 0);
+  });
+
+  it("asks also beside a wrong configuration, and warns of it", async () => {
+    await using home = await homeOf(READY);
+    const config = { gateway: { store: "postgres://", port: "x" } };
+    for (const text of ["{", JSON.stringify(config)]) {
+      await writeFile(join(home.path, "config.json"), text);
+      const { code, stdout, stderr } = await home.run("--ready");
+      assert.deepEqual([code, stdout], [0, "ready\n"]);
+      assert.match(
+        stderr,
+        /the configuration is wrong; the state is looked for in .*workspace\/state/,
+      );
+    }
   });
 
   it("takes nothing for a status that is none", async () => {

@@ -4,7 +4,6 @@ import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
 import { suggestWord } from "../../base/spelling.ts";
 import type { StoredTurn } from "../../store/contract.ts";
-import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import {
   type ConversationReader,
@@ -12,6 +11,7 @@ import {
   redactedTurn,
   type StoredConversation,
 } from "../state/conversation-reader.ts";
+import { loadStateConfig } from "../state/state-config.ts";
 import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
@@ -25,7 +25,7 @@ export async function run(context: Context): Promise<number> {
     throw new Failure("usage", `sessions ${what} needs <client>`);
   }
   const log = await createCommandLog(context);
-  const { config } = await loadOrThrow(context, log, {});
+  const config = await loadStateConfig(context, { log, readsStore: true });
   const reader = await openConversationReader(config, { readOnly: what !== "delete" });
   try {
     const channel = flags.text("channel");

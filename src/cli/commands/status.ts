@@ -7,9 +7,10 @@ import type {
   StatusUsage,
 } from "../../gateway/statistics/contract.ts";
 import { socketFilesIn } from "../../store/home/instance-files.ts";
-import { loadOrThrow, withConfigFile } from "../connection.ts";
+import { withConfigFile } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { formatDuration } from "../duration.ts";
+import { loadStateConfig } from "../state/state-config.ts";
 import { stateFolderOf } from "../state/state-folder.ts";
 import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
 
@@ -25,7 +26,7 @@ const READ_MS = 2000;
 export async function run(context: Context): Promise<number> {
   const { host, flags } = context;
   const log = await createCommandLog(context);
-  const { config } = await loadOrThrow(withConfigFile(context), log, {});
+  const config = await loadStateConfig(withConfigFile(context), { log, readsStore: false });
   const found = await readStatuses(stateFolderOf(config));
   const isConnected = found.every(({ state }) => state === "ready");
   if (flags.has("ready")) {
