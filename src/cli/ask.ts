@@ -227,13 +227,10 @@ function partJson({ text, seq, restart, done, error }: AnswerPart): object {
   };
 }
 
-/**
- * Returns the client id if it is safe as a topic level and as a word in a shell; throws a usage `Failure`
- * otherwise. The gateway accepts more: any topic level.
- */
+/** Returns the client id if it can be the client level of a topic; throws a usage `Failure` otherwise. */
 export function checkedClientId(word: string): string {
   if (isDeviceClient(word)) return word;
   throw new Failure("usage", `"${word}" is not a client id`, {
-    why: "a client id has 1 to 128 characters of A-Z a-z 0-9 _ . : @ - and is not . or ..",
+    why: "it is one level of a topic: no / + # and control characters, not blank, and not . or ..",
   });
 }

@@ -148,7 +148,8 @@ describe("the message", () => {
 });
 
 describe("a client id", () => {
-  for (const id of ["kitchen", "a", "007", "user@host:1_2.3-x", "...", "x".repeat(128)]) {
+  const ids = ["kitchen", "007", "user@host:1_2.3-x", "...", "my lamp", "ü", "$1", "x".repeat(999)];
+  for (const id of ids) {
     it(`can be ${id.slice(0, 20)}`, () => assert.equal(checkedClientId(id), id));
   }
   for (const id of [
@@ -158,12 +159,12 @@ describe("a client id", () => {
     "a/b",
     "a+",
     "#",
-    "$SYS",
-    "a b",
-    "ü",
+    " ",
     "a\n",
     "a\u0000",
-    "x".repeat(129),
+    "a\uFFFD",
+    "a\uD800",
+    "x".repeat(40_000),
   ]) {
     it(`cannot be ${JSON.stringify(id.slice(0, 20))}`, () => {
       assert.throws(() => checkedClientId(id), refusedAs("usage", /not a client id/));

@@ -4,7 +4,8 @@ import { CONNECTION_FLAGS, type FlagName, shownOf } from "./flags.ts";
 /** Flags that every command has. */
 export const GLOBAL_FLAGS: readonly FlagName[] = ["debug", "no-color", "help"];
 
-const CLIENT_ARGUMENT = "A client id has 1 to 128 characters out of A-Z a-z 0-9 _ . : @ -";
+const CLIENT_ARGUMENT =
+  "A client id is one level of a topic: any text without / + # and control characters, quoted if it has blanks";
 
 const ONBOARD: Command = {
   name: "onboard",

@@ -76,7 +76,14 @@ function checkedQuestion({ host, words, flags }: Context): CheckedQuestion {
   if (id.length > MAX_ID_LENGTH) {
     throw new Failure("usage", `--id is longer than ${MAX_ID_LENGTH} characters`);
   }
-  const source = messageSource({ words: message, file: flags.text("file") }, host);
+  const file = flags.text("file");
+  // What stands alone and has blanks is more likely a message, for which a pipe would be read in vain.
+  if (/\s/.test(client) && message.length === 0 && file === undefined) {
+    throw new Failure("usage", `"${client}" would be the client, and there is no message`, {
+      remedy: "write the client first; for a client of that name add the message, or - for a pipe",
+    });
+  }
+  const source = messageSource({ words: message, file }, host);
   return { client: checked, source, form: outputFormat(flags) };
 }
 

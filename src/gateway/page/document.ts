@@ -141,8 +141,7 @@ export function askContent({ channels }: GatewayStatus, asked?: Asked): View {
             id="client"
             name="client"
             required
-            maxlength="128"
-            pattern="[A-Za-z0-9_.:@\\-]+"
+            pattern="[^\\/+#]+"
             value=${asked?.client ?? "page"}
             autocomplete="off"
           />

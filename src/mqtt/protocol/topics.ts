@@ -21,7 +21,8 @@ export type PublishTopic = string & { readonly [checked]: true };
 /** MQTT 5 section 4.7.3: a topic is at most 65,535 bytes of UTF-8. */
 const MAX_TOPIC_BYTES = 65_535;
 
-const DEVICE_CLIENT = /^[A-Za-z0-9_.:@-]{1,128}$/;
+/** A longer client level, with the rest of a topic, may exceed that. */
+const MAX_CLIENT_BYTES = 32_768;
 
 /** The only subscription of a gateway (contract section 1): requests of all clients. */
 export function requestFilter(address: AgentAddress): string {
@@ -112,7 +113,12 @@ function isPublishable(topic: string): topic is PublishTopic {
   );
 }
 
-/** Whether `send` and `listen` accept this client id: a safe subset of what a topic level can hold. */
+/**
+ * Whether a program of ours may ask as this client: its topics can be published to, and neither a system behind the
+ * broker could read its level as a path, nor a person as nothing. A gateway serves more: any level.
+ */
 export function isDeviceClient(client: string): boolean {
-  return DEVICE_CLIENT.test(client) && client !== "." && client !== "..";
+  if (client.trim() === "" || client === "." || client === "..") return false;
+  const isLevel = !client.includes("/") && !client.includes("\uFFFD") && !REFUSED.test(client);
+  return isLevel && client.isWellFormed() && Buffer.byteLength(client) <= MAX_CLIENT_BYTES;
 }

@@ -68,7 +68,10 @@ function run(input: Uint8Array): string {
   });
   const published = attempted(() => publishTopic(asked));
   assert.equal(published instanceof Failure, !canBePublished(asked));
-  if (isDeviceClient(asked)) assert.equal(published, asked);
+  if (isDeviceClient(asked)) {
+    const address = { prefix: "/picoclaw", agent: "edge" };
+    assert.equal(clientIdOf(address, requestTopic(address, asked), "request"), asked);
+  }
   return [...outcomes, published instanceof Failure ? "refused" : "published"].join("|");
 }
 
