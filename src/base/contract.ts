@@ -61,13 +61,16 @@ export interface EndedToolCall {
   readonly endedAt: number;
 }
 
+/** A call of a turn that has ended. */
+export type EndedCall = EndedModelCall | EndedToolCall;
+
 /** `unknown`: there is no such tool. `refused`: the client may not use it, or not any more. */
 export type ToolVerdict = "ok" | "failed" | "refused" | "unknown";
 
 /** The remaining budget of a turn. Still valid after the turn, for background tasks that it started. */
 export interface Allowance {
   /** Hears of each model call and tool call of the turn, and of all that it started, at its end. Must not throw. */
-  readonly ended?: (call: EndedModelCall | EndedToolCall) => void;
+  readonly ended?: (call: EndedCall) => void;
   /**
    * Counts the expected usage of a model call before the call. The returned function adds the difference
    * to the real usage, which may be negative. Throws a `Failure` of code `budget` when the day's budget is

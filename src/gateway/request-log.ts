@@ -1,4 +1,4 @@
-import type { EndedModelCall, EndedToolCall } from "../base/contract.ts";
+import type { EndedCall } from "../base/contract.ts";
 import type { Failure, FailureCode } from "../base/failure.ts";
 import type { Log, LogFields } from "../base/log.ts";
 import { truncate } from "../base/truncate.ts";
@@ -28,7 +28,7 @@ export interface RequestRecord {
   readonly suppressed?: number | undefined;
   readonly usage?: (Turned<unknown>["usage"] & { readonly cost?: number }) | undefined;
   /** The calls of models and tools, in the order of their ends; absent if there were none. */
-  readonly calls?: readonly (EndedModelCall | EndedToolCall)[] | undefined;
+  readonly calls?: readonly EndedCall[] | undefined;
   readonly delivery?: Delivery | undefined;
   /** False when the gateway abandoned the delivery at shutdown. */
   readonly delivered?: boolean;

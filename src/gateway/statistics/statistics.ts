@@ -1,12 +1,9 @@
-import type { EndedModelCall, EndedToolCall } from "../../base/contract.ts";
+import type { EndedCall, EndedModelCall, EndedToolCall } from "../../base/contract.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { Clock } from "../clock.ts";
 import type { RequestRecord } from "../request-log.ts";
 import { ANSWER_SECONDS, COMMIT_SECONDS, Histogram } from "./histogram.ts";
 import { Minutes } from "./minutes.ts";
-
-/** A call of a turn, of a model or of a tool. */
-export type EndedCall = EndedModelCall | EndedToolCall;
 
 /** What became of the requests of one channel. */
 export interface ChannelCounts {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { EndedModelCall, EndedToolCall } from "../../base/contract.ts";
+import type { EndedCall, EndedModelCall, EndedToolCall } from "../../base/contract.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { RequestRecord } from "../request-log.ts";
 
@@ -58,7 +58,7 @@ export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts)
     }),
     status: outcome === "ok" ? {} : { code: 2, message: failure?.message ?? outcome },
   };
-  const ofCall = (call: EndedModelCall | EndedToolCall): Span => ({
+  const ofCall = (call: EndedCall): Span => ({
     traceId,
     spanId: newSpanId(),
     parentSpanId: root.spanId,

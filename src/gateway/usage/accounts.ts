@@ -1,5 +1,5 @@
 import { commandIn } from "../../base/command.ts";
-import type { EndedModelCall, EndedToolCall, Limits } from "../../base/contract.ts";
+import type { EndedCall, Limits } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
@@ -30,7 +30,7 @@ export interface AccountingOptions {
   /** Called when counters could not be written; they are written with the next ones. */
   readonly onError: (thrown: unknown) => void;
   /** Called with each call of a model or a tool at its end. */
-  readonly ended?: (call: EndedModelCall | EndedToolCall) => void;
+  readonly ended?: (call: EndedCall) => void;
 }
 
 /** The name of the gateway's account. */

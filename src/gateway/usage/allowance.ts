@@ -1,11 +1,4 @@
-import type {
-  Allowance,
-  EndedModelCall,
-  EndedToolCall,
-  Limits,
-  Spent,
-  UsageStatus,
-} from "../../base/contract.ts";
+import type { Allowance, EndedCall, Limits, Spent, UsageStatus } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { DayCount } from "../../store/contract.ts";
 import { countsOf, dayCount } from "../../store/day-counts.ts";
@@ -54,7 +47,7 @@ interface AllowanceOptions {
   /** Called when usage was counted. */
   readonly save: () => void;
   /** Called with each call of a model or a tool at its end. */
-  readonly ended: (call: EndedModelCall | EndedToolCall) => void;
+  readonly ended: (call: EndedCall) => void;
 }
 
 /** Calls of one turn that are listed. */
@@ -72,7 +65,7 @@ export class TurnAllowance implements Allowance {
   #mostCalls = 0;
   #calls = 0;
   /** The first calls of models and tools, in the order of their ends. */
-  calls: (EndedModelCall | EndedToolCall)[] | undefined;
+  calls: EndedCall[] | undefined;
 
   constructor(options: AllowanceOptions) {
     this.#options = options;
@@ -113,7 +106,7 @@ export class TurnAllowance implements Allowance {
     return true;
   }
 
-  ended(call: EndedModelCall | EndedToolCall): void {
+  ended(call: EndedCall): void {
     this.calls ??= [];
     if (this.calls.length < LISTED) this.calls.push(call);
     this.#options.ended(call);
