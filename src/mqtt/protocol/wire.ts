@@ -162,12 +162,8 @@ function refused(what: string): Failure {
   return new Failure("bad_request", `The request was not understood: ${what}; ${EXAMPLE}.`);
 }
 
-/** The payload of a request for JSON, which a channel may have to be asked for. */
-export function encodeRequest(
-  request: Omit<RequestPayload, "accept"> & { readonly isPlainOtherwise?: boolean },
-): string {
-  const { text, id, stream, extras } = request;
-  const accept = request.isPlainOtherwise === true ? "application/json" : undefined;
+/** The payload of a request, as JSON. */
+export function encodeRequest({ text, id, stream, extras, accept }: RequestPayload): string {
   const images = extras?.images?.map(dataUrl);
   return JSON.stringify({ text, id, stream, accept, format: extras?.format, images });
 }

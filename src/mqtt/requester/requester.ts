@@ -146,7 +146,8 @@ function messageOf(
   { qos, protocol }: { readonly qos: 0 | 1; readonly protocol: 4 | 5 },
 ): Outgoing {
   // A channel for displays answers in bare text otherwise.
-  const { accept } = link.options.channel.settings;
+  const isForDisplays = link.options.channel.settings.accept === "text/plain";
+  const accept = isForDisplays ? "application/json" : undefined;
   // No Response Topic: the answer comes on the usual one, and with it the gateway would not stream.
   const properties = {
     correlationData: Buffer.from(id),
@@ -155,7 +156,7 @@ function messageOf(
   };
   return {
     topic: requestTopic(link.address, client),
-    payload: encodeRequest({ text, id, stream, extras, isPlainOtherwise: accept === "text/plain" }),
+    payload: encodeRequest({ text, id, stream, extras, accept }),
     qos,
     properties: protocol === 5 ? properties : undefined,
   };
