@@ -4,6 +4,7 @@ import type { GatewayStatus } from "../statistics/contract.ts";
 import type { PageQuestion, PageSources } from "./contract.ts";
 import { ANSWER_START, answerEnd, askContent, endOf, startOf } from "./document.ts";
 import { escapeHtml, renderToString } from "./render.ts";
+import { HTML } from "./responses.ts";
 
 /** Questions of the page at a time. */
 const QUESTIONS = 4;
@@ -105,7 +106,7 @@ const LINES: Writer = {
 function pageWriter(status: GatewayStatus, question: Omit<PageQuestion, "signal">): Writer {
   const options = { page: "ask", title: "Ask", status, access: "full" } as const;
   return {
-    type: "text/html; charset=utf-8",
+    type: HTML,
     start: `${startOf(options)}${renderToString(askContent(status, question))}${ANSWER_START}`,
     part: (text, restart) =>
       `${restart ? '</p><p class="note">The answer begins again.</p><p class="text">' : ""}${escapeHtml(text)}`,

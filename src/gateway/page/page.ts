@@ -1,6 +1,4 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { promisify } from "node:util";
-import { gzip } from "node:zlib";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { withoutTexts } from "../http/local-access.ts";
@@ -25,6 +23,7 @@ import type { PageName } from "./document.ts";
 import { createEvents } from "./events.ts";
 import type { Events } from "./events.ts";
 import { pageFile } from "./files.ts";
+import { HTML, redirect, send, sendFile, sendText } from "./responses.ts";
 
 export interface PageOptions {
   readonly sources: PageSources;
@@ -49,6 +48,7 @@ export function createPage(options: PageOptions): Page {
     control,
     events: createEvents(sources.status),
     answers: createAnswers(sources),
+    runChecks: createChecks(sources),
   };
   return {
     async serve(request, response) {
@@ -67,6 +67,7 @@ interface Parts extends PageOptions {
   readonly control: AccessControl;
   readonly events: Events;
   readonly answers: Answers;
+  readonly runChecks: () => Promise<readonly PageCheck[]>;
 }
 
 interface Visit extends Parts {
@@ -138,7 +139,11 @@ const LOCKED: Readonly<
     const found = await sources.conversation(name);
     return found && titled(`Conversation of ${found.client}`, messages(found.messages));
   },
-  checks: async (visit) => titled(TITLES.checks, checks(await checksOf(visit))),
+  checks: async ({ response, runChecks }) => {
+    // Some of them wait for others.
+    response.socket?.setTimeout(2 * CHECKS_MS);
+    return titled(TITLES.checks, checks(await runChecks()));
+  },
   settings: async ({ sources }) => titled(TITLES.settings, settings(await sources.settings())),
 };
 
@@ -240,81 +245,15 @@ async function login(visit: Visit, form: URLSearchParams, access: Access): Promi
   return sendLogin(visit, { access, page, message });
 }
 
-const running = new WeakMap<PageSources, Promise<readonly PageCheck[]>>();
 const CHECKS_MS = 30_000;
 
 /** Whoever asks while checks run gets the same ones. */
-async function checksOf({ sources, response }: Visit): Promise<readonly PageCheck[]> {
-  // Some of them wait for others.
-  response.socket?.setTimeout(2 * CHECKS_MS);
-  let checking = running.get(sources);
-  if (checking === undefined) {
-    checking = sources.checks(AbortSignal.timeout(CHECKS_MS));
-    running.set(sources, checking);
-  }
-  try {
-    return await checking;
-  } finally {
-    running.delete(sources);
-  }
-}
-
-const HTML = "text/html; charset=utf-8";
-const zip = promisify(gzip);
-
-interface Body {
-  readonly type: string;
-  readonly text: string;
-}
-
-async function send({ request, response }: Visit, status: number, { type, text }: Body) {
-  const isZipped = takesGzip(request);
-  const body = isZipped ? await zip(text) : Buffer.from(text);
-  response.writeHead(status, {
-    "content-type": type,
-    "content-length": body.length,
-    "cache-control": "no-store",
-    ...(isZipped && { "content-encoding": "gzip" }),
-  });
-  response.end(request.method === "HEAD" ? undefined : body);
-}
-
-async function sendFile(
-  { request, response }: Visit,
-  { type, zipped, tag, plain }: Awaited<NonNullable<ReturnType<typeof pageFile>>>,
-): Promise<void> {
-  response.setHeader("etag", tag);
-  response.setHeader("cache-control", "no-cache");
-  if (request.headers["if-none-match"] === tag) {
-    response.writeHead(304).end();
-    return;
-  }
-  const isZipped = takesGzip(request);
-  const body = isZipped ? zipped : await plain();
-  response.writeHead(200, {
-    "content-type": type,
-    "content-length": body.length,
-    ...(isZipped && { "content-encoding": "gzip" }),
-  });
-  response.end(request.method === "HEAD" ? undefined : body);
-}
-
-function takesGzip({ headers }: IncomingMessage): boolean {
-  return /\bgzip\b/.test(headers["accept-encoding"] ?? "");
-}
-
-function redirect(response: ServerResponse, location: string): void {
-  response.writeHead(303, { location, "cache-control": "no-store", "content-length": 0 }).end();
-}
-
-function sendText(response: ServerResponse, status: number, text: string): void {
-  const body = `${text}\n`;
-  response.writeHead(status, {
-    "content-type": "text/plain; charset=utf-8",
-    "content-length": Buffer.byteLength(body),
-    "cache-control": "no-store",
-  });
-  response.end(body);
+function createChecks({ checks: check }: PageSources): () => Promise<readonly PageCheck[]> {
+  let running: Promise<readonly PageCheck[]> | undefined;
+  return () => {
+    running ??= check(AbortSignal.timeout(CHECKS_MS)).finally(() => (running = undefined));
+    return running;
+  };
 }
 
 /** Bytes of a form. */

@@ -382,7 +382,7 @@ function two(number) {
 }
 
 /** @param {number} number */
-export function count(number) {
+function count(number) {
   return String(number).replaceAll(/\B(?=(?:\d{3})+$)/g, ",");
 }
 
@@ -411,7 +411,7 @@ function ago(value) {
 }
 
 /** The two largest units. @param {number} value */
-export function duration(value) {
+function duration(value) {
   const seconds = Math.max(0, Math.floor(value / 1000));
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
