@@ -116,6 +116,8 @@ async function subscribeNow(session: Session, filters: readonly string[]): Promi
   }
 }
 
+const QUEUE_SIZE = 10_000;
+
 /** A bounded queue between callbacks and one async reader. */
 export interface BoundedQueue<T> {
   /** Never blocks; a full queue drops the item and counts it. */
@@ -126,7 +128,7 @@ export interface BoundedQueue<T> {
   dropped(): number;
 }
 
-export function createBoundedQueue<T>(size: number): BoundedQueue<T> {
+export function createBoundedQueue<T>(size = QUEUE_SIZE): BoundedQueue<T> {
   const items: T[] = [];
   let lost = 0;
   let wake: (() => void) | undefined;

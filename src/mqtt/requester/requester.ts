@@ -1,27 +1,13 @@
 import { startDeadline } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
-import type {
-  AnswerPart,
-  Requester,
-  RequesterOptions,
-  RequestOptions,
-  Watched,
-  WatchedMessage,
-  WatchOptions,
-} from "../contract.ts";
+import type { AnswerPart, Requester, RequesterOptions, RequestOptions } from "../contract.ts";
 import type { Incoming, Outgoing } from "../protocol/message.ts";
 import { createPartOrder, type PartResult } from "../protocol/parts.ts";
-import { requestTopic, responseTopic, statusTopic, clientIdOf } from "../protocol/topics.ts";
-import type { AgentAddress } from "../protocol/topics.ts";
-import {
-  decodePart,
-  encodeRequest,
-  utf8Of,
-  type WirePart,
-  decodeRequest,
-} from "../protocol/wire.ts";
+import { requestTopic, responseTopic, statusTopic } from "../protocol/topics.ts";
+import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
 import { createBoundedQueue, openLink } from "./link.ts";
 import type { BoundedQueue, LinkListener, RequesterLink } from "./link.ts";
+import { watch } from "./watch.ts";
 
 /** A gateway that sends neither `id` nor `done` has finished when it is quiet for so long. */
 const QUIET_MS = 2_000;
@@ -33,7 +19,6 @@ const RETURN_MS = 10_000;
 const NO_STATUS_MS = 100;
 /** The same with the status `online`: most answers begin earlier, and a retained status can be out of date. */
 const ONLINE_MS = 1_000;
-const QUEUE_SIZE = 10_000;
 const REMEDY = "check that the broker runs there, or name another with --broker";
 
 /** Connects to the channel's broker under an id of its own; throws `unreachable`, `refused` or `config`. */
@@ -83,7 +68,7 @@ async function* request(
 ): AsyncGenerator<AnswerPart, void> {
   const { settings } = link.options.channel;
   const { address } = link;
-  const queue = createBoundedQueue<AnswerEvent>(QUEUE_SIZE);
+  const queue = createBoundedQueue<AnswerEvent>();
   const response = responseTopic(address, options.client);
   const status = statusTopic(address);
   const listener = listenerFor(queue, { response, status, id: options.id });
@@ -391,79 +376,4 @@ function silence(
 
 function cutOff(why: string): Failure {
   return new Failure("cut_off", "the answer was cut off", { why, remedy: "ask again" });
-}
-
-/** See `Requester.watch`. */
-async function* watch(link: RequesterLink, options: WatchOptions): AsyncGenerator<Watched, void> {
-  const { signal } = options;
-  const { address } = link;
-  const queue = createBoundedQueue<Watched | Failure>(QUEUE_SIZE);
-  const stop = await link.listen(filtersFor(address, options), watchListener(queue, address));
-  try {
-    yield { type: "connection", time: new Date(), state: "connected", ...link.node() };
-    while (!signal.aborted) {
-      const next = await queue.take(Number.POSITIVE_INFINITY, signal).catch((error: unknown) => {
-        if (!signal.aborted) throw error;
-      });
-      const dropped = queue.dropped();
-      if (dropped > 0)
-        link.options.log.error("dropped messages: they came faster than they were shown", {
-          dropped,
-        });
-      if (next instanceof Failure) throw next;
-      if (next !== undefined) yield next;
-    }
-  } finally {
-    stop();
-  }
-}
-
-function filtersFor(
-  address: AgentAddress,
-  { clients, requests, responses }: WatchOptions,
-): string[] {
-  const levels = clients.length === 0 ? ["+"] : clients;
-  const directions = [...(requests ? ["request"] : []), ...(responses ? ["response"] : [])];
-  return levels.flatMap((client) =>
-    directions.map((direction) => `${address.prefix}/${address.agent}/${client}/${direction}`),
-  );
-}
-
-function watchListener(
-  queue: BoundedQueue<Watched | Failure>,
-  address: AgentAddress,
-): LinkListener {
-  let lostAt: number | undefined;
-  return {
-    message(message) {
-      const seen = watchedMessage(address, message);
-      if (seen) queue.put(seen);
-    },
-    lost(failure) {
-      if (failure.code !== "unreachable") queue.put(failure);
-      else if (lostAt === undefined) {
-        lostAt = performance.now();
-        queue.put({ type: "connection", time: new Date(), state: "lost", reason: failure.message });
-      }
-    },
-    restored(node) {
-      const gapMs = Math.round(performance.now() - (lostAt ?? performance.now()));
-      lostAt = undefined;
-      queue.put({ type: "connection", time: new Date(), state: "restored", gapMs, ...node });
-    },
-  };
-}
-
-function watchedMessage(address: AgentAddress, message: Incoming): WatchedMessage | undefined {
-  const { topic, payload, retain: retained } = message;
-  const requester = clientIdOf(address, topic, "request");
-  const client = requester ?? clientIdOf(address, topic, "response");
-  if (client === undefined) return undefined;
-  const common = { type: "message", time: new Date(), client, payload, retained } as const;
-  if (requester === undefined) return { ...common, direction: "response", ...decodePart(payload) };
-  const limits = { plainText: false, maxPayloadBytes: Number.POSITIVE_INFINITY };
-  const question = decodeRequest(payload, limits);
-  if (question instanceof Failure) return { ...common, direction: "request" };
-  const { text, id } = question;
-  return { ...common, direction: "request", text, ...(id !== undefined && { id }) };
 }

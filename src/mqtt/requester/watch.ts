@@ -1,0 +1,85 @@
+import { Failure } from "../../base/failure.ts";
+import type { Watched, WatchedMessage, WatchOptions } from "../contract.ts";
+import type { Incoming } from "../protocol/message.ts";
+import { type AgentAddress, clientIdOf } from "../protocol/topics.ts";
+import { decodePart, decodeRequest } from "../protocol/wire.ts";
+import { createBoundedQueue } from "./link.ts";
+import type { BoundedQueue, LinkListener, RequesterLink } from "./link.ts";
+
+/** See `Requester.watch`. */
+export async function* watch(
+  link: RequesterLink,
+  options: WatchOptions,
+): AsyncGenerator<Watched, void> {
+  const { signal } = options;
+  const { address } = link;
+  const queue = createBoundedQueue<Watched | Failure>();
+  const stop = await link.listen(filtersFor(address, options), watchListener(queue, address));
+  try {
+    yield { type: "connection", time: new Date(), state: "connected", ...link.node() };
+    while (!signal.aborted) {
+      const next = await queue.take(Number.POSITIVE_INFINITY, signal).catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      });
+      const dropped = queue.dropped();
+      if (dropped > 0)
+        link.options.log.error("dropped messages: they came faster than they were shown", {
+          dropped,
+        });
+      if (next instanceof Failure) throw next;
+      if (next !== undefined) yield next;
+    }
+  } finally {
+    stop();
+  }
+}
+
+function filtersFor(
+  address: AgentAddress,
+  { clients, requests, responses }: WatchOptions,
+): string[] {
+  const levels = clients.length === 0 ? ["+"] : clients;
+  const directions = [...(requests ? ["request"] : []), ...(responses ? ["response"] : [])];
+  return levels.flatMap((client) =>
+    directions.map((direction) => `${address.prefix}/${address.agent}/${client}/${direction}`),
+  );
+}
+
+function watchListener(
+  queue: BoundedQueue<Watched | Failure>,
+  address: AgentAddress,
+): LinkListener {
+  let lostAt: number | undefined;
+  return {
+    message(message) {
+      const seen = watchedMessage(address, message);
+      if (seen) queue.put(seen);
+    },
+    lost(failure) {
+      if (failure.code !== "unreachable") queue.put(failure);
+      else if (lostAt === undefined) {
+        lostAt = performance.now();
+        queue.put({ type: "connection", time: new Date(), state: "lost", reason: failure.message });
+      }
+    },
+    restored(node) {
+      const gapMs = Math.round(performance.now() - (lostAt ?? performance.now()));
+      lostAt = undefined;
+      queue.put({ type: "connection", time: new Date(), state: "restored", gapMs, ...node });
+    },
+  };
+}
+
+function watchedMessage(address: AgentAddress, message: Incoming): WatchedMessage | undefined {
+  const { topic, payload, retain: retained } = message;
+  const requester = clientIdOf(address, topic, "request");
+  const client = requester ?? clientIdOf(address, topic, "response");
+  if (client === undefined) return undefined;
+  const common = { type: "message", time: new Date(), client, payload, retained } as const;
+  if (requester === undefined) return { ...common, direction: "response", ...decodePart(payload) };
+  const limits = { plainText: false, maxPayloadBytes: Number.POSITIVE_INFINITY };
+  const question = decodeRequest(payload, limits);
+  if (question instanceof Failure) return { ...common, direction: "request" };
+  const { text, id } = question;
+  return { ...common, direction: "request", text, ...(id !== undefined && { id }) };
+}
