@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 
 /** What a broker's certificate says. */
@@ -14,23 +15,36 @@ export async function certificateOf(
   socket: TLSSocket,
   milliseconds: number,
 ): Promise<ShownCertificate | undefined> {
-  const { promise, resolve } = Promise.withResolvers<ShownCertificate | undefined>();
-  socket.once("secureConnect", () => {
-    const { subject, issuer, subjectaltname, valid_from, valid_to } = socket.getPeerCertificate();
-    resolve({
-      names:
-        subjectaltname?.replaceAll("IP Address:", "").replaceAll("DNS:", "") ?? nameIn(subject),
-      issuer: nameIn(issuer),
-      from: Date.parse(valid_from),
-      to: Date.parse(valid_to),
-    });
+  return heardFrom<ShownCertificate | undefined>(socket, milliseconds, undefined, (resolve) => {
+    socket.once("secureConnect", () => resolve(shownBy(socket)));
+    socket.on("error", () => resolve(undefined));
   });
-  socket.on("error", () => resolve(undefined));
-  const timer = setTimeout(() => resolve(undefined), milliseconds);
-  const shown = await promise;
+}
+
+function shownBy(socket: TLSSocket): ShownCertificate {
+  const { subject, issuer, subjectaltname, valid_from, valid_to } = socket.getPeerCertificate();
+  return {
+    names: subjectaltname?.replaceAll("IP Address:", "").replaceAll("DNS:", "") ?? nameIn(subject),
+    issuer: nameIn(issuer),
+    from: Date.parse(valid_from),
+    to: Date.parse(valid_to),
+  };
+}
+
+/** What `listen` resolves with by the events of a socket; `late` without them in time. Ends the socket. */
+export async function heardFrom<T>(
+  socket: Socket,
+  milliseconds: number,
+  late: T,
+  listen: (resolve: (heard: T) => void) => void,
+): Promise<T> {
+  const { promise, resolve } = Promise.withResolvers<T>();
+  listen(resolve);
+  const timer = setTimeout(() => resolve(late), milliseconds);
+  const heard = await promise;
   clearTimeout(timer);
   socket.destroy();
-  return shown;
+  return heard;
 }
 
 function nameIn(subject: { CN?: string | string[]; O?: string | string[] } | undefined): string {

@@ -1,12 +1,12 @@
 import { lookup } from "node:dns/promises";
-import { connect, isIP } from "node:net";
+import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { settlesWithin } from "../../base/async.ts";
 import { codeOf, messageOf } from "../../base/failure.ts";
 import { authorityOf } from "../../base/url.ts";
 import type { TlsSettings } from "../../config/contract.ts";
 import { type DialAddress, serverName, tlsOptions } from "../client/transport.ts";
-import { certificateOf, day, SET_CLOCK, type ShownCertificate } from "./certificate.ts";
+import { certificateOf, day, heardFrom, SET_CLOCK, type ShownCertificate } from "./certificate.ts";
 
 /** Why a broker cannot be used, as seen from the network. */
 export interface Obstacle {
@@ -87,18 +87,11 @@ function openPort(host: string, port: number, milliseconds = STEP_MS): Promise<s
   return outcomeOf(connect({ host, port }), milliseconds);
 }
 
-async function outcomeOf(
-  socket: ReturnType<typeof connect>,
-  milliseconds: number,
-): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  socket.once("connect", () => resolve("open"));
-  socket.on("error", (error) => resolve(codeOf(error) || error.message));
-  const timer = setTimeout(() => resolve(""), milliseconds);
-  const outcome = await promise;
-  clearTimeout(timer);
-  socket.destroy();
-  return outcome;
+function outcomeOf(socket: Socket, milliseconds: number): Promise<string> {
+  return heardFrom(socket, milliseconds, "", (resolve) => {
+    socket.once("connect", () => resolve("open"));
+    socket.on("error", (error) => resolve(codeOf(error) || error.message));
+  });
 }
 
 /** CONNECT of MQTT 3.1.1 (section 3.1) with a clean session, the client id `picoclaw` and no credentials. */
@@ -121,16 +114,12 @@ async function protocolOn(address: NetworkAddress): Promise<WireProtocol> {
 
 /** By the first byte that comes back for a CONNECT without TLS. */
 async function plainProtocol({ host, port }: NetworkAddress): Promise<WireProtocol> {
-  const { promise, resolve } = Promise.withResolvers<WireProtocol>();
   const socket = connect({ host, port });
-  socket.once("connect", () => socket.write(CONNECT));
-  socket.once("data", (data: Buffer) => resolve(protocolOfByte(data[0])));
-  for (const end of ["end", "close", "error"]) socket.on(end, () => resolve("unknown"));
-  const timer = setTimeout(() => resolve("unknown"), STEP_MS);
-  const protocol = await promise;
-  clearTimeout(timer);
-  socket.destroy();
-  return protocol;
+  return heardFrom<WireProtocol>(socket, STEP_MS, "unknown", (resolve) => {
+    socket.once("connect", () => socket.write(CONNECT));
+    socket.once("data", (data: Buffer) => resolve(protocolOfByte(data[0])));
+    for (const end of ["end", "close", "error"]) socket.on(end, () => resolve("unknown"));
+  });
 }
 
 const CONNACK = 0x20;
@@ -186,13 +175,10 @@ async function certificateObstacle(
 ): Promise<Obstacle | undefined> {
   const options = await tlsOptions(tls);
   const socket = connectTls({ host, port, ...options, ...serverName(tls, host) });
-  const { promise, resolve } = Promise.withResolvers<Error | undefined>();
-  socket.once("secureConnect", () => resolve(undefined));
-  socket.on("error", resolve);
-  const timer = setTimeout(() => resolve(undefined), STEP_MS);
-  const error = await promise;
-  clearTimeout(timer);
-  socket.destroy();
+  const error = await heardFrom<Error | undefined>(socket, STEP_MS, undefined, (resolve) => {
+    socket.once("secureConnect", () => resolve(undefined));
+    socket.on("error", resolve);
+  });
   if (error === undefined) return undefined;
   const open = connectTls({
     host,
