@@ -14,7 +14,7 @@ import { BOUNDS } from "../store/contract.ts";
 import { answers, hangs, startModelServer, dialogueOf } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
-import { createFakeHost } from "./host.ts";
+import { createFakeHost, runIn } from "./host.ts";
 
 /** A home with a model that answers, and what that model was shown. */
 async function modelHome(defaults: Readonly<Record<string, unknown>> = {}) {
@@ -25,12 +25,10 @@ async function modelHome(defaults: Readonly<Record<string, unknown>> = {}) {
   await writeFile(join(folder.path, "config.json"), JSON.stringify(config));
   const ask = async (text: string, ...flags: readonly string[]) => {
     server.script(answers(`re ${text}`));
-    const env = { PICOCLAW_HOME: folder.path };
-    const host = createFakeHost(["agent", "-m", text, ...flags], { env });
-    const code = await runCommandLine(host);
+    const ran = await runIn(folder.path, ["agent", "-m", text, ...flags]);
     const shown = server.requests.at(-1)?.body.messages ?? [];
     const said = dialogueOf(shown).map(({ content }) => content);
-    return { code, stdout: host.stdout.text(), stderr: host.stderr.text(), said };
+    return { ...ran, said };
   };
   return {
     path: folder.path,

@@ -1,11 +1,9 @@
 import assert from "node:assert/strict";
 import { chmod, chown, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
-import { runCommandLine } from "../../src/cli/cli.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { createFakeHost } from "./host.ts";
+import { runIn, type Ran, type RunOptions } from "./host.ts";
 
 const CONFIG = `{ // mine
   "version": 3,
@@ -22,18 +20,7 @@ const CONFIG = `{ // mine
 }`;
 const SECRETS = ["sk-secret-1234", "hush-hush", "tttttt", "proxy-word", "hunter2", "telegram-word"];
 
-interface Ran {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-interface Given {
-  readonly env?: Readonly<Record<string, string>>;
-  readonly input?: string;
-}
-
-type RunConfig = (words: string | readonly string[], given?: Given) => Promise<Ran>;
+type RunConfig = (words: string | readonly string[], given?: RunOptions) => Promise<Ran>;
 
 /** Runs `picoclaw config` in a home with this config.json; no output may hold a secret of `CONFIG`. */
 async function inHome(
@@ -43,17 +30,11 @@ async function inHome(
   await using folder = await temporaryFolder();
   const file = join(folder.path, "config.json");
   if (config !== undefined) await writeFile(file, config);
-  await use(async (words, { env = {}, input } = {}) => {
+  await use(async (words, { env = {}, input = "" } = {}) => {
     const args = typeof words === "string" ? words.split(" ") : words;
-    const host = createFakeHost(["config", ...args], {
-      env: { PICOCLAW_HOME: folder.path, ...env },
-    });
-    const { stream } = host.stdin;
-    if (stream instanceof PassThrough) stream.end(input);
-    const code = await runCommandLine(host);
-    const [stdout, stderr] = [host.stdout.text(), host.stderr.text()];
-    for (const secret of SECRETS) assert.ok(!(stdout + stderr).includes(secret), secret);
-    return { code, stdout, stderr };
+    const ran = await runIn(folder.path, ["config", ...args], { env, input });
+    for (const secret of SECRETS) assert.ok(!(ran.stdout + ran.stderr).includes(secret), secret);
+    return ran;
   }, file);
 }
 

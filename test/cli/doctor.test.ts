@@ -15,6 +15,7 @@ import {
   type MosquittoOptions,
   needsMosquitto,
   startMosquitto,
+  withAcl,
 } from "../support/mosquitto.ts";
 import {
   onceInCi,
@@ -26,7 +27,7 @@ import {
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
-import { createFakeHost } from "./host.ts";
+import { createFakeHost, runIn } from "./host.ts";
 
 interface Examined {
   readonly code: number;
@@ -37,12 +38,10 @@ interface Examined {
 }
 
 async function doctor(home: string, args: readonly string[] = ["doctor"]): Promise<Examined> {
-  const env = { PICOCLAW_HOME: home, PICOCLAW_GATEWAY_PORT: "0" };
-  const host = createFakeHost(args, { env });
-  const code = await runCommandLine(host);
-  const out = host.stdout.text();
+  const env = { PICOCLAW_GATEWAY_PORT: "0" };
+  const { code, stdout: out, stderr: error } = await runIn(home, args, { env });
   const first = /^fail.*$/m.exec(out)?.[0] ?? /^warn.*$/m.exec(out)?.[0] ?? "";
-  return { code, out, error: host.stderr.text(), first };
+  return { code, out, error, first };
 }
 
 /** A home with this configuration, examined. */
@@ -63,20 +62,14 @@ const USER = { username: "gw", password: "secret-word" };
 
 /** A broker on which the user gw has these lines of an access list. */
 function withAccess(...lines: readonly string[]): MosquittoOptions {
-  return {
-    lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
-    files: {
-      acl: [
-        "pattern write /picoclaw/assistant/%u/request",
-        "pattern read /picoclaw/assistant/%u/response",
-        "user gw",
-        "topic write /picoclaw/assistant/status",
-        "topic write /picoclaw/assistant/info",
-        ...lines,
-        "",
-      ].join("\n"),
-    },
-  };
+  return withAcl(
+    "pattern write /picoclaw/assistant/%u/request",
+    "pattern read /picoclaw/assistant/%u/response",
+    "user gw",
+    "topic write /picoclaw/assistant/status",
+    "topic write /picoclaw/assistant/info",
+    ...lines,
+  );
 }
 
 const READ = "topic read /picoclaw/assistant/+/request";

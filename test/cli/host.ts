@@ -1,13 +1,14 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PassThrough, type Readable } from "node:stream";
+import { PassThrough } from "node:stream";
 import type { Host, StopSignal } from "../../src/base/host.ts";
+import { runCommandLine } from "../../src/cli/cli.ts";
 import { createMemoryOutput, type MemoryOutput } from "./memory.ts";
 
 export interface FakeHost extends Host {
   readonly stdout: MemoryOutput;
   readonly stderr: MemoryOutput;
-  readonly stdin: { readonly isTTY: boolean; readonly stream: Readable };
+  readonly stdin: { readonly isTTY: boolean; readonly stream: PassThrough };
   /** Sends a signal to whoever listens. */
   signal(name: StopSignal): void;
   /** Sends a SIGHUP to whoever listens. */
@@ -73,4 +74,27 @@ export function createFakeHost(args: readonly string[], options: FakeHostOptions
     },
     listeners: () => listeners.size,
   };
+}
+
+export interface RunOptions extends FakeHostOptions {
+  /** The whole of standard input, which stays open without it. */
+  readonly input?: string;
+}
+
+export interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command line with this home folder. */
+export async function runIn(
+  home: string,
+  args: readonly string[],
+  { env = {}, input, ...options }: RunOptions = {},
+): Promise<Ran> {
+  const host = createFakeHost(args, { ...options, env: { PICOCLAW_HOME: home, ...env } });
+  if (input !== undefined) host.stdin.stream.end(input);
+  const code = await runCommandLine(host);
+  return { code, stdout: host.stdout.text(), stderr: host.stderr.text() };
 }

@@ -12,7 +12,7 @@ import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { BOUNDS, done, remembered, newRequest } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { createFakeHost } from "./host.ts";
+import { createFakeHost, runIn, type RunOptions } from "./host.ts";
 
 const AT = Date.UTC(2026, 0, 2, 3, 4, 5);
 
@@ -37,11 +37,7 @@ async function servedHome(...slots: readonly (readonly [string, readonly Message
     }
     open.push(store, home);
   }
-  const run = async (args: readonly string[], { isTTY = false } = {}) => {
-    const host = createFakeHost(args, { env: { PICOCLAW_HOME: folder.path }, isTTY });
-    const code = await runCommandLine(host);
-    return { code, stdout: host.stdout.text(), stderr: host.stderr.text() };
-  };
+  const run = (args: readonly string[], options?: RunOptions) => runIn(folder.path, args, options);
   return {
     path: folder.path,
     state,
@@ -105,9 +101,8 @@ describe("sessions list", () => {
 
   it("prints nothing where nothing was said, and makes no file", async () => {
     await using folder = await temporaryFolder();
-    const host = createFakeHost(["sessions", "list"], { env: { PICOCLAW_HOME: folder.path } });
-    assert.equal(await runCommandLine(host), 0);
-    assert.equal(host.stdout.text() + host.stderr.text(), "");
+    const ran = await runIn(folder.path, ["sessions", "list"]);
+    assert.deepEqual(ran, { code: 0, stdout: "", stderr: "" });
     await assert.rejects(stat(join(folder.path, "workspace")));
   });
 
@@ -122,17 +117,13 @@ describe("sessions list", () => {
       JSON.stringify(turn("1", "one")),
     );
     db.close();
-    const run = async (): Promise<[number, string]> => {
-      const host = createFakeHost(["sessions", "list"], { env: { PICOCLAW_HOME: folder.path } });
-      return [await runCommandLine(host), host.stdout.text() + host.stderr.text()];
-    };
-    const [code, list] = await run();
-    assert.equal(code, 0, list);
-    assert.match(list, /^kitchen\tmqtt\t1\t/);
+    const read = await runIn(folder.path, ["sessions", "list"]);
+    assert.equal(read.code, 0, read.stderr);
+    assert.match(read.stdout, /^kitchen\tmqtt\t1\t/);
     await writeFile(join(state, "picoclaw-2.db"), "no database at all, whatever it is called");
-    const [refused, why] = await run();
-    assert.equal(refused, 78);
-    assert.match(why, /picoclaw-2\.db/);
+    const refused = await runIn(folder.path, ["sessions", "list"]);
+    assert.equal(refused.code, 78);
+    assert.match(refused.stderr, /picoclaw-2\.db/);
     const left = await readFile(join(state, "picoclaw-2.db"), "utf8");
     assert.match(left, /^no database/);
   });
@@ -151,9 +142,9 @@ describe("a database that is corrupt inside", () => {
     const bytes = await readFile(file);
     await writeFile(file, bytes.fill(0xa5, 12_288));
     for (const words of [["list"], ["show", "kitchen"], ["delete", "kitchen"]]) {
-      const host = createFakeHost(["sessions", ...words], { env: { PICOCLAW_HOME: folder.path } });
-      assert.equal(await runCommandLine(host), 78);
-      assert.match(host.stderr.text(), /picoclaw\.db: .*malformed\ntry: start picoclaw gateway/);
+      const { code, stderr } = await runIn(folder.path, ["sessions", ...words]);
+      assert.equal(code, 78);
+      assert.match(stderr, /picoclaw\.db: .*malformed\ntry: start picoclaw gateway/);
     }
   });
 });
@@ -307,9 +298,8 @@ describe("sessions delete", () => {
     await done(store, newRequest("shared", { lane: KITCHEN, conversation: "shared" }));
     const open = await store.accept(newRequest("open", { lane: KITCHEN }));
     await store.close();
-    const env = { PICOCLAW_HOME: folder.path };
-    const host = createFakeHost(["sessions", "delete", "kitchen"], { env });
-    assert.equal(await runCommandLine(host), 0);
+    const { code } = await runIn(folder.path, ["sessions", "delete", "kitchen"]);
+    assert.equal(code, 0);
     assert.equal((await readFile(file)).indexOf("the-code-is-4711"), -1);
     const again = await openSqliteStore<string>(file, facts);
     assert.equal(await remembered(again, secret, { lane: KITCHEN }), undefined);
@@ -354,10 +344,10 @@ describe("beside a wrong configuration", () => {
 
   it("a wrong variable, or none for a home folder", async () => {
     await using home = await servedHome([[KITCHEN, turn("1", "one")]]);
-    const env = { PICOCLAW_HOME: home.path, PICOCLAW_CHANNELS_MQTT_QOS: "9" };
-    const host = createFakeHost(["sessions", "list"], { env });
-    assert.equal(await runCommandLine(host), 0, host.stderr.text());
-    assert.match(host.stdout.text(), /^kitchen\t/);
+    const env = { PICOCLAW_CHANNELS_MQTT_QOS: "9" };
+    const { code, stdout, stderr } = await home.run(["sessions", "list"], { env });
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^kitchen\t/);
     const homeless = { ...createFakeHost(["sessions", "list"]), home: "" };
     assert.equal(await runCommandLine(homeless), 78);
   });

@@ -9,14 +9,12 @@ import { accessList } from "../../src/mqtt/checks/acl.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { createFakeHost } from "./host.ts";
+import { createFakeHost, runIn } from "./host.ts";
 
 async function ran(args: readonly string[], config?: string) {
   await using folder = await temporaryFolder();
   if (config !== undefined) await writeFile(join(folder.path, "config.json"), config);
-  const host = createFakeHost(args, { env: { PICOCLAW_HOME: folder.path } });
-  const code = await runCommandLine(host);
-  return { code, stdout: host.stdout.text(), stderr: host.stderr.text() };
+  return await runIn(folder.path, args);
 }
 
 const channel = (entry: object) => JSON.stringify({ version: 3, channel_list: { home: entry } });

@@ -4,11 +4,10 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { serveText } from "../../src/base/local-socket.ts";
 import { SILENT } from "../../src/base/log.ts";
-import { runCommandLine } from "../../src/cli/cli.ts";
 import type { GatewayStatus } from "../../src/gateway/statistics/contract.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { temporaryFolder } from "../support/temporary.ts";
-import { createFakeHost } from "./host.ts";
+import { runIn } from "./host.ts";
 
 const LIMITS = {
   requests_per_minute: 0,
@@ -91,11 +90,7 @@ async function homeOf(...statuses: readonly unknown[]) {
   }
   return {
     path: folder.path,
-    async run(...args: readonly string[]) {
-      const host = createFakeHost(["status", ...args], { env: { PICOCLAW_HOME: folder.path } });
-      const code = await runCommandLine(host);
-      return { code, stdout: host.stdout.text(), stderr: host.stderr.text() };
-    },
+    run: (...args: readonly string[]) => runIn(folder.path, ["status", ...args]),
     async [Symbol.asyncDispose]() {
       for (const each of open) await each.close();
       await folder[Symbol.asyncDispose]();
@@ -142,9 +137,8 @@ describe("picoclaw status", () => {
     await using folder = await temporaryFolder();
     const state = await openInstance(join(folder.path, "workspace", "state"), { log: SILENT });
     state.close();
-    const host = createFakeHost(["s"], { env: { PICOCLAW_HOME: folder.path } });
-    assert.equal(await runCommandLine(host), 3);
-    assert.equal(host.stdout.text(), "no gateway of this home is running\n");
+    const { code, stdout } = await runIn(folder.path, ["s"]);
+    assert.deepEqual([code, stdout], [3, "no gateway of this home is running\n"]);
     await using empty = await homeOf();
     assert.deepEqual(await empty.run("--json"), { code: 3, stdout: "", stderr: "" });
   });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { openTestDevice } from "../support/channel.ts";
+import { openTestDevice, retained } from "../support/channel.ts";
 import {
   HIDES_INFO,
   needsMosquitto,
@@ -26,11 +26,6 @@ const REFUSED = /another gateway serves the agent assistant[^]*gateway\.exclusiv
 
 const homeFor = (broker: Mosquitto, exclusive: boolean, settings = {}) =>
   temporaryHome(quickConfig(broker.url, settings, { gateway: { exclusive } }));
-
-async function retained(broker: Mosquitto, topic: string): Promise<string> {
-  await using device = await openTestDevice(broker.url, topic);
-  return String((await device.message()).payload);
-}
 
 const infoOf = async (broker: Mosquitto): Promise<{ instance: string; others?: unknown }> =>
   JSON.parse(await retained(broker, INFO));

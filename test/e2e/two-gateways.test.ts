@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
-import { openTestDevice } from "../support/channel.ts";
+import { openTestDevice, retained } from "../support/channel.ts";
 import {
   HIDES_INFO,
   needsMosquitto,
@@ -25,11 +25,6 @@ const needs = { skip: needsMosquitto.skip || onceInCi.skip };
 const INFO = "/picoclaw/assistant/info";
 const STATUS = "/picoclaw/assistant/status";
 const ANOTHER = "another gateway serves this agent id: every request is answered twice";
-
-async function retained(broker: Mosquitto, topic: string): Promise<string> {
-  await using device = await openTestDevice(broker.url, topic);
-  return String((await device.message()).payload);
-}
 
 interface Info {
   readonly instance: string;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { BrokerNotes } from "../../src/mqtt/contract.ts";
 import { openTestChannel, openTestDevice } from "../support/channel.ts";
-import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { needsMosquitto, startMosquitto, type Mosquitto, withAcl } from "../support/mosquitto.ts";
 import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
@@ -82,9 +82,7 @@ describe("what a broker drops from a full queue", () => {
 
   it("is suspected where as many requests waited as a queue holds by default", slow, async () => {
     // This list hides the counter.
-    const lines = [...OPEN, "acl_file {folder}/acl"];
-    const files = { acl: "topic readwrite /picoclaw/#\n" };
-    await using broker = await startMosquitto({ lines, files });
+    await using broker = await startMosquitto(withAcl("topic readwrite /picoclaw/#"));
     const first = open(broker.url);
     await first.ready();
     await first.channel.close();

@@ -8,7 +8,7 @@ import type { DiscoveryNotes } from "../../src/mqtt/contract.ts";
 import { discoveryTopic } from "../../src/mqtt/protocol/discovery.ts";
 import { answering, channelFor, openTestChannel, openTestDevice } from "../support/channel.ts";
 import { openTestClusterChannel } from "../support/cluster-channel.ts";
-import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { needsMosquitto, startMosquitto, withAcl } from "../support/mosquitto.ts";
 import { fakeBroker, polite } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
@@ -256,10 +256,7 @@ describe("the device in Home Assistant", () => {
     "does not keep a gateway from serving where the broker refuses it",
     needsMosquitto,
     async () => {
-      await using broker = await startMosquitto({
-        lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
-        files: { acl: "topic readwrite /picoclaw/#\n" },
-      });
+      await using broker = await startMosquitto(withAcl("topic readwrite /picoclaw/#"));
       await using asked = openTestChannel(broker.url, { settings: ON });
       await asked.ready();
       await until("it is told", () =>
@@ -303,10 +300,7 @@ describe("the access list for Home Assistant", () => {
 
   it("lets mosquitto serve both, and no device its topics", needsMosquitto, async () => {
     const list = accessList("mosquitto", { ...facts, homeAssistant });
-    await using broker = await startMosquitto({
-      lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
-      files: { acl: list },
-    });
+    await using broker = await startMosquitto(withAcl(list));
     const settings = { ...ON, username: new Secret("gw") };
     await using asked = openTestChannel(broker.url, { settings, onRequest: answering("yes") });
     await asked.ready();

@@ -7,6 +7,7 @@ import {
   openTestDevice,
   type TestChannel,
   type TestDevice,
+  retained,
 } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import { fakeBroker, politeOn5 } from "../support/packets.ts";
@@ -32,12 +33,6 @@ const found = (gateway: TestChannel): string[] =>
 
 const warnings = (gateway: TestChannel): string[] =>
   gateway.log.lines.filter(({ message }) => ANOTHER.test(message)).map(({ message }) => message);
-
-/** What the broker keeps under a topic, as one who comes now reads it. */
-async function retained(broker: Mosquitto, topic: string): Promise<string> {
-  await using device = await openTestDevice(broker.url, topic);
-  return String((await device.message()).payload);
-}
 
 async function infoOf(broker: Mosquitto): Promise<GatewayInfo> {
   const info = decodeInfo(Buffer.from(await retained(broker, INFO)));

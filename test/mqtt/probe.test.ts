@@ -18,7 +18,7 @@ import {
   type TestChannel,
 } from "../support/channel.ts";
 import { field } from "../support/hostile-broker.ts";
-import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { needsMosquitto, startMosquitto, type Mosquitto, withAcl } from "../support/mosquitto.ts";
 import { fakeBroker, polite, politeOn5, type RawPacket } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
@@ -191,17 +191,13 @@ describe("a connection that cannot be probed stays", () => {
     "where an access list says so, which mosquitto keeps to itself",
     { ...slow, ...needsMosquitto },
     async () => {
-      await using broker = await startMosquitto({
-        lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/rights"],
-        files: {
-          rights: [
-            "topic readwrite /picoclaw/edge/+/request",
-            "topic readwrite /picoclaw/edge/+/response",
-            `topic write ${STATUS}`,
-            "",
-          ].join("\n"),
-        },
-      });
+      await using broker = await startMosquitto(
+        withAcl(
+          "topic readwrite /picoclaw/edge/+/request",
+          "topic readwrite /picoclaw/edge/+/response",
+          `topic write ${STATUS}`,
+        ),
+      );
       await using asked = open(broker.url, { qos: 1 }, { onRequest: answering("ok") });
       await asked.ready();
       await until("three probes", () => probesAt(broker) >= 3);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "../../src/base/secret.ts";
 import { answering, openTestChannel, openTestDevice, run } from "../support/channel.ts";
-import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import { needsMosquitto, startMosquitto, type Mosquitto, withAcl } from "../support/mosquitto.ts";
 import { fakeBroker, polite, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
@@ -24,14 +24,6 @@ async function withPasswords(): Promise<Mosquitto> {
   await broker.kill();
   await broker.start();
   return broker;
-}
-
-/** A mosquitto with an access list; only what is said there is allowed. */
-function withRights(...lines: readonly string[]): Promise<Mosquitto> {
-  return startMosquitto({
-    lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/rights"],
-    files: { rights: `${lines.join("\n")}\n` },
-  });
 }
 
 function connects(broker: Mosquitto): number {
@@ -100,10 +92,12 @@ describe("refused rights", () => {
     "to answer reject reply() on MQTT 5, without another try and without harm to the rest",
     needsMosquitto,
     async () => {
-      await using broker = await withRights(
-        "topic readwrite /picoclaw/edge/+/request",
-        "topic read /picoclaw/edge/+/response",
-        "topic write /picoclaw/edge/c2/response",
+      await using broker = await startMosquitto(
+        withAcl(
+          "topic readwrite /picoclaw/edge/+/request",
+          "topic read /picoclaw/edge/+/response",
+          "topic write /picoclaw/edge/c2/response",
+        ),
       );
       await using asked = openTestChannel(broker.url, { settings: { qos: 1 } });
       await asked.ready();

@@ -3,7 +3,13 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { answering, openTestChannel, openTestDevice, type TestDevice } from "../support/channel.ts";
 import { leastTime } from "../support/cpu-time.ts";
-import { freePort, needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
+import {
+  freePort,
+  needsMosquitto,
+  startMosquitto,
+  type Mosquitto,
+  withAcl,
+} from "../support/mosquitto.ts";
 import { answerOf, collect, openTestRequester, requestOptions } from "../support/requester.ts";
 import { until } from "../support/until.ts";
 
@@ -210,10 +216,7 @@ describe("asking with a configuration of QoS 0", () => {
   });
 
   it("reports that it may not publish there", needsMosquitto, async () => {
-    await using broker = await startMosquitto({
-      lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/rights"],
-      files: { rights: "topic read /picoclaw/edge/#\n" },
-    });
+    await using broker = await startMosquitto(withAcl("topic read /picoclaw/edge/#"));
     await using device = await openTestRequester(broker.url);
     await assert.rejects(answerOf(device), { code: "refused", why: /0x87/ });
   });

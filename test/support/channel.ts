@@ -253,3 +253,9 @@ export async function openTestSetup(options: TestChannelOptions = {}): Promise<T
     },
   };
 }
+
+/** What the broker keeps under a topic, as one who comes now reads it. */
+export async function retained(broker: Mosquitto, topic: string): Promise<string> {
+  await using device = await openTestDevice(broker.url, topic);
+  return String((await device.message()).payload);
+}

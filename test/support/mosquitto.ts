@@ -20,25 +20,30 @@ export interface Mosquitto extends AsyncDisposable {
 }
 
 export interface MosquittoOptions {
-  /** Lines of mosquitto.conf; `{port}` and `{folder}` are replaced. The default lets everyone in. */
+  /** Lines of mosquitto.conf; `{port}` and `{folder}` are replaced. The default is `OPEN`. */
   readonly lines?: readonly string[];
   /** Further files in its folder, by name. */
   readonly files?: Readonly<Record<string, string>>;
 }
 
+/** Lines that let everyone in. */
+const OPEN = ["listener {port} 127.0.0.1", "allow_anonymous true"];
+
+/** A broker with these lines of an access list: only what they say is allowed. */
+export function withAcl(...acl: readonly string[]): MosquittoOptions {
+  return {
+    lines: [...OPEN, "acl_file {folder}/acl"],
+    files: { acl: `${acl.join("\n")}\n` },
+  };
+}
+
 /** A broker whose access list lets everyone do what a gateway needs, but read `info`. */
-export const HIDES_INFO: MosquittoOptions = {
-  lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
-  files: {
-    acl: [
-      "topic readwrite /picoclaw/assistant/+/request",
-      "topic readwrite /picoclaw/assistant/+/response",
-      "topic readwrite /picoclaw/assistant/status",
-      "topic write /picoclaw/assistant/info",
-      "",
-    ].join("\n"),
-  },
-};
+export const HIDES_INFO = withAcl(
+  "topic readwrite /picoclaw/assistant/+/request",
+  "topic readwrite /picoclaw/assistant/+/response",
+  "topic readwrite /picoclaw/assistant/status",
+  "topic write /picoclaw/assistant/info",
+);
 
 const PLACES = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
 
@@ -51,7 +56,7 @@ export const needsMosquitto = { skip: MOSQUITTO === undefined && !process.env["C
 export async function startMosquitto(options: MosquittoOptions = {}): Promise<Mosquitto> {
   const folder = await mkdtemp(join(tmpdir(), "picoclaw-mosquitto-"));
   const port = await freePort();
-  const lines = options.lines ?? ["listener {port} 127.0.0.1", "allow_anonymous true"];
+  const lines = options.lines ?? OPEN;
   const text = ["log_type all", "log_dest stderr", "user root", ...lines].join("\n");
   await writeFile(join(folder, "mosquitto.conf"), fill(text, port, folder));
   for (const [name, content] of Object.entries(options.files ?? {})) {
