@@ -10,9 +10,10 @@ import { createGateway } from "../../src/gateway/gateway.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { ask, createRecorder } from "../gateway/client.ts";
+import { ask } from "../gateway/client.ts";
 import { NO_LIMITS, OPEN_TO_ALL } from "../gateway/setup.ts";
 import { agentConfig, collect, modelEntry, toolProfile } from "../support/agent-config.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import {
   answers,
   answersWhole,
@@ -55,7 +56,8 @@ async function openProgram({ limits, total, gateway: all, entries, defaults }: F
     ...defaults,
   });
   const tools = { ...config.tools, profiles: [toolProfile({ tools: ["*"] })] };
-  const { log, lines } = createRecorder();
+  const log = createMemoryLog();
+  const { lines } = log;
   const agent = await openAgent({ config: { ...config, tools }, log });
   const store = await openSqliteStore<Message>(join(folder.path, "state", "picoclaw.db"), {
     owner: crypto.randomUUID(),
@@ -422,7 +424,7 @@ describe("a turn that calls tools without end", () => {
     const config = agentConfig([modelEntry({ api_base: server.base })], {
       workspace: join(folder.path, "workspace"),
     });
-    const agent = await openAgent({ config, log: createRecorder().log });
+    const agent = await openAgent({ config, log: createMemoryLog() });
     let [left, counted] = [2, 0];
     const allowance = {
       begin: () => () => {},

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { openAgent } from "../../src/agent/agent.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
-import { ask, createRecorder } from "../gateway/client.ts";
+import { ask } from "../gateway/client.ts";
 import { agentConfig, modelEntry } from "../support/agent-config.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { answers, refuses, startModelServer, streams } from "../support/model-server.ts";
 import type { Behaviour, ChatRequest, ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -64,7 +65,8 @@ async function openProgram(defaults: Parameters<typeof agentConfig>[1] = {}) {
     max_llm_retries: 0,
     ...defaults,
   });
-  const { log, lines } = createRecorder();
+  const log = createMemoryLog();
+  const { lines } = log;
   const agent = await openAgent({ config, log });
   const { store, gateway } = await serve(agent, folder.path);
   const lane = laneOf({ channel: "mqtt", client: "device" });

@@ -5,8 +5,9 @@ import { openClusterChannels } from "../../src/cli/runtime/cluster-channels.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
 import type { ChannelRequest } from "../../src/mqtt/contract.ts";
 import { agentDefaults } from "../support/agent-config.ts";
-import { channelFor, openTestDevice, QUIET_GATEWAY, readableLog } from "../support/channel.ts";
+import { channelFor, openTestDevice, QUIET_GATEWAY } from "../support/channel.ts";
 import { MemoryCluster } from "../support/memory-cluster.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -23,7 +24,7 @@ describe("the channels of gateways that share a store", () => {
     const open = async (instance: string) => {
       const member = cluster.open(instance);
       await member.store.renew();
-      const log = readableLog();
+      const log = createMemoryLog();
       const requests: ChannelRequest[] = [];
       const channels = await openClusterChannels(member.cluster, { config, taken: () => {}, log });
       const channel = channels.open({

@@ -5,18 +5,18 @@ import { Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { parseCommandLine } from "../../src/cli/args/parse.ts";
 import { listenForHangups } from "../../src/cli/runtime/hangup.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { createFakeHost } from "./host.ts";
 
 const onNextInterrupt = () => () => {};
 
 function listening() {
   const host = createFakeHost(["gateway"]);
-  const messages: string[] = [];
-  const write = (message: string): void => void messages.push(message);
-  const log = { debug: write, info: write, warn: write, error: write };
+  const log = createMemoryLog();
   const { signal } = new AbortController();
   const { words, flags } = parseCommandLine(host.args);
   const context = { host, words, flags, signal, onNextInterrupt, redactor: createRedactor([]) };
+  const messages = (): string[] => log.lines.map(({ message }) => message);
   return { host, messages, hangups: listenForHangups(context, log) };
 }
 
@@ -30,7 +30,7 @@ it("a hangup reloads the gateway once it serves, and one that fails ends nothing
   await setImmediate();
   assert.equal(reloads, 2);
   assert.equal(hangups.signal.aborted, false);
-  assert.deepEqual(messages, ["could not reload: the former configuration stays in use"]);
+  assert.deepEqual(messages(), ["could not reload: the former configuration stays in use"]);
 });
 
 it("a hangup between two runtimes reloads the second one, once", () => {

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { initWorkspace } from "../../src/cli/runtime/runtime.ts";
 import type { Config } from "../../src/config/contract.ts";
-import { agentConfig, createMemoryLog, modelEntry } from "../support/agent-config.ts";
+import { agentConfig, modelEntry } from "../support/agent-config.ts";
 import { NO_LIMITS } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 function configFor(workspace: string, models = [modelEntry()]): Config {

@@ -6,14 +6,15 @@ import { it } from "node:test";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { openRuntime } from "../../src/cli/runtime/runtime.ts";
 import { agentConfig } from "../support/agent-config.ts";
-import { channelFor, QUIET_GATEWAY, readableLog } from "../support/channel.ts";
+import { channelFor, QUIET_GATEWAY } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { freePort } from "../support/mosquitto.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 it("closes the built-in broker, the agent and the store if a check fails", async () => {
   await using folder = await temporaryFolder();
   const port = await freePort();
-  const log = readableLog();
+  const log = createMemoryLog();
   const workspace = join(folder.path, "workspace");
   const opening = openRuntime({
     config: {

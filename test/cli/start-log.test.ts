@@ -1,29 +1,16 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { setImmediate } from "node:timers/promises";
-import type { Log } from "../../src/base/log.ts";
 import { logStart } from "../../src/cli/runtime/start-log.ts";
 import type { MqttChannel } from "../../src/config/contract.ts";
 import { loadConfig } from "../../src/config/load.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 
 async function channelsOf(...brokers: readonly string[]): Promise<readonly MqttChannel[]> {
   const flags = { broker: brokers.join(), agent: "kitchen", prefix: "/home" };
   const loaded = await loadConfig({ env: {}, home: "/nowhere", flags });
   if (loaded instanceof Error) throw loaded;
   return loaded.config.channels;
-}
-
-interface Line {
-  readonly message: string;
-  readonly fields: Readonly<Record<string, unknown>>;
-}
-
-function recorded(): { readonly lines: Line[]; readonly log: Log } {
-  const lines: Line[] = [];
-  const write = (message: string, fields: Line["fields"] = {}): void => {
-    lines.push({ message, fields });
-  };
-  return { lines, log: { debug: write, info: write, warn: write, error: write } };
 }
 
 const refused = () => Promise.reject(new Error("refused"));
@@ -33,7 +20,8 @@ const model = () => ({ name: "gpt", provider: "openai", model: "gpt-5.4" });
 
 it("says what a device needs, and started only when the channel is subscribed", async () => {
   const subscribed = Promise.withResolvers<void>();
-  const { lines, log } = recorded();
+  const log = createMemoryLog();
+  const { lines } = log;
   const dialled = await channelsOf("tcp://broker:1883");
   logStart({ dialled, model, subscribed: () => subscribed.promise }, { ...place, log });
   await setImmediate();
@@ -46,6 +34,7 @@ it("says what a device needs, and started only when the channel is subscribed", 
   await setImmediate();
   assert.deepEqual(lines.slice(1), [
     {
+      level: "info",
       message: "channel is served",
       fields: {
         channel: "mqtt",
@@ -56,6 +45,7 @@ it("says what a device needs, and started only when the channel is subscribed", 
       },
     },
     {
+      level: "info",
       message: "gateway started",
       fields: {
         config: "/etc/config.json",
@@ -68,7 +58,8 @@ it("says what a device needs, and started only when the channel is subscribed", 
 });
 
 it("a built-in broker has the URL that devices take, and other hosts their own page", async () => {
-  const { lines, log } = recorded();
+  const log = createMemoryLog();
+  const { lines } = log;
   const dialled = await channelsOf("embedded://127.0.0.1:1884");
   const running = { dialled, model: () => undefined, subscribed: () => Promise.resolve() };
   logStart(running, { ...place, host: "::1", addresses: ["http://[::1]:80"], log });
@@ -80,7 +71,8 @@ it("a built-in broker has the URL that devices take, and other hosts their own p
 });
 
 it("a channel that is refused for good is never said to be served", async () => {
-  const { lines, log } = recorded();
+  const log = createMemoryLog();
+  const { lines } = log;
   const dialled = await channelsOf("tcp://broker:1883");
   logStart({ dialled, model, subscribed: refused }, { ...place, log });
   await setImmediate();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createServer, type IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders } from "node:http";
 import { describe, it } from "node:test";
 import * as v from "valibot";
 import { SILENT } from "../../src/base/log.ts";
@@ -9,8 +9,10 @@ import { TraceExporter } from "../../src/gateway/tracing/exporter.ts";
 import { ask } from "../gateway/client.ts";
 import { settled } from "../gateway/manual-clock.ts";
 import { createTestGateway } from "../gateway/setup.ts";
-import { channelFor, readableLog } from "../support/channel.ts";
+import { channelFor } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { until } from "../support/until.ts";
+import { openWebServer } from "../support/web-server.ts";
 
 /** ExportTraceServiceRequest of opentelemetry-proto in its JSON form; no further key is allowed. */
 const ATTRIBUTES = v.array(
@@ -47,24 +49,13 @@ const EXPORT = v.strictObject({
 /** A collector that answers with these codes in turn, the last one for ever. */
 async function startCollector(...codes: readonly number[]) {
   const heard: { url: string; headers: IncomingHttpHeaders; body: string }[] = [];
-  const server = createServer((request, response) => {
-    let body = "";
-    request.setEncoding("utf8").on("data", (piece) => {
-      body += String(piece);
-    });
-    request.on("end", () => {
-      const code = codes[Math.min(heard.length, codes.length - 1)] ?? 200;
-      heard.push({ url: request.url ?? "", headers: request.headers, body });
-      response.writeHead(code, { "content-type": "application/json" }).end("{}");
-    });
+  const server = await openWebServer((request, response, body) => {
+    const code = codes[Math.min(heard.length, codes.length - 1)] ?? 200;
+    heard.push({ url: request.url ?? "", headers: request.headers, body });
+    response.writeHead(code, { "content-type": "application/json" }).end("{}");
   });
-  await new Promise<void>((resolve) => {
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const address = server.address();
-  assert.ok(typeof address === "object" && address !== null);
   return {
-    url: `http://127.0.0.1:${address.port}`,
+    ...server,
     heard,
     spans: () =>
       heard.flatMap(({ body }) =>
@@ -72,12 +63,6 @@ async function startCollector(...codes: readonly number[]) {
           .parse(EXPORT, JSON.parse(body))
           .resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans)),
       ),
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => {
-        server.close(resolve);
-      });
-    },
   };
 }
 
@@ -122,7 +107,7 @@ describe("traces of turns", () => {
     await using collector = await startCollector(200);
     const redactor = createRedactor();
     const env = {
-      OTEL_EXPORTER_OTLP_ENDPOINT: `${collector.url}/`,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `${collector.base}/`,
       OTEL_EXPORTER_OTLP_HEADERS: "x-key=secret%20key, x-other=1",
       OTEL_SERVICE_NAME: "house",
     };
@@ -158,14 +143,14 @@ describe("traces of turns", () => {
 
   it("are sent again when the collector is busy, and dropped and counted when it refuses", async () => {
     await using busy = await startCollector(503, 429, 200);
-    const patient = new TraceExporter({ ...OPTIONS, url: busy.url });
+    const patient = new TraceExporter({ ...OPTIONS, url: busy.base });
     await askOnce(patient.record);
     await until("it is taken", () => busy.heard.length === 3);
     await patient.close();
     assert.equal(patient.dropped, 0);
     await using closed = await startCollector(401);
-    const log = readableLog();
-    const refused = new TraceExporter({ ...OPTIONS, url: closed.url, log });
+    const log = createMemoryLog();
+    const refused = new TraceExporter({ ...OPTIONS, url: closed.base, log });
     await askOnce(refused.record);
     await refused.close();
     assert.equal(refused.dropped, 3);
@@ -185,7 +170,7 @@ describe("traces of turns", () => {
     await using collector = await startCollector(200);
     for (const timeout of ["-1", "Infinity", "0.5", "1e12"]) {
       const env = {
-        OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.base,
         OTEL_EXPORTER_OTLP_TIMEOUT: timeout,
       };
       const rest = { channels: [], log: SILENT, redactor: createRedactor() };

@@ -1,5 +1,4 @@
 import type { Part } from "../../src/base/contract.ts";
-import type { Log, LogFields } from "../../src/base/log.ts";
 import type { Request } from "../../src/gateway/contract.ts";
 
 /** One request with its replies. */
@@ -51,24 +50,4 @@ export function createGate(): { deliver: () => Promise<void>; open: () => void }
     gate.signal.addEventListener("abort", () => resolve());
   });
   return { deliver: () => opened, open: () => gate.abort() };
-}
-
-export interface Line {
-  readonly level: "debug" | "info" | "warn" | "error";
-  readonly message: string;
-  readonly fields: LogFields;
-}
-
-/** A log that records its lines. */
-export function createRecorder(): { log: Log; lines: Line[] } {
-  const lines: Line[] = [];
-  const at =
-    (level: Line["level"]) =>
-    (message: string, fields: LogFields = {}) => {
-      lines.push({ level, message, fields });
-    };
-  return {
-    lines,
-    log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") },
-  };
 }

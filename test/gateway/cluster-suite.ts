@@ -10,8 +10,7 @@ import { createGateway } from "../../src/gateway/gateway.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import type { Cluster } from "../../src/store/cluster.ts";
 import type { Store } from "../../src/store/contract.ts";
-import { createRecorder } from "./client.ts";
-import type { Line } from "./client.ts";
+import { createMemoryLog, type LogLine } from "../support/memory-log.ts";
 import { createManualAnswerer, OPEN_TO_ALL, shout } from "./setup.ts";
 import type { ManualAnswerer } from "./setup.ts";
 
@@ -33,7 +32,7 @@ interface Member {
   readonly owner: string;
   readonly gateway: Gateway;
   readonly cluster: Cluster;
-  readonly lines: readonly Line[];
+  readonly lines: readonly LogLine[];
   /** Accepts a durable request; returns whether it was acknowledged, as soon as it was. */
   ask(text: string, facts?: Partial<Request>): { acknowledged: boolean };
 }
@@ -51,7 +50,7 @@ export class World implements AsyncDisposable {
   readonly heard: Heard[] = [];
   readonly shared: SharedStore;
   readonly #gateways: Gateway[] = [];
-  readonly #logs: (readonly Line[])[] = [];
+  readonly #logs: (readonly LogLine[])[] = [];
   #count = 0;
 
   constructor(shared: SharedStore) {
@@ -67,7 +66,8 @@ export class World implements AsyncDisposable {
     const { clock } = this.shared;
     const { store: plain, cluster } = await this.shared.open(owner);
     const store = { ...plain, ...change(plain) };
-    const { log, lines } = createRecorder();
+    const log = createMemoryLog();
+    const { lines } = log;
     const replyAt =
       (address: string): Request["reply"] =>
       async (part) => {

@@ -8,7 +8,7 @@ import { openHealth } from "../../src/gateway/health.ts";
 import type { Health, HealthOptions, Readiness } from "../../src/gateway/health.ts";
 import type { GatewayStatus } from "../../src/gateway/statistics/contract.ts";
 import { statusOf } from "../../src/gateway/statistics/status.ts";
-import { createRecorder } from "./client.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { createTestGateway, shout } from "./setup.ts";
 
 const hasIPv6 = Object.values(networkInterfaces()).some((all) =>
@@ -75,7 +75,8 @@ describe("health over HTTP", () => {
   });
 
   it("is not ready when the check fails, and logs that", async () => {
-    const { log, lines } = createRecorder();
+    const log = createMemoryLog();
+    const { lines } = log;
     await withHealth({ log, ready: cannotTell }, async (url) => {
       assert.equal((await get(`${url}/ready`)).status, 503);
       assert.deepEqual([lines[0]?.level, lines[0]?.fields["why"]], ["error", "no state"]);
@@ -220,7 +221,8 @@ describe("health over HTTP", () => {
   });
 
   it("answers 500 and logs why when a route fails", async () => {
-    const { log, lines } = createRecorder();
+    const log = createMemoryLog();
+    const { lines } = log;
     await withHealth({ log, status: cannotTell }, async (url) => {
       assert.equal((await get(`${url}/status`)).status, 500);
       assert.equal(lines[0]?.message, "HTTP request failed");

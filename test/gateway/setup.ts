@@ -6,8 +6,7 @@ import { createGateway } from "../../src/gateway/gateway.ts";
 import type { Gateway, GatewayOptions } from "../../src/gateway/gateway.ts";
 import type { Store, StoreOptions } from "../../src/store/contract.ts";
 import { createMemoryStore } from "../../src/store/sqlite.ts";
-import { createRecorder } from "./client.ts";
-import type { Line } from "./client.ts";
+import { createMemoryLog, type LogLine } from "../support/memory-log.ts";
 import { createManualClock } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";
 
@@ -25,7 +24,7 @@ export const OPEN_TO_ALL: ChannelPolicy = {
 export interface TestGateway {
   readonly gateway: Gateway;
   readonly clock: ManualClock;
-  readonly lines: Line[];
+  readonly lines: LogLine[];
 }
 
 /** A whole gateway with a manual clock and a recorded log. */
@@ -34,7 +33,8 @@ export function createTestGateway(
   options: Partial<GatewayOptions<string>> & { readonly policy?: Partial<ChannelPolicy> } = {},
 ): TestGateway {
   const clock = createManualClock();
-  const { log, lines } = createRecorder();
+  const log = createMemoryLog();
+  const { lines } = log;
   const policies = new Map([["mqtt", { ...OPEN_TO_ALL, ...options.policy }]]);
   const store = options.store ?? createTestStore(clock);
   const defaults = { log, clock, policies, store, maxParallelTurns: 0, turnTimeoutMs: 60_000 };

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Connection } from "../../src/mqtt/client/connection.ts";
 import { statusTopic } from "../../src/mqtt/protocol/topics.ts";
-import { channelFor, openTestChannel, openTestDevice, readableLog } from "../support/channel.ts";
+import { channelFor, openTestChannel, openTestDevice } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { fakeBroker, polite } from "../support/packets.ts";
 import { until } from "../support/until.ts";
@@ -48,7 +49,7 @@ describe("what others see", () => {
       reconnectMs: 100,
       will: { topic: statusTopic({ prefix: "/picoclaw", agent: "edge" }), payload: "offline" },
       maximumPacketBytes: 1_048_576,
-      log: readableLog(),
+      log: createMemoryLog(),
       onMessage: () => {},
       onSession: () => Promise.resolve(),
     });

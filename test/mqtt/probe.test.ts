@@ -14,10 +14,10 @@ import {
   answering,
   openTestChannel,
   openTestDevice,
-  readableLog,
   type TestChannel,
 } from "../support/channel.ts";
 import { field } from "../support/hostile-broker.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { needsMosquitto, startMosquitto, type Mosquitto, withAcl } from "../support/mosquitto.ts";
 import { fakeBroker, polite, politeOn5, type RawPacket } from "../support/packets.ts";
 import { until } from "../support/until.ts";
@@ -305,7 +305,7 @@ function fakeSession() {
     qos: 0,
     seconds: 1,
     pause: wait,
-    log: readableLog(),
+    log: createMemoryLog(),
   });
   return {
     session,

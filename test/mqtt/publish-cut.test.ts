@@ -5,7 +5,8 @@ import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
 import { Connection } from "../../src/mqtt/client/connection.ts";
 import { publishTopic } from "../../src/mqtt/protocol/topics.ts";
-import { channelFor, openTestDevice, readableLog } from "../support/channel.ts";
+import { channelFor, openTestDevice } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { fakeBroker, politeOn5, readPackets, type RawPacket } from "../support/packets.ts";
 import { until } from "../support/until.ts";
@@ -82,7 +83,7 @@ async function startCutter(target: number, { type, after }: Cuts) {
 function open(url: string, more: { qos?: 1 | 2; protocol?: 4 | 5; keeps?: boolean } = {}) {
   const { qos = 2, protocol = 5, keeps = true } = more;
   const { settings } = channelFor(url, { qos, protocol_version: protocol });
-  const log = readableLog();
+  const log = createMemoryLog();
   const connection = new Connection({
     settings,
     clientId: "sender",

@@ -6,7 +6,8 @@ import { after, before, describe, it } from "node:test";
 import { createServer, type Server } from "node:tls";
 import { Secret } from "../../src/base/secret.ts";
 import { certificateChecks, watchCertificates, identityCheck } from "../../src/mqtt/checks/tls.ts";
-import { channelFor, readableLog, run } from "../support/channel.ts";
+import { channelFor, run } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
@@ -89,7 +90,7 @@ describe("the certificates of a channel", () => {
   it("are checked when a gateway starts, and logged", async () => {
     const words = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj /CN=x -keyout ${file("brief.key")} -out ${file("brief.crt")}`;
     await run("openssl", ...words.split(" "));
-    const log = readableLog();
+    const log = createMemoryLog();
     const tls = { verify: true, ca_file: file("brief.crt") };
     const stop = watchCertificates([channelFor("mqtts://127.0.0.1:1", { tls })], log);
     await until("it is told", () => log.lines.length > 0);

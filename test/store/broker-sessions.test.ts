@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { openBrokerSessions } from "../../src/store/home/broker-sessions.ts";
-import { readableLog } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 const SESSION = { clientId: "c", broker: "tcp://b", seenAt: 1000, expirySecs: 3600 };
@@ -33,7 +33,7 @@ it("notes of the brokers' sessions are kept by channel, and removed alone", asyn
 it("notes that cannot be read are none, and those that cannot be written are left out", async () => {
   await using folder = await temporaryFolder();
   const file = join(folder.path, "broker-sessions.json");
-  const log = readableLog();
+  const log = createMemoryLog();
   const notes = openBrokerSessions(file, log)("one");
   for (const text of ["{", "[]", '{"one": 5}', '{"one": {"seen_at": "x", "expiry_secs": 1}}']) {
     await writeFile(file, text);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { clientIdConflictsIn, noteConflict } from "../../src/store/home/client-id-conflicts.ts";
-import { createRecorder } from "../gateway/client.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 it("conflicts of client ids are counted by channel, for all gateways of the folder", async () => {
@@ -33,7 +33,8 @@ it("a broken file of conflicts is no conflict, and one that cannot be written no
     assert.deepEqual(clientIdConflictsIn(folder.path), [], text);
   }
   await mkdir(join(folder.path, "folder.json"));
-  const { log, lines } = createRecorder();
+  const log = createMemoryLog();
+  const { lines } = log;
   noteConflict(join(folder.path, "folder.json"), "mqtt", log);
   assert.equal(lines.length, 1);
 });

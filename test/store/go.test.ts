@@ -6,8 +6,8 @@ import * as fc from "fast-check";
 import { fileNameOf, keysOfClient, keysOfSession, SHARED_KEYS } from "../../src/store/go/keys.ts";
 import { type GoMessage, turnsOf } from "../../src/store/go/session.ts";
 import { readGoSession } from "../../src/store/go/session.ts";
-import { createRecorder } from "../gateway/client.ts";
 import { codePoint } from "../support/code-point.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 
 /** The vector of Go PicoClaw's key rule. */
@@ -33,7 +33,8 @@ async function sessionsFolder(files: Readonly<Record<string, string | readonly u
         : content.map((line) => JSON.stringify(line)).join("\n");
     await writeFile(join(folder.path, name), text);
   }
-  const { log, lines } = createRecorder();
+  const log = createMemoryLog();
+  const { lines } = log;
   const read = (client: string, bounds = BOUNDS) =>
     readGoSession(keysOfClient(client), { folder: folder.path, bounds, log });
   return {

@@ -10,7 +10,7 @@ import { SILENT } from "../../src/base/log.ts";
 import { socketFilesIn } from "../../src/store/home/instance-files.ts";
 import { instanceIdsIn, openInstance } from "../../src/store/home/instance-lock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
-import { createRecorder } from "../gateway/client.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -74,7 +74,8 @@ describe("the state folder", () => {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "client-ids.json");
     await writeFile(file, '{"mqtt": "a');
-    const { log, lines } = createRecorder();
+    const log = createMemoryLog();
+    const { lines } = log;
     const home = await openInstance(folder.path, { log });
     assert.equal(
       home.clientId("mqtt", () => "new"),
@@ -98,7 +99,8 @@ describe("the state folder", () => {
 
 /** Opens the folder as a gateway does, on the machine with that id. */
 async function use(folder: string, machineFile: string) {
-  const { log, lines } = createRecorder();
+  const log = createMemoryLog();
+  const { lines } = log;
   const home = await openInstance(folder, { log, machineFiles: [machineFile] });
   const clientId = home.clientId("mqtt", () => randomUUID());
   home.close();

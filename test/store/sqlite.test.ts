@@ -6,7 +6,7 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { GroupCommit } from "../../src/store/group-commit.ts";
 import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
-import { createRecorder } from "../gateway/client.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { accepted, BOUNDS, done, restartContract, storeContract, newRequest } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 
@@ -112,7 +112,8 @@ describe("the database", () => {
       else if (damage === "header") bytes.fill(0xa5, 0, 100);
       else bytes.fill(0xa5, 5000);
       await writeFile(home.file, bytes);
-      const { log, lines } = createRecorder();
+      const log = createMemoryLog();
+      const { lines } = log;
       const store = await home.open({ log });
       assert.deepEqual(await store.claimAbandoned(), []);
       await done(store, newRequest("new"));
@@ -138,7 +139,8 @@ describe("the database", () => {
     const bytes = await readFile(home.file);
     assert.ok(bytes.length > 5 * 2 ** 20);
     await writeFile(home.file, bytes.fill(0xa5, 200_000));
-    const { log, lines } = createRecorder();
+    const log = createMemoryLog();
+    const { lines } = log;
     const store = await home.open({ log });
     assert.deepEqual(lines, []);
     const why = { code: "busy", why: /picoclaw\.db: .*malformed/, remedy: /restart the gateway/ };
@@ -348,7 +350,8 @@ describe("the file", () => {
     db.exec("DELETE FROM turns WHERE lane = 'a'");
     db.close();
     assert.ok((await stat(home.file)).size > 4 * MIB);
-    const { log, lines } = createRecorder();
+    const log = createMemoryLog();
+    const { lines } = log;
     const store = await home.open({ log });
     assert.ok((await stat(home.file)).size < MIB);
     assert.deepEqual([lines.length, lines[0]?.level], [1, "info"]);

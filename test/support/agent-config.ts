@@ -4,7 +4,6 @@ import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { ModelCall } from "../../src/agent/model/contract.ts";
 import type { CallContext } from "../../src/agent/tools/contract.ts";
 import { Failure } from "../../src/base/failure.ts";
-import type { LogFields, Log } from "../../src/base/log.ts";
 import { Secret } from "../../src/base/secret.ts";
 import type {
   AgentDefaults,
@@ -153,20 +152,4 @@ export async function modelFailureOf(answer: Promise<unknown>): Promise<Failure>
   assert.equal(thrown.code, "model");
   assert.doesNotMatch(thrown.message, /127\.0\.0\.1|http|sk-/);
   return thrown;
-}
-
-export interface LogLine {
-  readonly level: string;
-  readonly message: string;
-  readonly fields: LogFields;
-}
-
-/** A log that remembers. */
-export function createMemoryLog(): Log & { readonly lines: LogLine[] } {
-  const lines: LogLine[] = [];
-  const at =
-    (level: string) =>
-    (message: string, fields: LogFields = {}) =>
-      void lines.push({ level, message, fields });
-  return { lines, debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }

@@ -8,8 +8,8 @@ import {
 } from "mqtt";
 import { Secret } from "../../src/base/secret.ts";
 import { BROKER_LIMITS, openBroker, type BrokerLimits } from "../../src/mqtt/broker/broker.ts";
-import { readableLog } from "./channel.ts";
 import { field, packet } from "./hostile-broker.ts";
+import { createMemoryLog } from "./memory-log.ts";
 import { until } from "./until.ts";
 
 /** A built-in broker with limits of its own, and a client that behaves. */
@@ -17,7 +17,7 @@ export async function attacked(
   limits: Partial<BrokerLimits> = {},
   credentials?: { readonly username: string; readonly password: string },
 ) {
-  const log = readableLog();
+  const log = createMemoryLog();
   const settings = {
     broker: "embedded://127.0.0.1:0",
     ...(credentials && {

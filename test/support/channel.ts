@@ -2,10 +2,10 @@ import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { promisify } from "node:util";
 import { connectAsync, type IClientOptions, type IPublishPacket, type MqttClient } from "mqtt";
-import type { Log, LogFields } from "../../src/base/log.ts";
 import type { Config, MqttChannel, MqttSettings } from "../../src/config/contract.ts";
 import { openChannel } from "../../src/mqtt/agent-channel/channel.ts";
 import type { Channel, ChannelOptions, ChannelRequest } from "../../src/mqtt/contract.ts";
+import { createMemoryLog } from "./memory-log.ts";
 import { startMosquitto, type Mosquitto } from "./mosquitto.ts";
 import { until } from "./until.ts";
 
@@ -66,37 +66,10 @@ export function channelFor(
   };
 }
 
-export interface LogLine {
-  readonly level: string;
-  readonly message: string;
-  readonly fields: LogFields;
-}
-
-/** A log that can be read: as lines, and as one text. */
-export function readableLog(): Log & { readonly lines: readonly LogLine[]; text(): string } {
-  const lines: LogLine[] = [];
-  const at =
-    (level: string) =>
-    (message: string, fields: LogFields = {}) => {
-      lines.push({ level, message, fields });
-    };
-  return {
-    debug: at("debug"),
-    info: at("info"),
-    warn: at("warn"),
-    error: at("error"),
-    lines,
-    text: () =>
-      lines
-        .map((line) => `${line.level} ${line.message} ${JSON.stringify(line.fields)}`)
-        .join("\n"),
-  };
-}
-
 export interface TestChannel extends AsyncDisposable {
   readonly channel: Channel;
   readonly requests: readonly ChannelRequest[];
-  readonly log: ReturnType<typeof readableLog>;
+  readonly log: ReturnType<typeof createMemoryLog>;
   ready(): Promise<{ readonly protocol: 4 | 5 }>;
   /** The n-th request from 0 on, once it is there. */
   request(index?: number): Promise<ChannelRequest>;
@@ -115,7 +88,7 @@ export function openTestChannel(
   options: TestChannelOptions = {},
 ): TestChannel {
   const requests: ChannelRequest[] = [];
-  const log = readableLog();
+  const log = createMemoryLog();
   const { settings, discards = false, ...rest } = options;
   const channel = openChannel({
     connectTimeoutMs: 5_000,

@@ -6,7 +6,8 @@ import type {
   IntakeLease,
   IntakeListener,
 } from "../../src/mqtt/contract.ts";
-import { channelFor, readableLog } from "./channel.ts";
+import { channelFor } from "./channel.ts";
+import { createMemoryLog } from "./memory-log.ts";
 import { until } from "./until.ts";
 
 /** A lease that the test grants and takes away. */
@@ -85,7 +86,7 @@ export function openTestClusterChannel(
 ) {
   const lease = new ManualLease();
   const requests: ChannelRequest[] = [];
-  const log = readableLog();
+  const log = createMemoryLog();
   const { settings, name = "mqtt", isAlone = () => false, onRequest, ...rest } = options;
   const channel = openClusterChannel({
     connectTimeoutMs: 5_000,

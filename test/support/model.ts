@@ -8,11 +8,11 @@ import {
   agentConfig,
   agentDefaults,
   collect,
-  createMemoryLog,
   modelEntry,
   modelFailureOf,
   questionOf,
 } from "./agent-config.ts";
+import { createMemoryLog } from "./memory-log.ts";
 
 /** What a test says of an entry of `model_list`; the rest is as `modelEntry` has it. */
 export type EntryChanges = NonNullable<Parameters<typeof modelEntry>[0]>;

@@ -1,7 +1,8 @@
 import type { MqttSettings } from "../../src/config/contract.ts";
 import type { AnswerPart, Requester, RequestOptions, Watched } from "../../src/mqtt/contract.ts";
 import { openRequester } from "../../src/mqtt/requester/requester.ts";
-import { channelFor, readableLog } from "./channel.ts";
+import { channelFor } from "./channel.ts";
+import { createMemoryLog } from "./memory-log.ts";
 
 /** The asking side of the program, connected. */
 export async function openTestRequester(
@@ -12,7 +13,7 @@ export async function openTestRequester(
   const device = await openRequester({
     channel: channelFor(broker, settings),
     connectTimeoutMs,
-    log: readableLog(),
+    log: createMemoryLog(),
     signal: new AbortController().signal,
   });
   return { ...device, [Symbol.asyncDispose]: () => device.close() };

@@ -19,8 +19,9 @@ import { createOfflineAgent } from "../../../src/agent/fallback/offline-agent.ts
 import { understandPast } from "../../../src/agent/fallback/understand.ts";
 import { createDeviceTool } from "../../../src/agent/tools/device.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { callContext, collect, createMemoryLog } from "../../support/agent-config.ts";
+import { callContext, collect } from "../../support/agent-config.ts";
 import { createDeviceTree } from "../../support/device-tree.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 
 const NOON = new Date(2026, 6, 1, 12, 0, 0);
 const sample = (temperature: number) => ({

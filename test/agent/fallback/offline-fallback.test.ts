@@ -3,14 +3,9 @@ import { getEventListeners } from "node:events";
 import { describe, it } from "node:test";
 import { openAgent } from "../../../src/agent/agent.ts";
 import { MARK, REFUSED_MARK } from "../../../src/agent/fallback/offline-fallback.ts";
-import {
-  agentConfig,
-  collect,
-  createMemoryLog,
-  modelEntry,
-  modelFailureOf,
-} from "../../support/agent-config.ts";
+import { agentConfig, collect, modelEntry, modelFailureOf } from "../../support/agent-config.ts";
 import { createDeviceTree } from "../../support/device-tree.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import {
   answers,
   calls,

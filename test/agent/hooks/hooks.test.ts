@@ -9,9 +9,10 @@ import { runTool } from "../../../src/agent/tools/run.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { signalProcess } from "../../../src/base/host.ts";
 import type { HookStage, ProcessHookSettings } from "../../../src/config/contract.ts";
-import { callContext, createMemoryLog } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
 import { hookProgram } from "../../support/hook-program.ts";
 import type { Behaviours } from "../../support/hook-program.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { until } from "../../support/until.ts";
 

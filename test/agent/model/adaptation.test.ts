@@ -1,16 +1,12 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { AgentDefaults } from "../../../src/config/contract.ts";
-import {
-  collect,
-  createMemoryLog,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { ANTHROPIC } from "../../support/anthropic-server.ts";
 import { CHAT } from "../../support/chat-dialect.ts";
 import type { TestDialect } from "../../support/dialects.ts";
 import { GEMINI } from "../../support/gemini-server.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { refuses, sendsEvents, startModelServer } from "../../support/model-server.ts";
 import type { Behaviour, ModelServer } from "../../support/model-server.ts";
 import type { EntryChanges } from "../../support/model.ts";

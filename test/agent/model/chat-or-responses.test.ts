@@ -2,13 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Fetch } from "../../../src/agent/model/contract.ts";
 import { at, fromJson, textAt } from "../../../src/base/unknown.ts";
-import {
-  collect,
-  createMemoryLog,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
 import { CHAT } from "../../support/chat-dialect.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import type { EntryChanges } from "../../support/model.ts";
 import { openModel } from "../../support/model.ts";
 import { RESPONSES } from "../../support/responses-server.ts";

@@ -5,7 +5,8 @@ import { PROTOCOLS } from "../../../src/agent/model/endpoint.ts";
 import { openModels } from "../../../src/agent/model/models.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { agentConfig, createMemoryLog, modelEntry } from "../../support/agent-config.ts";
+import { agentConfig, modelEntry } from "../../support/agent-config.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { openModel } from "../../support/model.ts";
 
 type Entry = NonNullable<Parameters<typeof modelEntry>[0]>;

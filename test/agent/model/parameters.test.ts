@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { Failure } from "../../../src/base/failure.ts";
-import { collect, createMemoryLog, questionOf } from "../../support/agent-config.ts";
+import { collect, questionOf } from "../../support/agent-config.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { answers, refuses, startModelServer } from "../../support/model-server.ts";
 import type { ModelServer } from "../../support/model-server.ts";
 import type { EntryChanges } from "../../support/model.ts";

@@ -1,12 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { inspect } from "node:util";
-import {
-  collect,
-  createMemoryLog,
-  modelFailureOf,
-  questionOf,
-} from "../../support/agent-config.ts";
+import { collect, modelFailureOf, questionOf } from "../../support/agent-config.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import {
   answers,
   hangs,

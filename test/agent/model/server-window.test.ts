@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { openModels } from "../../../src/agent/model/models.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import { createRecorder } from "../../gateway/client.ts";
 import { agentConfig, collect, modelEntry, questionOf } from "../../support/agent-config.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { answers, startModelServer } from "../../support/model-server.ts";
 
 interface WindowFacts {
@@ -70,7 +70,8 @@ const SERVERS: Readonly<Record<string, WindowFacts>> = {
 async function windowAfterAnswer({ provider = "", model, facts }: WindowFacts, context_window = 0) {
   await using server = await startModelServer({ facts });
   server.otherwise(answers("Yes."));
-  const { log, lines } = createRecorder();
+  const log = createMemoryLog();
+  const { lines } = log;
   const entry = modelEntry({ provider, model, api_base: server.base, api_keys: [] });
   const models = openModels({ config: agentConfig([entry], { context_window }), fetch, log });
   assert.ok(models);

@@ -4,12 +4,12 @@ import type { Failure } from "../../../src/base/failure.ts";
 import {
   agentConfig,
   collect,
-  createMemoryLog,
   modelEntry,
   modelFailureOf,
   questionOf,
 } from "../../support/agent-config.ts";
 import { leastTime } from "../../support/cpu-time.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import {
   answers,
   answersWhole,

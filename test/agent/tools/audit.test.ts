@@ -4,22 +4,17 @@ import { it } from "node:test";
 import { openAgent } from "../../../src/agent/agent.ts";
 import type { LogFields } from "../../../src/base/log.ts";
 import { agentConfig, collect, modelEntry } from "../../support/agent-config.ts";
+import { createMemoryLog, type MemoryLog } from "../../support/memory-log.ts";
 import { answers, calls, startModelServer } from "../../support/model-server.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
-type Line = Readonly<Record<string, unknown>>;
-
-const ignore = (): void => {};
-
-/** A log, and the audit lines in it, without their times. */
-function auditLog() {
-  const lines: Line[] = [];
-  const info = (message: string, { ms, ...fields }: LogFields = {}): void => {
-    if (message !== "tool call") return;
+/** The audit lines in a log, without their times. */
+function auditIn({ lines }: MemoryLog): readonly LogFields[] {
+  const audit = lines.filter(({ level, message }) => level === "info" && message === "tool call");
+  return audit.map(({ fields: { ms, ...fields } }) => {
     assert.equal(typeof ms, "number");
-    lines.push(fields);
-  };
-  return { lines, log: { debug: ignore, warn: ignore, error: ignore, info } };
+    return fields;
+  });
 }
 
 const asked = { history: async () => [], client: "kitchen", channel: "mqtt", isRemote: true };
@@ -27,7 +22,7 @@ const asked = { history: async () => [], client: "kitchen", channel: "mqtt", isR
 it("each tool call has a line: by whom, which, whether it was refused, and nothing of its texts", async () => {
   await using folder = await temporaryFolder();
   const server = await startModelServer();
-  const { lines, log } = auditLog();
+  const log = createMemoryLog();
   const workspace = join(folder.path, "workspace");
   const config = agentConfig([modelEntry({ api_base: server.base })], { workspace });
   const agent = await openAgent({ config, log });
@@ -43,6 +38,7 @@ it("each tool call has a line: by whom, which, whether it was refused, and nothi
   await collect(agent.answer({ ...asked, text: "hello", signal: new AbortController().signal }));
   await agent.close();
   await server.close();
+  const lines = auditIn(log);
   const verdicts = Object.fromEntries(lines.map(({ tool, verdict }) => [tool, verdict]));
   assert.deepEqual(verdicts, {
     device: "ok",
@@ -58,27 +54,29 @@ it("each tool call has a line: by whom, which, whether it was refused, and nothi
 it("debug shows the URL and the status of a model's server, and no key", async () => {
   await using folder = await temporaryFolder();
   const server = await startModelServer();
-  const lines: unknown[] = [];
-  const debug = (...line: unknown[]): void => void lines.push(line);
+  const log = createMemoryLog();
   const config = agentConfig([modelEntry({ api_base: server.base })], { workspace: folder.path });
-  const agent = await openAgent({ config, log: { ...auditLog().log, debug } });
+  const agent = await openAgent({ config, log });
   server.script(answers("done"));
   await collect(agent.answer({ ...asked, text: "words", signal: new AbortController().signal }));
   await agent.close();
   await server.close();
   const url = `${server.base}/chat/completions`;
-  assert.deepEqual(lines, [["a model's server answered", { url, status: 200 }]]);
+  assert.deepEqual(
+    log.lines.filter(({ level }) => level === "debug"),
+    [{ level: "debug", message: "a model's server answered", fields: { url, status: 200 } }],
+  );
 });
 
 it("so has a measurement of the offline agent", async () => {
   await using folder = await temporaryFolder();
-  const { lines, log } = auditLog();
+  const log = createMemoryLog();
   const agent = await openAgent({ config: agentConfig([], { workspace: folder.path }), log });
   const signal = new AbortController().signal;
   await collect(agent.answer({ ...asked, text: "uptime", signal }));
   await agent.close();
   assert.deepEqual(
-    lines.map(({ tool, verdict }) => [tool, verdict]),
+    auditIn(log).map(({ tool, verdict }) => [tool, verdict]),
     [["device", "ok"]],
   );
 });

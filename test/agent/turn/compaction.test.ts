@@ -13,8 +13,9 @@ import { createMemoryStore } from "../../../src/store/sqlite.ts";
 import { ask } from "../../gateway/client.ts";
 import { createManualClock } from "../../gateway/manual-clock.ts";
 import { OPEN_TO_ALL, storeFacts } from "../../gateway/setup.ts";
-import { agentDefaults, createMemoryLog } from "../../support/agent-config.ts";
+import { agentDefaults } from "../../support/agent-config.ts";
 import { codePoint } from "../../support/code-point.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { until } from "../../support/until.ts";
 
 const NEVER = new AbortController().signal;

@@ -8,7 +8,8 @@ import { systemPrompt } from "../../../src/agent/turn/prompt.ts";
 import { documentOf } from "../../../src/agent/workspace/markdown.ts";
 import { writeTemplates } from "../../../src/agent/workspace/templates.ts";
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
-import { callContext, createMemoryLog } from "../../support/agent-config.ts";
+import { callContext } from "../../support/agent-config.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { runs } from "../../support/runs.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 

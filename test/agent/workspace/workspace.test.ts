@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import type { Workspace } from "../../../src/agent/workspace/contract.ts";
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
-import { createMemoryLog } from "../../support/agent-config.ts";
+import { createMemoryLog } from "../../support/memory-log.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 
 type Files = Readonly<Record<string, string>>;

@@ -1,4 +1,5 @@
 import { Failure } from "../../../src/base/failure.ts";
+import { UNLIMITED } from "../../../src/gateway/channel-policy.ts";
 import type { PageSources } from "../../../src/gateway/page/contract.ts";
 import type {
   GatewayStatus,
@@ -11,14 +12,6 @@ import type {
 export const HARMFUL = `<img src=x onerror="document.title='run'">'"&</script><script>document.title='run'</script>`;
 
 const NO_TIMES: StatusHistogram = { bounds: [], counts: [0], sum: 0 };
-const NO_LIMITS = {
-  requests_per_minute: 0,
-  burst: 0,
-  queued: 0,
-  tokens_per_day: 0,
-  cost_per_day: 0,
-  tool_calls_per_turn: 0,
-};
 
 /** The status of a gateway that has answered thousands of requests. */
 export function busyStatus(harm = "", now = Date.now()): GatewayStatus {
@@ -60,7 +53,7 @@ export function busyStatus(harm = "", now = Date.now()): GatewayStatus {
     queue: { running: 3, slots: 8, waiting: 2, in_flight: 5 },
     memory: { resident_bytes: 71_303_168, heap_bytes: 31_457_280 },
     usage: {
-      gateway: { requests: 10_000, tokens: 1_834_000, cost: 4.37, rejected: {}, limits: NO_LIMITS },
+      gateway: { requests: 10_000, tokens: 1_834_000, cost: 4.37, rejected: {}, limits: UNLIMITED },
       channels: [],
     },
     clients: [...CLIENTS, ...(harm === "" ? [] : [harm])].map((client, index) => ({

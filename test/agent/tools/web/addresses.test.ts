@@ -7,7 +7,8 @@ import type { Lookup } from "../../../../src/agent/tools/web/request.ts";
 import { createWebFetch } from "../../../../src/agent/tools/web/web-fetch.ts";
 import { SILENT } from "../../../../src/base/log.ts";
 import { at } from "../../../../src/base/unknown.ts";
-import { callContext, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, toolSettings } from "../../../support/agent-config.ts";
+import { createMemoryLog } from "../../../support/memory-log.ts";
 import { answerWith, openWebServer } from "../../../support/web-server.ts";
 
 const tool = (list: readonly string[], lookup?: Lookup, log = SILENT) =>

@@ -5,7 +5,8 @@ import { describe, it } from "node:test";
 import { createLeakWatch } from "../../../../src/agent/tools/web/secret-leak.ts";
 import { createWebFetch } from "../../../../src/agent/tools/web/web-fetch.ts";
 import type { WebFetchOptions } from "../../../../src/agent/tools/web/web-fetch.ts";
-import { callContext, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, toolSettings } from "../../../support/agent-config.ts";
+import { createMemoryLog } from "../../../support/memory-log.ts";
 import { answerWith, openWebServer } from "../../../support/web-server.ts";
 
 const LOOPBACK = ["127.0.0.1"];

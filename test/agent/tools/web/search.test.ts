@@ -5,7 +5,8 @@ import { createWebSearch } from "../../../../src/agent/tools/web/web-search.ts";
 import type { WebSearchOptions } from "../../../../src/agent/tools/web/web-search.ts";
 import { Secret } from "../../../../src/base/secret.ts";
 import type { WebSettings } from "../../../../src/config/contract.ts";
-import { callContext, createMemoryLog, toolSettings } from "../../../support/agent-config.ts";
+import { callContext, toolSettings } from "../../../support/agent-config.ts";
+import { createMemoryLog } from "../../../support/memory-log.ts";
 import { answerWith, openWebServer } from "../../../support/web-server.ts";
 import type { WebServer } from "../../../support/web-server.ts";
 
