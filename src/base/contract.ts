@@ -128,7 +128,18 @@ export interface RequestExtras {
   readonly maxChars?: number;
   /** At least one, in the order of the request. */
   readonly images?: readonly Image[];
+  /** The program began the turn: its client did not ask. */
+  readonly pushed?: Pushed;
 }
+
+/** What made the program begin a turn. */
+export interface Pushed {
+  readonly from: PushOrigin;
+  /** What happened, for the model. Untrusted. */
+  readonly data?: { readonly source: string; readonly text: string };
+}
+
+export type PushOrigin = "message" | "job" | "watch" | "confirm";
 
 /** The form of an answer: JSON that fits a schema. */
 export interface AnswerFormat {

@@ -2,6 +2,9 @@ import { formatOf } from "./answer-format.ts";
 import type { RequestExtras } from "./contract.ts";
 import { imagesOf } from "./images.ts";
 
+/** The address of what the program sends to a client by itself: the channel answers on the client's usual topic. */
+export const PUSH_ADDRESS = "push";
+
 /**
  * The extras of a request, from its fields as they came; undefined if it has none. A string says what is wrong
  * with them.
@@ -26,9 +29,10 @@ interface Content {
 /** UTF-16 units of what a request holds in memory. */
 export function contentLength({ text, extras }: Content): number {
   if (extras === undefined) return text.length;
-  const { format, images = [] } = extras;
+  const { format, images = [], pushed } = extras;
   const schema = format === undefined ? 0 : JSON.stringify(format.schema).length;
-  return images.reduce((length, { data }) => length + data.length, text.length + schema);
+  const happened = pushed?.data?.text.length ?? 0;
+  return images.reduce((length, { data }) => length + data.length, text.length + schema + happened);
 }
 
 /** The same request without its text and extras. */

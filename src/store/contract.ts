@@ -75,7 +75,8 @@ export interface Admission {
    * turn (a rejection), or takes the request: `"wait"` stores it with attempt 0, `"begin"` begins its first
    * attempt in the same transaction. Only a request that starts as soon as it is stored may begin: each
    * crash after that costs it an attempt. With a `Stop`, all requests of the lane that have no answer are
-   * cancelled with the next attempt, also after a crash. `hasRoom` is false when the store's bounds are
+   * cancelled with the next attempt, also after a crash. A `Ready` request needs no turn: it is stored with its answer,
+   * and takes room as others do. With `"refuse"` nothing is written. `hasRoom` is false when the store's bounds are
    * reached: then to take the request is a fault of the caller.
    *
    * In a store that several gateways share (`Cluster`), `"leave"` is always allowed: it stores the request for the
@@ -87,12 +88,13 @@ export interface Admission {
   readonly admit: (
     hasRoom: boolean,
     elsewhere?: LaneElsewhere,
-  ) => StoredAnswer | Stop | "wait" | "begin" | "leave";
+  ) => StoredAnswer | Stop | Ready | "wait" | "begin" | "leave" | "refuse";
   /**
    * Called once for a request whose answer was delivered. Returns the answer to store in place of another
-   * delivery, or undefined to deliver the same answer again: it is undelivered from now on.
+   * delivery, or undefined to deliver the same answer again: it is undelivered from now on. Without `repeat` the
+   * request is known, and its answer is not delivered again.
    */
-  readonly repeat: () => StoredAnswer | undefined;
+  readonly repeat?: () => StoredAnswer | undefined;
 }
 
 /** A lane that this owner does not hold, or of which it does not know all requests yet. */
@@ -101,6 +103,11 @@ export interface LaneElsewhere {
   readonly isFree: boolean;
   /** Its requests without an answer. */
   readonly open: number;
+}
+
+/** The answer of a request that is answered when it is taken. */
+export interface Ready {
+  readonly ready: StoredAnswer;
 }
 
 /** The answer to a command that cancels what its lane waits for. */
@@ -308,6 +315,8 @@ export interface NewRequest {
   readonly mayRepeat: boolean;
   /** Whether to run it again if the earlier request ended in a failure; else that answer is delivered again. */
   readonly retriesFailed: boolean;
+  /** Its name is known at least until then; absent is for the window after its delivery. */
+  readonly knownUntil?: number;
 }
 
 /** Who may write about a request: the fencing token. */
@@ -324,6 +333,8 @@ export type Acceptance<M> =
   | { readonly is: "new"; readonly claim: Claim }
   /** It is stored for whoever holds or claims its lane (`Cluster.poll`). */
   | { readonly is: "left" }
+  /** `admission` refused it: nothing is stored. */
+  | { readonly is: "refused" }
   /** The answer of `admission` is stored and has to be delivered. */
   | { readonly is: "answered"; readonly claim: Claim; readonly answer: StoredAnswer }
   /** The store has the request, under the claim of its holder; with `stored.answer` if it is answered. */

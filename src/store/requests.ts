@@ -6,6 +6,8 @@ import type {
   Claim,
   StoredRequest,
   AbandonedRequest,
+  Ready,
+  Stop,
   StoredAnswer,
   StoreOptions,
   NewRequest,
@@ -55,7 +57,7 @@ export class Requests<M> {
   accept(request: NewRequest, admission?: Admission): Acceptance<M> {
     const earlier = this.#earlier(request);
     if (earlier !== undefined) {
-      if (earlier["state"] !== DELIVERED || admission === undefined) {
+      if (earlier["state"] !== DELIVERED || admission?.repeat === undefined) {
         return { is: "known", stored: this.#storedOf(earlier) };
       }
       const instead = admission.repeat();
@@ -64,12 +66,16 @@ export class Requests<M> {
         : this.#reject({ ...request, name: `again ${request.name}` }, instead);
     }
     const decision = admission?.admit(this.#hasRoom(request)) ?? "wait";
-    if (typeof decision === "object") {
-      if (!("stop" in decision)) return this.#reject(request, decision);
-      this.#sql("cancel").run(keyOf(request.lane));
-      return this.#reject(request, decision.stop);
-    }
+    if (decision === "refuse") return { is: "refused" };
+    if (typeof decision === "object") return this.#answerNow(request, decision);
     return this.#take(request, decision === "begin" ? 1 : 0);
+  }
+
+  #answerNow(request: NewRequest, decision: StoredAnswer | Stop | Ready): Acceptance<M> {
+    if ("ready" in decision) return this.#store(request, decision.ready, 0);
+    if (!("stop" in decision)) return this.#reject(request, decision);
+    this.#sql("cancel").run(keyOf(request.lane));
+    return this.#reject(request, decision.stop);
   }
 
   load({ seq, owner, attempt }: Claim): StoredRequest<M> | undefined {
@@ -152,25 +158,32 @@ export class Requests<M> {
     const bytes = name.length + lane.length + text.length + large.length + ROW_BYTES;
     const until = this.#leaseUntil();
     const seq = this.numbers.next();
-    insert.run(seq, name, text, owner, attempt, until, bytes, lane);
+    insert.run(seq, name, text, owner, attempt, until, bytes, lane, request.knownUntil ?? null);
     if (large !== "") this.#sql("addExtras").run(seq, large);
     this.#count(lane, 1, bytes);
     return { is: "new", claim: { seq, owner, attempt } };
   }
 
-  /** Stores a rejection without its text: it does not run. */
   #reject(request: NewRequest, answer: StoredAnswer): Acceptance<M> {
+    const rejection = this.#store(request, answer, REJECTED);
+    this.#rejected += 1;
+    if (this.#rejected % DROP_EVERY === 0) this.#dropRejections();
+    return rejection;
+  }
+
+  /** Stores a request that does not run, without its text. A rejection takes no room. */
+  #store(request: NewRequest, answer: StoredAnswer, failed: 0 | typeof REJECTED): Acceptance<M> {
     const { owner } = this.#options;
     const [name, lane] = [keyOf(request.name), keyOf(request.lane)];
     const text = ticketOf(withoutContent(request));
     const answerText = JSON.stringify(answer);
     const bytes = name.length + lane.length + text.length + answerText.length + ROW_BYTES;
-    const reject = this.#sql("reject");
+    const insert = this.#sql("insertAnswered");
+    const known = request.knownUntil ?? null;
     const until = this.#leaseUntil();
     const seq = this.numbers.next();
-    reject.run(seq, name, text, owner, until, bytes, lane, answerText);
-    this.#rejected += 1;
-    if (this.#rejected % DROP_EVERY === 0) this.#dropRejections();
+    insert.run(seq, name, text, owner, until, bytes, lane, answerText, failed, known);
+    if (failed === 0) this.#count(lane, 1, bytes);
     return { is: "answered", claim: { seq, owner, attempt: 0 }, answer };
   }
 
@@ -254,10 +267,12 @@ const SQL = {
   byName: `SELECT ${COLUMNS} FROM requests WHERE lane = ? AND failed IN (0, ${FAILED}, ${REJECTED}) AND name = ?
        ORDER BY seq DESC LIMIT 1`,
   load: `SELECT ${COLUMNS} FROM requests WHERE seq = ? AND owner = ? AND attempt = ?`,
-  insert: `INSERT INTO requests (seq, name, ticket, state, owner, attempt, lease_until, bytes, lane)
-       VALUES (?, ?, ?, ${ACCEPTED}, ?, ?, ?, ?, ?)`,
-  reject: `INSERT INTO requests (seq, name, ticket, state, owner, attempt, lease_until, bytes, lane, answer, failed)
-       VALUES (?, ?, ?, ${ANSWERED}, ?, 0, ?, ?, ?, ?, ${REJECTED})`,
+  // A window that begins later than the delivery is written at once: the delivery leaves it as it is.
+  insert: `INSERT INTO requests (seq, name, ticket, state, owner, attempt, lease_until, bytes, lane, delivered_at)
+       VALUES (?, ?, ?, ${ACCEPTED}, ?, ?, ?, ?, ?, ?)`,
+  insertAnswered: `INSERT INTO requests (seq, name, ticket, state, owner, attempt, lease_until, bytes, lane, answer,
+         failed, delivered_at)
+       VALUES (?, ?, ?, ${ANSWERED}, ?, 0, ?, ?, ?, ?, ?, ?)`,
   redeliver: `UPDATE requests SET state = ${ANSWERED}, owner = ?, lease_until = ?, ticket = ?
        WHERE seq = ?`,
   // What has no answer yet has no other use for this column.
@@ -342,6 +357,7 @@ function ticketOf(request: NewRequest): string {
     lane: keyOf(lane) === lane ? undefined : lane,
     // Only the acceptance needs these.
     mayRepeat: undefined,
+    knownUntil: undefined,
     retriesFailed: undefined,
   });
 }

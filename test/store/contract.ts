@@ -129,6 +129,8 @@ export async function remembered(
 
 const FAILED = { parts: [], failure: { code: "model", message: "it failed", retryAfter: 3 } };
 
+const READY = { parts: ["good morning"] };
+
 /** Rejects every new request with this answer. */
 function always(answer: typeof FAILED): Admission {
   return { admit: () => answer, repeat: () => undefined };
@@ -448,6 +450,40 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       }
       home.pass(WINDOW_MS / 4);
       await accepted(store, newRequest("?"));
+    });
+
+    it("that are refused are not stored", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const refused = await store.accept(newRequest("?"), { admit: () => "refuse" });
+      assert.deepEqual(refused, { is: "refused" });
+      await accepted(store, newRequest("?"));
+    });
+
+    it("that are ready are answered without a turn, and take room", async () => {
+      await using home = await create();
+      const store = await home.open({ bounds: { ...BOUNDS, laneRows: 1 } });
+      const taken = await store.accept(newRequest("!"), { admit: () => ({ ready: READY }) });
+      assert.ok(taken.is === "answered");
+      assert.deepEqual(taken.answer, READY);
+      assert.deepEqual((await store.load(taken.claim))?.answer, READY);
+      assert.deepEqual(await store.rejections(0, 10), []);
+      assert.deepEqual(await roomsOf(store, ["lane"]), [false]);
+      assert.ok(await store.delivered(taken.claim));
+      assert.equal((await store.accept(newRequest("!"), { admit: () => "wait" })).is, "known");
+    });
+
+    it("are known for longer than the window if they have to be", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const knownUntil = Date.now() + 1e12;
+      await done(store, newRequest("long", { knownUntil }));
+      await done(store, newRequest("short"));
+      home.pass(2 * WINDOW_MS);
+      await store.purge();
+      assert.equal((await store.accept(newRequest("short"), taking("wait"))).is, "new");
+      const known = await store.accept(newRequest("long", { knownUntil }), { admit: () => "wait" });
+      assert.equal(known.is, "known");
     });
 
     it("that may not be repeated get another answer, and are known as before", async () => {
@@ -925,6 +961,20 @@ function conversationContract(name: string, create: CreateUnderTest): void {
 /** What a store promises to the process after the one that died. */
 export function restartContract(name: string, create: () => Promise<StoreUnderTest>): void {
   describe(`${name}: after a restart`, () => {
+    it("has the answers of ready requests that were not delivered", async () => {
+      await using home = await create();
+      const first = await home.open();
+      await first.accept(newRequest("!"), { admit: () => ({ ready: READY }) });
+      home.pass(LEASE_MS);
+      const second = await home.open();
+      const held = await claimedAbandoned(second);
+      assert.deepEqual(
+        held.map(({ answer }) => answer),
+        [READY],
+      );
+      assert.ok(held[0] && (await second.delivered(held[0].claim)));
+    });
+
     it("what is left is taken over once, in order, with what was done so far", async () => {
       await using home = await create();
       const first = await home.open();

@@ -29,6 +29,9 @@ export interface LaneChanges {
 /** The transaction may be tried again. */
 const LANE_TAKEN = new ConflictError("another gateway has claimed a lane");
 
+/** Of the locks of pushes. */
+const PUSH_LOCK = 7_421_300_915_005;
+
 /** Rejections that one poll claims. */
 const REJECTIONS_AT_ONCE = 100;
 
@@ -48,6 +51,14 @@ export async function readLanes(
     },
   ]);
   return new Map(states);
+}
+
+/**
+ * Waits for the other gateways that store pushes for these lanes, until the end of the transaction: any gateway may
+ * take a push, and of two that take the same one the second sees what the first wrote.
+ */
+export async function lockPushed(query: Query, lanes: readonly string[]): Promise<void> {
+  await query(SQL.lockPushed, [keysOf(lanes)]);
 }
 
 /** Throws `LANE_TAKEN` if another owner has claimed one of the lanes meanwhile. */
@@ -166,6 +177,8 @@ const SQL = {
         count(*) FILTER (WHERE state = ${ACCEPTED} AND owner = '') AS unclaimed,
         count(*) FILTER (WHERE failed < ${REJECTED}) AS undelivered
       FROM picoclaw.requests WHERE lane = n.lane AND state < ${DELIVERED}) AS r`,
+  lockPushed: `SELECT pg_advisory_xact_lock(key) FROM (
+      SELECT DISTINCT hashtextextended(lane, ${PUSH_LOCK}) AS key FROM unnest($1::text[]) AS lane ORDER BY key) AS keys`,
   claim: `INSERT INTO picoclaw.lanes (lane, owner) SELECT lane, $1 FROM unnest($2::text[]) AS n (lane) ORDER BY lane
     ON CONFLICT (lane) DO NOTHING RETURNING lane`,
   release: "DELETE FROM picoclaw.lanes WHERE owner = $1 AND lane = ANY ($2::text[])",

@@ -21,6 +21,8 @@ export interface RequestRow {
   readonly name: string;
   readonly lane: string;
   readonly conversation: string | undefined;
+  /** Of a new one, as `NewRequest.knownUntil`. */
+  readonly knownUntil?: number | undefined;
   owner: string;
   attempt: number;
   state: number;
@@ -117,6 +119,7 @@ function insertionOf(rows: readonly RequestRow[]): readonly string[] {
     textsOf(({ address = "" }) => keyOf(address)),
     textsOf(({ answer = null }) => answer),
     numbersOf(bytesOf),
+    arrayOf(rows.map(({ knownUntil = null }) => knownUntil)),
   ];
 }
 
@@ -244,9 +247,14 @@ const SQL = {
     FROM picoclaw.requests JOIN unnest($1::text[], $2::text[]) AS named (lane, name) USING (lane, name)
     ORDER BY lane, name, seq DESC`,
   insert: `INSERT INTO picoclaw.requests (seq, name, lane, conversation, owner, attempt, state, failed, facts, content,
-      address, answer, bytes)
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[],
-      $8::int[], $9::text[], $10::text[], $11::text[], $12::text[], $13::int[])`,
+      address, answer, bytes, delivered_at)
+    SELECT seq, name, lane, conversation, owner, attempt, state, failed, facts, content, address, answer, bytes,
+      -- A window that begins later than the delivery: that leaves it as it is.
+      to_timestamp(known_until / 1000)
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::int[], $8::int[],
+      $9::text[], $10::text[], $11::text[], $12::text[], $13::int[], $14::float8[])
+      AS n (seq, name, lane, conversation, owner, attempt, state, failed, facts, content, address, answer, bytes,
+        known_until)`,
   // The text, extras and address of a delivered one are not needed any more.
   update: `UPDATE picoclaw.requests AS r SET owner = u.owner, attempt = u.attempt, state = u.state,
       failed = coalesce(u.failed, r.failed),

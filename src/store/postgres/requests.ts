@@ -1,18 +1,20 @@
 import { Failure } from "../../base/failure.ts";
-import { contentLength, withoutContent } from "../../base/request-extras.ts";
+import { contentLength, PUSH_ADDRESS, withoutContent } from "../../base/request-extras.ts";
 import type {
   Acceptance,
   Admission,
   Claim,
   LaneElsewhere,
   NewRequest,
+  Ready,
+  Stop,
   StoredAnswer,
   StoreOptions,
 } from "../contract.ts";
 import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "../states.ts";
 import type { Query, Transaction } from "./connections.ts";
 import { sendHint } from "./hints.ts";
-import { readLanes, writeLanes } from "./lanes.ts";
+import { lockPushed, readLanes, writeLanes } from "./lanes.ts";
 import type { LaneChanges, LaneState } from "./lanes.ts";
 import { lockOwner, ownerIsDead } from "./owners.ts";
 import {
@@ -125,7 +127,9 @@ class RequestBatch<M> {
     const accepted = calls.flatMap((call) => (call.is === "accept" ? [call.request] : []));
     const lanes = new Set(accepted.map(({ lane }) => lane));
     const wanted = accepted.map((each) => ({ lane: each.lane, bytes: roomFor(each) }));
-    const [isAlive, lostChannels, held, named, states, numbers] = await Promise.all([
+    const pushed = accepted.filter(isPush).map(({ lane }) => lane);
+    const [, isAlive, lostChannels, held, named, states, numbers] = await Promise.all([
+      pushed.length > 0 ? lockPushed(query, pushed) : undefined,
       lockOwner(query, owner),
       lost(query, new Set(accepted.map(({ channel }) => channel))),
       readHeld(query, owner, [...seqs]),
@@ -184,24 +188,32 @@ class RequestBatch<M> {
 
   #accept(request: NewRequest, admission?: Admission): Acceptance<M> | Failure {
     if (!this.isAlive) return ownerIsDead();
-    if (this.#lost.has(request.channel)) return fenced(request.channel);
+    if (!isPush(request) && this.#lost.has(request.channel)) return fenced(request.channel);
     const earlier = this.#earlier(request);
-    if (earlier !== undefined) {
-      if (earlier.state !== DELIVERED || admission === undefined) {
-        return { is: "known", stored: storedOf(earlier) };
-      }
-      const instead = admission.repeat();
-      return instead === undefined
-        ? this.#redeliver(earlier, request.address)
-        : this.#reject({ ...request, name: `again ${request.name}` }, instead);
-    }
+    if (earlier !== undefined) return this.#again(request, earlier, admission);
     const hasRoom = this.#options.room.has(request.lane, roomFor(request));
     const elsewhere = this.#elsewhere(request.lane);
     const decision = admission?.admit(hasRoom, elsewhere) ?? "wait";
+    if (decision === "refuse") return { is: "refused" };
     if (typeof decision === "string") return this.#take(request, decision);
+    return this.#answerNow(request, decision);
+  }
+
+  #answerNow(request: NewRequest, decision: StoredAnswer | Stop | Ready): Acceptance<M> {
+    if ("ready" in decision) return this.#store(request, decision.ready);
     if (!("stop" in decision)) return this.#reject(request, decision);
     this.#stop(request.lane);
     return this.#reject(request, decision.stop);
+  }
+
+  #again(request: NewRequest, earlier: RequestRow, admission?: Admission): Acceptance<M> {
+    if (earlier.state !== DELIVERED || admission?.repeat === undefined) {
+      return { is: "known", stored: storedOf(earlier) };
+    }
+    const instead = admission.repeat();
+    return instead === undefined
+      ? this.#redeliver(earlier, request.address)
+      : this.#reject({ ...request, name: `again ${request.name}` }, instead);
   }
 
   /** The earlier request that this one repeats, unless it was answered too long ago or is to run again. */
@@ -243,21 +255,35 @@ class RequestBatch<M> {
     return { is: "new", claim: claimOf(row) };
   }
 
-  /** Stores a rejection without its text: it does not run. */
+  /** Stores what does not run, without its text; it is of its owner, whoever has its lane. */
   #reject(request: NewRequest, answer: StoredAnswer): Acceptance<M> {
+    return this.#store(request, answer, REJECTED);
+  }
+
+  #store(
+    request: NewRequest,
+    answer: StoredAnswer,
+    failed: 0 | typeof REJECTED = 0,
+  ): Acceptance<M> {
+    const { owner, room } = this.#options;
     const row = this.#create(withoutContent(request), {
-      owner: this.#options.owner,
+      owner,
       state: ANSWERED,
-      failed: REJECTED,
+      failed,
       answer: JSON.stringify(answer),
     });
+    // A rejection takes no room.
+    if (failed === 0) {
+      room.count(row.lane, 1, bytesOf(row));
+      this.#laneOf(row.lane).undelivered += 1;
+    }
     return { is: "answered", claim: claimOf(row), answer };
   }
 
   #create(request: NewRequest, state: Partial<RequestRow> & Pick<RequestRow, "owner">): RequestRow {
     const seq = this.#numbers[this.#used] ?? 0;
     this.#used += 1;
-    const { name, lane, conversation, address } = request;
+    const { name, lane, conversation, address, knownUntil } = request;
     const first = { attempt: 0, state: ACCEPTED, failed: 0, answer: null, content: null };
     const row = {
       seq,
@@ -265,6 +291,7 @@ class RequestBatch<M> {
       lane,
       conversation,
       address,
+      knownUntil,
       facts: factsIn(request),
       ...first,
       ...state,
@@ -387,6 +414,11 @@ function roomFor(request: NewRequest): number {
 
 function nameOf({ lane, name }: Pick<NewRequest, "lane" | "name">): string {
   return `${lane.length}:${lane}${name}`;
+}
+
+/** Whether no channel heard it: whoever pushes stores it. */
+function isPush({ address }: Pick<NewRequest, "address">): boolean {
+  return address === PUSH_ADDRESS;
 }
 
 function fenced(channel: string): Failure {
