@@ -78,6 +78,8 @@ export interface WatchedMessage {
   readonly id?: string | undefined;
   readonly seq?: number | undefined;
   readonly done?: boolean | undefined;
+  /** The agent began it by itself. */
+  readonly push?: boolean | undefined;
   readonly error?: { readonly code: string; readonly retryAfter?: number | undefined } | undefined;
   readonly retained: boolean;
 }

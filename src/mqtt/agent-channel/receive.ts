@@ -4,6 +4,7 @@ import { matchesPattern } from "../../base/client-pattern.ts";
 import type { RequestExtras } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
+import { PUSH_ADDRESS } from "../../base/request-extras.ts";
 import type { MqttChannel } from "../../config/contract.ts";
 import type { Connection } from "../client/connection.ts";
 import type { Recipient, ChannelOptions, ChannelRequest } from "../contract.ts";
@@ -251,15 +252,19 @@ function addressOf({ topic, correlationData, isPlain }: ReplyAddress): string {
 const PLAIN = "text/plain";
 const ADDRESS = v.tuple([v.string(), v.nullable(v.string()), v.optional(v.string())]);
 
-/** The address of a request of a former process, which may have had another configuration. */
+/** The address of a push, or of a request of a former process, which may have had another configuration. */
 export function parseReplyAddress(
   agent: AgentAddress,
   { client, address, id, expiresAt }: Recipient,
+  channelAccepts: MqttChannel["settings"]["accept"],
 ): ReplyAddress | undefined {
+  const own = responseTopic(agent, client);
+  if (address === PUSH_ADDRESS) {
+    return { topic: own, own, id, expiresAt, isPush: true, isPlain: channelAccepts === PLAIN };
+  }
   const read = v.safeParse(v.pipe(v.string(), v.parseJson(), ADDRESS), address);
   if (!read.success) return undefined;
   const [topic, correlation, accept] = read.output;
-  const own = responseTopic(agent, client);
   return {
     topic: allowedResponseTopic(agent, client, topic) ?? own,
     own,

@@ -22,6 +22,8 @@ export interface ReplyAddress {
   readonly id?: string | undefined;
   /** The client takes bare text, not JSON. */
   readonly isPlain?: boolean | undefined;
+  /** The client did not ask: each message says so, and is acknowledged also on a channel with QoS 0. */
+  readonly isPush?: boolean | undefined;
   readonly correlationData?: Buffer | undefined;
   /** When the answer expires, in milliseconds since the epoch. */
   readonly expiresAt?: number | undefined;
@@ -134,8 +136,8 @@ class Reply {
   }
 
   #payloads(part: Part, frame: PacketFrame): Iterable<string> {
-    const { id, isPlain } = this.#address;
-    const wire = { ...part, id, seq: this.#seq };
+    const { id, isPlain, isPush: push } = this.#address;
+    const wire = { ...part, id, push, seq: this.#seq };
     return isPlain ? cutIntoTexts(wire, frame) : cutIntoPayloads(wire, frame);
   }
 
@@ -162,13 +164,14 @@ class Reply {
   }
 
   async #publish(payload: string, session: Session, signal?: AbortSignal): Promise<void> {
-    const { qos, hasSubscriber } = this.#options;
+    const { hasSubscriber } = this.#options;
     const topic = this.#topic;
-    if (qos > 0 && hasSubscriber?.(topic) === false) throw noSubscriber();
+    const isKept = this.#options.qos > 0 || this.#address.isPush;
+    if (isKept && hasSubscriber?.(topic) === false) throw noSubscriber();
     const properties = propertiesOf(this.#connection.session() ?? session, this.#address);
     const message = { topic, payload, qos: this.#qos(), properties };
     const { noMatchingSubscribers } = await this.#connection.publish(message, signal);
-    if (qos > 0 && noMatchingSubscribers) throw noSubscriber();
+    if (isKept && noMatchingSubscribers) throw noSubscriber();
     const shown = topic.slice(0, LONGEST_SHOWN);
     this.#options.log.debug("part published", { topic: shown, bytes: Buffer.byteLength(payload) });
     this.#seq += 1;
@@ -176,11 +179,11 @@ class Reply {
 
   /**
    * At QoS 0 a broker could refuse a response topic that the client chose only by ending the connection, and
-   * what is then published on the default topic would be lost with it.
+   * what is then published on the default topic would be lost with it. A push is kept until it is acknowledged.
    */
   #qos(): 0 | 1 | 2 {
-    const { topic, own } = this.#address;
-    return this.#options.qos === 0 && topic !== own ? 1 : this.#options.qos;
+    const { topic, own, isPush } = this.#address;
+    return this.#options.qos === 0 && (topic !== own || isPush) ? 1 : this.#options.qos;
   }
 }
 

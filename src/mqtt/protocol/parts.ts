@@ -1,5 +1,6 @@
 import type { AnswerPart } from "../contract.ts";
-import { type AnswerType, encodePart, type WirePart } from "./wire.ts";
+import type { Incoming } from "./message.ts";
+import { type AnswerType, decodePart, encodePart, type WirePart } from "./wire.ts";
 
 /** The properties (MQTT 5 section 3.3.2.3) that an answer's packets carry; undefined on 3.1.1. */
 export interface AnswerProperties {
@@ -31,7 +32,7 @@ export function* cutIntoPayloads(
   frame: PacketFrame,
 ): Generator<string, void> {
   const room = roomFor(frame);
-  const { id, text } = part;
+  const { id, push, text } = part;
   let begin = 0;
   for (let seq = part.seq; ; seq += 1) {
     const last = room - Buffer.byteLength(encodePart({ ...part, text: "", seq }));
@@ -39,9 +40,9 @@ export function* cutIntoPayloads(
       yield encodePart({ ...part, text: text.slice(begin), seq });
       return;
     }
-    const empty = Buffer.byteLength(encodePart({ text: "", seq, id }));
+    const empty = Buffer.byteLength(encodePart({ text: "", seq, id, push }));
     const end = endWithin(text, begin, Math.max(room - empty, LEAST_ROOM));
-    yield encodePart({ text: text.slice(begin, end), seq, id });
+    yield encodePart({ text: text.slice(begin, end), seq, id, push });
     begin = end;
   }
 }
@@ -136,6 +137,20 @@ function jsonBytes(point: number): number {
   if (point < 0x8_00) return 2;
   if (point >= 0xd8_00 && point <= 0xdf_ff) return 6;
   return point > 0xff_ff ? 4 : 3;
+}
+
+/**
+ * The part that a message on a response topic is of the answer to the request of that id; undefined if it is none: a
+ * push, or of another request.
+ */
+export function answerPartOf(
+  { payload, retain, properties }: Incoming,
+  id: string,
+): WirePart | undefined {
+  const part = retain ? undefined : decodePart(payload);
+  if (part === undefined || part.push) return undefined;
+  const names = [part.id ?? id, properties?.correlationData?.toString() ?? id];
+  return names.every((name) => name === id) ? part : undefined;
 }
 
 /** What one more message on the response topic is to an answer that is being collected. */

@@ -25,6 +25,8 @@ const MOST_CHARS = 10_000;
 export interface WirePart {
   readonly text: string;
   readonly id?: string | undefined;
+  /** The agent began it by itself. */
+  readonly push?: boolean | undefined;
   readonly seq?: number | undefined;
   readonly error?: WireError | undefined;
   readonly done?: boolean | undefined;
@@ -170,20 +172,22 @@ export function encodeRequest({ text, id, stream, extras, accept }: RequestPaylo
 
 /** The payload of a part; its keys have the order of the contract. */
 export function encodePart(part: WirePart): string {
-  const { text, id, error, seq, done } = part;
+  const { text, id, error, seq } = part;
   const shown = error && { code: error.code, retry_after: error.retryAfter };
-  return JSON.stringify({ text, id, error: shown, seq, done: done === true ? true : undefined });
+  const [push, done] = [part.push || undefined, part.done || undefined];
+  return JSON.stringify({ text, id, push, error: shown, seq, done });
 }
 
 /** Decodes a message on a response topic; undefined if it does not follow the contract. */
 export function decodePart(payload: Uint8Array): WirePart | undefined {
   const value = objectOf(utf8Of(payload) ?? "");
   if (value === undefined || typeof value["text"] !== "string") return undefined;
-  const { id, seq, done } = value;
+  const { id, push, seq, done } = value;
   const error = errorOf(value["error"]);
   return {
     text: value["text"],
     ...(typeof id === "string" && { id }),
+    ...(push === true && { push }),
     ...(typeof seq === "number" && Number.isSafeInteger(seq) && seq >= 0 && { seq }),
     ...(error && { error }),
     ...(done === true && { done }),

@@ -2,9 +2,9 @@ import { startDeadline } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { AnswerPart, Requester, RequesterOptions, RequestOptions } from "../contract.ts";
 import type { Incoming, Outgoing } from "../protocol/message.ts";
-import { createPartOrder, type PartResult } from "../protocol/parts.ts";
+import { answerPartOf, createPartOrder, type PartResult } from "../protocol/parts.ts";
 import { requestTopic, responseTopic, statusTopic } from "../protocol/topics.ts";
-import { decodePart, encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
+import { encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
 import { createBoundedQueue, openLink } from "./link.ts";
 import type { BoundedQueue, LinkListener, RequesterLink } from "./link.ts";
 import { watch } from "./watch.ts";
@@ -197,12 +197,11 @@ function listenerFor(
   queue: BoundedQueue<AnswerEvent>,
   { response, status, id }: { response: string; status: string; id: string },
 ): LinkListener {
-  const message = ({ topic, payload, retain, properties }: Incoming): void => {
+  const message = (incoming: Incoming): void => {
+    const { topic, payload } = incoming;
     if (topic === status) putStatus(queue, utf8Of(payload));
-    if (topic !== response || retain) return;
-    const part = decodePart(payload);
-    const names = [part?.id ?? id, properties?.correlationData?.toString() ?? id];
-    if (part && names.every((name) => name === id)) queue.put({ type: "part", part, payload });
+    const part = topic === response ? answerPartOf(incoming, id) : undefined;
+    if (part !== undefined) queue.put({ type: "part", part, payload });
   };
   return {
     message,
