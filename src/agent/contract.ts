@@ -1,4 +1,4 @@
-import type { Allowance, AnswerFormat, Image, Usage } from "../base/contract.ts";
+import type { Allowance, AnswerFormat, Image, Pushed, Usage } from "../base/contract.ts";
 
 /** One message of a conversation, oldest first. Plain data, so that a store can write it. */
 export type Message =
@@ -40,6 +40,8 @@ export interface Turn {
   readonly maxChars?: number;
   /** The images of the question, at least one; none if left out. */
   readonly images?: readonly Image[];
+  /** The program began the turn, and the client did not ask; `NOTHING` as the answer tells it nothing. */
+  readonly pushed?: Pushed;
   /** The client id: opaque. Everything stored for a client is stored for its channel and client id together. */
   readonly client: string;
   /** The name of the channel that the request came over. */

@@ -143,6 +143,7 @@ async function prepareTurn(
     isRemote: turn.isRemote ?? false,
     isAdmin: turn.isAdmin ?? false,
     isTask: context.depth > 0,
+    pushed: context.depth > 0 ? undefined : turn.pushed,
     activeSkills: context.skills,
     taskResults: taskResultsText(context.finished),
     isBare,

@@ -219,21 +219,21 @@ export class Acceptor<M> {
     else if (place !== undefined) queue.cancelReserved(place);
     stored.resolve(acceptance !== undefined);
     if (acceptance === undefined) return held();
-    if (acceptance.is === "left") return;
+    if (acceptance.is === "left" || acceptance.is === "refused") return;
     if (decided.verdict?.to === "stop") queue.stop(laneOf(request));
     if (acceptance.is !== "new") await this.#reply(request, acceptance, decided, policy);
   }
 
   /** Decides inside of the store's transaction; when that is tried again, the decision stays. */
   #storeAdmission(request: Request, policy: ChannelPolicy, decided: Decided<M>): StoreAdmission {
-    const { admission, accounting, queue, cluster } = this.#options;
+    const { admission, accounting, queue, cluster, inFlight } = this.#options;
     return {
       admit: (hasRoom, elsewhere) => {
         const open = elsewhere?.open ?? 0;
         const verdict = (decided.verdict ??= admission.decide(request, policy, hasRoom, open));
         if (verdict.to === "run") {
           decided.place ??= queue.reserve(request, policy);
-          if (cluster !== undefined && this.#mustLeave(decided.place, elsewhere)) {
+          if (cluster !== undefined && mustLeave(decided.place, elsewhere, { cluster, inFlight })) {
             queue.cancelReserved(decided.place);
             delete decided.place;
             return "leave";
@@ -257,20 +257,10 @@ export class Acceptor<M> {
     };
   }
 
-  /**
-   * Whether the request is for another gateway: its lane is there, or free and there is no slot for it here. While
-   * the result of a poll is on its way, a lane of this gateway may have earlier requests in it.
-   */
-  #mustLeave({ start }: Place<M>, elsewhere: LaneElsewhere | undefined): boolean {
-    const { cluster, inFlight } = this.#options;
-    if (elsewhere === undefined) return inFlight.isClosed || cluster?.isPolling() === true;
-    return inFlight.isClosed || !elsewhere.isFree || start === undefined;
-  }
-
   /** Answers a stored request that does not run. Resolves when another gateway knows that it has to. */
   async #reply(
     whole: Request,
-    acceptance: Exclude<Acceptance<M>, { is: "new" | "left" }>,
+    acceptance: Exclude<Acceptance<M>, { is: "new" | "left" | "refused" }>,
     decided: Decided<M>,
     policy: ChannelPolicy,
   ): Promise<void> {
@@ -317,8 +307,22 @@ export class Acceptor<M> {
   }
 }
 
+/**
+ * Whether the request is for another gateway: its lane is there, or free and there is no slot for it here. While
+ * the result of a poll is on its way, a lane of this gateway may have earlier requests in it.
+ */
+export function mustLeave(
+  { start }: Pick<Place<unknown>, "start">,
+  elsewhere: LaneElsewhere | undefined,
+  { cluster, inFlight }: Pick<AcceptOptions<never>, "cluster" | "inFlight">,
+): boolean {
+  if (inFlight.isClosed) return true;
+  if (elsewhere === undefined) return cluster?.isPolling() === true;
+  return !elsewhere.isFree || start === undefined;
+}
+
 /** Whether a request of unknown outcome is stored, its client learns later. */
-function asBusy(failure: Failure): Failure {
+export function asBusy(failure: Failure): Failure {
   if (failure.code !== "unsure") return failure;
   const { message, why, retryAfter = UNSURE_SECONDS } = failure;
   return new Failure("busy", message, { why, retryAfter, cause: failure });

@@ -85,13 +85,30 @@ export class Admission {
     const limited = accounting.consumeRateLimit(request, policy);
     return limited === undefined ? { to: "run" } : reject(limited);
   }
+
+  /** Why a push is refused, which counts for no rate limit; undefined if it is taken. A ready one needs no turn. */
+  refusalOfPush(
+    request: Request,
+    policy: ChannelPolicy,
+    hasRoom: boolean,
+    turn?: { readonly elsewhere?: number | undefined },
+  ): Failure | undefined {
+    const { queue, clock, accounting, inFlight } = this.#options;
+    if (!isAllowed(policy, request.client)) return failureOf("forbidden");
+    if (inFlight.isClosed) return shuttingDown("busy", RESTART_SECONDS);
+    if (isExpired(request, clock)) return failureOf("expired");
+    const overBudget = turn && accounting.overBudget(request, policy);
+    if (overBudget !== undefined) return overBudget;
+    if (hasRoom && (!turn || queue.hasRoom(request, policy, turn.elsewhere))) return undefined;
+    return queueFull(queue.runs(request), queue.secondsUntilRoom());
+  }
 }
 
 function reject(failure: Failure): { readonly to: "reject"; readonly failure: Failure } {
   return { to: "reject", failure };
 }
 
-function unknownChannel(channel: string): Failure {
+export function unknownChannel(channel: string): Failure {
   const why = `the gateway was given no policy for the channel ${channel}`;
   return new Failure("internal", "something went wrong inside picoclaw", { why });
 }

@@ -3,6 +3,7 @@ import type {
   Allowance,
   Image,
   Part,
+  Pushed,
   RequestExtras,
   Usage,
 } from "../base/contract.ts";
@@ -53,6 +54,31 @@ export interface Request {
   reply(part: Part): Promise<void>;
 }
 
+/** A message that the program sends to a client by itself. */
+export type Push = PushFacts & (ReadyPush | PromptPush);
+
+export interface PushFacts extends Pick<Pushed, "from"> {
+  readonly channel: string;
+  readonly client: string;
+  /** Names the push, also to the client; at most 128 characters. The same id of the same client is the same push. */
+  readonly id: string;
+  /** In milliseconds since the epoch: then it is given up. A day from now if left out. */
+  readonly expiresAt?: number;
+}
+
+/** It is sent as it is, at once: a turn of its client may run. */
+export interface ReadyPush {
+  readonly text: string;
+}
+
+/**
+ * It is the answer of a turn in the client's conversation, which waits for earlier requests of the client. If that
+ * answers `NOTHING`, or nothing, nothing is sent.
+ */
+export interface PromptPush extends Pick<Pushed, "data"> {
+  readonly prompt: string;
+}
+
 /** The port that the agent fits by structure. `M` is a message of the conversation. */
 export type Answerer<M> = (turn: {
   /** Reads the conversation so far. Does not reject. */
@@ -60,6 +86,8 @@ export type Answerer<M> = (turn: {
   readonly text: string;
   readonly format?: AnswerFormat;
   readonly images?: readonly Image[];
+  /** The program began the turn; if there is nothing to tell the client, the answer is `NOTHING`. */
+  readonly pushed?: Pushed;
   readonly client: string;
   readonly channel: string;
   readonly isRemote: true;

@@ -14,13 +14,14 @@ import type { Clock } from "./clock.ts";
 import type { ClusterMember } from "./cluster/cluster-member.ts";
 import { Compaction } from "./compaction.ts";
 import type { Compact } from "./compaction.ts";
-import type { Answerer, Request } from "./contract.ts";
+import type { Answerer, Push, Request } from "./contract.ts";
 import { Dedupe } from "./dedupe.ts";
 import type { Storing } from "./dedupe.ts";
 import { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { InFlight } from "./in-flight.ts";
+import { Pusher } from "./push.ts";
 import { createRequestLog } from "./request-log.ts";
 import type { RequestRecord } from "./request-log.ts";
 import { RequestQueue } from "./request/request-queue.ts";
@@ -46,8 +47,10 @@ export interface GatewayOptions<M> {
   readonly member?: ClusterMember<M> | undefined;
   /** How long answers are remembered for duplicates; ten minutes when left out. */
   readonly dedupeWindowMs?: number;
-  /** How to answer a request that a former process accepted. */
+  /** How to answer a request that a former process accepted, and how to push. */
   readonly replyTo?: ReplyTo;
+  /** The name of the conversation of all clients, if they share one. */
+  readonly conversation?: string | undefined;
   /** Makes long conversations shorter, in the background. */
   readonly compact?: Compact<M> | undefined;
   /** Counts what the gateway does; its own if left out. */
@@ -65,6 +68,13 @@ export interface Gateway {
    * Never resolves when the transport has to hold the request for the next start.
    */
   accept(request: Request): Promise<void>;
+  /**
+   * Sends a message to a client by itself. Resolves when the push is stored, or known by its id: then it is sent once
+   * in effect, also after a crash, and kept while its client is away, until it expires. Counts for the budgets of
+   * tokens and cost, and for no rate limit. Rejects with a `Failure` of code `forbidden`, `budget`, `expired` or
+   * `busy`; after `busy`, which may mean that it is not known whether it is stored, the same push may be tried again.
+   */
+  push(push: Push): Promise<"accepted" | "known">;
   /**
    * Resumes the requests that a former process left; call it before the first `accept`. Returns their
    * number. Rejects with a `Failure` when the store cannot be read.
@@ -106,7 +116,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
   const { clock = SYSTEM_CLOCK, log, member } = options;
   const { statistics = new Statistics(clock, options.logContent ?? false) } = options;
   const parts = createParts(options, clock, statistics);
-  const { accounting, durableRequests, acceptor } = parts;
+  const { accounting, durableRequests, acceptor, pusher } = parts;
   let endMaintenance: (() => void) | undefined;
   let drained: Promise<DrainResult> | undefined;
 
@@ -120,11 +130,15 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
     problem: durableRequests.problem,
     distrustUsage: accounting.distrust,
     lost: member?.lost.then(() => endLost(parts)),
-    accept: (request) =>
-      acceptor.accept(member?.guarded(request) ?? request).catch((thrown: unknown) => {
+    accept(asked) {
+      const { conversation } = options;
+      const request = conversation === undefined ? asked : { ...asked, conversation };
+      return acceptor.accept(member?.guarded(request) ?? request).catch((thrown: unknown) => {
         const { message, why } = asFailure(thrown);
         log.error("request could not be accepted", { error: message, why });
-      }),
+      });
+    },
+    push: (push) => pusher.push(push),
     async resume() {
       await accounting.load();
       const resumed = await (member === undefined
@@ -181,15 +195,11 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, statistics: St
     onSpare: member?.onSpare,
   });
   const admission = new Admission({ ...shared, queue });
-  const acceptor = new Acceptor<M>({
-    ...shared,
-    cluster: member,
-    admission,
-    queue,
-    direct,
-    offline,
-  });
-  return { ...shared, replyTo, direct, offline, compaction, queue, acceptor };
+  const { conversation } = options;
+  const accepting = { ...shared, replyTo, cluster: member, admission, queue, direct, offline };
+  const acceptor = new Acceptor<M>(accepting);
+  const pusher = new Pusher<M>({ ...accepting, conversation });
+  return { ...shared, replyTo, direct, offline, compaction, queue, acceptor, pusher };
 }
 
 function recording(

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { PUSH_ADDRESS } from "../base/request-extras.ts";
 import type { Request } from "./contract.ts";
 
 /** Longer names are replaced by their hash, so that the number of rows bounds the bytes of a table. */
@@ -60,6 +61,11 @@ function joined(first: string, second: string): string {
 function bounded(name: string): string {
   if (name.length <= LONGEST) return name;
   return `#${createHash("sha256").update(Buffer.from(name, "utf16le")).digest("base64")}`;
+}
+
+/** Whether the program began the request itself. */
+export function isPush({ address }: Pick<Request, "address">): boolean {
+  return address === PUSH_ADDRESS;
 }
 
 /** Whether an earlier request with the same name is the same request. */

@@ -285,6 +285,72 @@ export function testCluster(
       );
     });
 
+    it("push once what several of them push, also those that hear nothing", async () => {
+      await using world = await openWorld();
+      const members = [await world.open(shout), await world.open(shout), await world.open(shout)];
+      const [first, second] = members;
+      assert.ok(first && second);
+      await hears(first);
+      await first.cluster.intake("mqtt").release();
+      await hears(second);
+      const facts = { channel: "mqtt", client: "device", from: "job" } as const;
+      const outcomes: string[] = [];
+      for (const { gateway } of members) {
+        for (const content of [{ text: "ready" }, { prompt: "prompt" }]) {
+          const id = Object.values(content).join();
+          void gateway.push({ ...facts, ...content, id }).then((is) => outcomes.push(is));
+        }
+      }
+      await world.until(() => outcomes.length === 6, "six pushes");
+      assert.equal(outcomes.filter((is) => is === "accepted").length, 2);
+      await world.until(() => world.answers("push").length === 2, "their delivery");
+      await world.shared.pass(5000);
+      assert.deepEqual(world.answers("push").toSorted(), ["PROMPT", "ready"]);
+    });
+
+    it("push to a client whose request runs at another one: what is ready at once, the rest after it", async () => {
+      await using world = await openWorld();
+      const { first, two, far } = await withWorkElsewhere(world);
+      const facts = { channel: "mqtt", client: far, from: "job" } as const;
+      const pushes = [
+        first.gateway.push({ ...facts, id: "1", text: "ready" }),
+        first.gateway.push({ ...facts, id: "2", prompt: "prompt" }),
+      ];
+      await world.until(() => world.answers("push").length === 1, "the ready one");
+      assert.deepEqual(world.answers("push"), ["ready"]);
+      assert.deepEqual(await Promise.all(pushes), ["accepted", "accepted"]);
+      await world.until(() => {
+        two.end();
+        return world.answers("push").length === 2;
+      }, "the other one");
+      assert.deepEqual(two.began, [`${far}1`, "prompt"]);
+    });
+
+    it("deliver the pushes of one that died", async () => {
+      await using world = await openWorld();
+      let dead = false;
+      const first = await world.open(shout, {
+        deliver: () => new Promise(() => {}),
+        change: (store) => ({
+          renew: () => (dead ? new Promise(() => {}) : store.renew()),
+        }),
+      });
+      const facts = { channel: "mqtt", from: "job" } as const;
+      const pushes = [
+        first.gateway.push({ ...facts, client: "a", id: "1", text: "ready" }),
+        first.gateway.push({ ...facts, client: "b", id: "2", prompt: "prompt" }),
+      ];
+      await world.until(() => world.heard.length === 2, "deliveries that do not arrive");
+      await Promise.all(pushes);
+      dead = true;
+      const second = await world.open(shout);
+      const delivered = (): string[] =>
+        world.heard.flatMap(({ owner, part }) => (owner === second.owner ? [part.text] : []));
+      await world.until(() => delivered().length === 2, "the deliveries");
+      await world.shared.pass(5000);
+      assert.deepEqual(delivered().toSorted(), ["PROMPT", "ready"]);
+    });
+
     it("acknowledge nothing that another one hears now, and answer nothing", async () => {
       await using world = await openWorld();
       const first = await world.open(shout);

@@ -106,7 +106,7 @@ describe("a full disk", () => {
       ...store,
       accept: async (ticket, admission) => {
         if (!isFull) return store.accept(ticket, admission);
-        admission?.repeat();
+        admission?.repeat?.();
         throw FULL;
       },
     };

@@ -1,4 +1,5 @@
 import { Failure } from "../../src/base/failure.ts";
+import { PUSH_ADDRESS } from "../../src/base/request-extras.ts";
 import type { Clock } from "../../src/gateway/clock.ts";
 import type { Cluster, JoinedAddress, Polled } from "../../src/store/cluster.ts";
 import type {
@@ -222,7 +223,8 @@ export class MemoryCluster {
     request: NewRequest,
     admission: Admission | undefined,
   ): Promise<Acceptance<string>> {
-    if (this.#intakes.get(request.channel)?.owner !== owner) {
+    const isHeard = request.address !== PUSH_ADDRESS;
+    if (isHeard && this.#intakes.get(request.channel)?.owner !== owner) {
       throw new Failure("fenced", "another gateway hears this channel");
     }
     const made: Row = {
@@ -237,9 +239,11 @@ export class MemoryCluster {
       joined: [],
     };
     let isLeft = false;
+    const repeat = admission?.repeat;
     const acceptance = await this.#inner.accept(request, {
       admit: (hasRoom) => {
         const decision = admission?.admit(hasRoom, this.#elsewhere(owner, request.lane)) ?? "wait";
+        if (decision === "refuse") return decision;
         this.#rows.push(made);
         if (typeof decision === "object") {
           Object.assign(made, { isLoose: true, state: "answered" });
@@ -260,13 +264,15 @@ export class MemoryCluster {
         this.#hint();
         return "wait";
       },
-      repeat: () => {
-        const instead = admission?.repeat();
-        if (instead !== undefined) {
-          this.#rows.push(Object.assign(made, { isLoose: true, state: "answered" }));
-        }
-        return instead;
-      },
+      ...(repeat && {
+        repeat: () => {
+          const instead = repeat();
+          if (instead !== undefined) {
+            this.#rows.push(Object.assign(made, { isLoose: true, state: "answered" }));
+          }
+          return instead;
+        },
+      }),
     });
     return this.#accepted(acceptance, made, isLeft);
   }
@@ -285,6 +291,7 @@ export class MemoryCluster {
         stored: { ...stored, claim: { ...stored.claim, owner: row?.owner ?? "" } },
       };
     }
+    if (acceptance.is === "refused") return acceptance;
     made.seq = acceptance.claim.seq;
     if (isLeft) return { is: "left" };
     return { ...acceptance, claim: { ...acceptance.claim, owner } };

@@ -94,7 +94,7 @@ async function* answer(asked: Turn, options: TurnOptions): ReturnType<Answerer> 
       await record(turn, asStored(message));
       const results = await runToolCalls(reply.toolCalls, state, options);
       state.added = [...state.added, message, ...results];
-    } else if (reply.text.trim() !== "") {
+    } else if (isAnswer(reply, turn)) {
       const messages = await storedMessages(state, reply);
       return { messages, ...(usage && { usage }) };
     } else if (isRepeated) {
@@ -105,6 +105,11 @@ async function* answer(asked: Turn, options: TurnOptions): ReturnType<Answerer> 
     }
   }
   throw tooManyRounds(rounds);
+}
+
+/** Also an empty text, if the client may be told nothing. */
+function isAnswer({ text }: Reply, { pushed }: TurnWithHistory): boolean {
+  return text.trim() !== "" || pushed !== undefined;
 }
 
 /** A turn in progress. */

@@ -7,11 +7,9 @@ import { VERSION } from "../../base/version.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import type { Recipient } from "../../gateway/durable/recovery.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import { SHARED_CONVERSATION } from "../../gateway/request-keys.ts";
 import { openChannel } from "../../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../../mqtt/broker/broker.ts";
 import type { Channel, ChannelOptions } from "../../mqtt/contract.ts";
-import { isShared } from "../state/conversations.ts";
 import { isBuiltIn, type State } from "../state/state.ts";
 import type { ClusterChannels } from "./cluster-channels.ts";
 import { lossTexts } from "./loss-texts.ts";
@@ -93,7 +91,6 @@ export class Channels {
   #optionsOf(channel: MqttChannel, gateway: Gateway): ChannelOptions {
     const { config, connectTimeoutMs, log } = this.#options;
     const state = this.#state;
-    const shared = isShared(config.session) ? { conversation: SHARED_CONVERSATION } : {};
     const clientId = state.clientId(channel);
     const broker = this.#brokerOf.get(channel.name);
     const host = (): string | undefined => announcedHost(channel.settings);
@@ -105,7 +102,7 @@ export class Channels {
       log,
       onRequest(request) {
         keepMemorySmall();
-        return gateway.accept({ ...request, ...shared });
+        return gateway.accept(request);
       },
       ...(clientId !== undefined && { clientId }),
       brokerNotes: state.brokerNotes(channel),

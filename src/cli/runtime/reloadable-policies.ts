@@ -32,6 +32,7 @@ function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel):
     adminFrom: admin_from,
     intervalMs: settings.streaming.interval_ms,
     progressMs: settings.streaming.progress_secs * 1000,
+    ...(settings.max_chars > 0 && { maxChars: settings.max_chars }),
     limits: settings.limits,
     totalLimits: { ...settings.limits.total },
   };

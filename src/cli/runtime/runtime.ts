@@ -14,9 +14,11 @@ import {
   type Gateway,
   type GatewayOptions,
 } from "../../gateway/gateway.ts";
+import { SHARED_CONVERSATION } from "../../gateway/request-keys.ts";
 import type { GatewayStatus } from "../../gateway/statistics/contract.ts";
 import { Statistics } from "../../gateway/statistics/statistics.ts";
 import type { Context } from "../context.ts";
+import { isShared } from "../state/conversations.ts";
 import { openState, openTemporaryState, type State } from "../state/state.ts";
 import { Channels } from "./channels.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
@@ -189,6 +191,7 @@ function gatewayOptionsOf({ config, log, logContent, trace }: RuntimeOptions) {
     logContent,
     maxParallelTurns: config.agents.defaults.max_parallel_turns,
     turnTimeoutMs: config.agents.defaults.turn_timeout_secs * 1000,
+    conversation: isShared(config.session) ? SHARED_CONVERSATION : undefined,
   };
 }
 

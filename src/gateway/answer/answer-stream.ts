@@ -7,7 +7,7 @@ import type { StoredAnswer } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { wireFailure } from "../errors.ts";
-import { laneOf } from "../request-keys.ts";
+import { isPush, laneOf } from "../request-keys.ts";
 
 export interface AnswerStreamOptions {
   readonly clock: Pick<Clock, "now" | "after">;
@@ -96,6 +96,11 @@ export class AnswerStream {
     this.#closed = true;
     this.#abandoned = true;
     this.#add();
+  }
+
+  /** Drops the text that no reader has seen. */
+  clear(): void {
+    this.#pending = "";
   }
 
   /** Fills an empty answer with the parts of a stored one, as they were. */
@@ -218,6 +223,11 @@ export interface Delivery {
   readonly finished: Promise<void>;
 }
 
+/** A push without a text is not sent: there was nothing to tell. */
+function isSilent(request: Pick<Request, "address">, { text, error }: Part): boolean {
+  return isPush(request) && text === "" && error === undefined;
+}
+
 /**
  * Delivers an answer part by part, each after the one before. `flush` delivers the answers that wait for a
  * lane: they go first.
@@ -234,7 +244,7 @@ export function deliver(
     try {
       for (let isOver = false; !isOver;) {
         const part = await (stream ? answer.part(delivery.parts) : answer.whole());
-        if (part === undefined) break;
+        if (part === undefined || isSilent(request, part)) break;
         delivery.firstAt ??= clock.now();
         delivery.parts += 1;
         if (delivery.parts === 1) await flush?.(laneOf(request));

@@ -1,10 +1,11 @@
 import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { withoutContent } from "../../base/request-extras.ts";
 import type { Claim } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";
-import { laneOf, queueWeight } from "../request-keys.ts";
+import { isPush, laneOf, queueWeight } from "../request-keys.ts";
 import { clientFields } from "../request-log.ts";
 
 /** A stored answer that had no subscriber. */
@@ -23,18 +24,22 @@ export interface OfflineClientsOptions {
   readonly deliver: (undelivered: QueuedAnswer) => void;
 }
 
-/** How long answers wait for a client, and how many of one client, by weight. */
+/** How long answers wait for a client (pushes wait until they expire), and how many of one client, by weight. */
 const MAX_WAIT_MS = 10 * 60_000;
 const MAX_WEIGHT = 2048;
 /** The delay after an attempt; it doubles from the first to the last, and begins again when the client is seen. */
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 8000;
+/** The same once a client was away for `MAX_WAIT_MS`: a push may wait for days. */
+const MAX_LATE_RETRY_MS = 60_000;
 
 interface QueuedAnswer extends UndeliveredAnswer {
   readonly until: number;
 }
 
 interface OfflineClient {
+  /** On the clock. */
+  readonly since: number;
   /** In the order of acceptance. */
   queue: QueuedAnswer[];
   tryAt: number;
@@ -86,6 +91,7 @@ export class OfflineClients {
     const now = this.#options.clock.now();
     const lane = laneOf(request);
     const client: OfflineClient = this.#clients.get(lane) ?? {
+      since: now,
       queue: [],
       tryAt: now + FIRST_RETRY_MS,
       waitMs: FIRST_RETRY_MS,
@@ -102,7 +108,7 @@ export class OfflineClients {
     if (until <= now || weight >= MAX_WEIGHT) return false;
     this.#clients.set(lane, client);
     const at = client.queue.findIndex((other) => other.claim.seq > claim.seq);
-    const one = { request: { ...request, text: "" }, claim, until };
+    const one = { request: withoutContent(request), claim, until };
     client.queue.splice(at === -1 ? client.queue.length : at, 0, one);
     this.#schedule();
     return true;
@@ -145,9 +151,11 @@ export class OfflineClients {
     this.#try(lane, client);
   }
 
-  #untilOf({ expiresAt = Number.POSITIVE_INFINITY }: Request): number {
+  #untilOf(request: Request): number {
     const { clock } = this.#options;
-    return clock.now() + Math.min(MAX_WAIT_MS, expiresAt - clock.epoch());
+    const { expiresAt = Number.POSITIVE_INFINITY } = request;
+    const most = isPush(request) ? Number.POSITIVE_INFINITY : MAX_WAIT_MS;
+    return clock.now() + Math.min(most, expiresAt - clock.epoch());
   }
 
   #schedule(): void {
@@ -157,7 +165,8 @@ export class OfflineClients {
       this.#cancelTimer = undefined;
       for (const [lane, client] of this.#clients) {
         if (client.tryAt > clock.now()) continue;
-        client.waitMs = Math.min(client.waitMs * 2, MAX_RETRY_MS);
+        const isLate = clock.now() - client.since > MAX_WAIT_MS;
+        client.waitMs = Math.min(client.waitMs * 2, isLate ? MAX_LATE_RETRY_MS : MAX_RETRY_MS);
         client.tryAt = clock.now() + client.waitMs;
         this.#try(lane, client);
       }

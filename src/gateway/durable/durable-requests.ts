@@ -2,6 +2,7 @@ import { onAbort } from "../../base/async.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { PUSH_ADDRESS } from "../../base/request-extras.ts";
 import type { Cluster, JoinedAddress } from "../../store/cluster.ts";
 import type {
   Acceptance,
@@ -98,6 +99,8 @@ export class DurableRequests<M> {
     onError: (failure: Failure) => void,
   ): Promise<Acceptance<M>> {
     const { channel, client, conversation, text, extras, id, stream, address, expiresAt } = request;
+    // Whoever does not know whether a push was stored may try it again much later.
+    const knownUntil = address === PUSH_ADDRESS ? expiresAt : undefined;
     const newRequest = {
       name: requestNameOf(request),
       lane: laneOf(request),
@@ -113,6 +116,7 @@ export class DurableRequests<M> {
       ...(conversation !== undefined && { conversation }),
       ...(id !== undefined && { id }),
       ...(expiresAt !== undefined && { expiresAt }),
+      ...(knownUntil !== undefined && { knownUntil }),
     };
     const store = (): Promise<Acceptance<M>> => this.#store.accept(newRequest, admission);
     const acceptance = await (this.#cluster === undefined

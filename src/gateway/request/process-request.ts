@@ -11,7 +11,7 @@ import { resultOf } from "../dedupe.ts";
 import type { Dedupe, Storing } from "../dedupe.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";
 import { wireFailureOf } from "../errors.ts";
-import { conversationOf } from "../request-keys.ts";
+import { conversationOf, isPush } from "../request-keys.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import type { Backlog } from "./backlog.ts";
 import type { Hold } from "./fair-queue.ts";
@@ -114,13 +114,27 @@ async function outcomeOf<M>(
     if (next === "run" && pending.claim !== undefined) failpoint("begun");
     hasStarted = true;
     const turn = turnOf(pending, hold, options);
-    const turned = runTurn(turn, pending.answer, cancellation);
-    return { turned: await Promise.race([turned, cancellation.forced]) };
+    const running = runTurn(turn, pending.answer, cancellation);
+    const turned = await Promise.race([running, cancellation.forced]);
+    return { turned: isSilent(pending) ? { ...turned, messages: [] } : turned };
   } catch (caught) {
     const thrown = cancellation.failure ?? caught;
     const abandoned = hasStarted && cancellation.isForced;
     return { failure: wireFailureOf(thrown), thrown, abandoned };
   }
+}
+
+/** Whether its turn has nothing to tell: then nothing is sent, or remembered. */
+function isSilent<M>({ request, answer }: PendingRequest<M>): boolean {
+  if (!isPush(request) || !isNothing(answer.text)) return false;
+  answer.clear();
+  return true;
+}
+
+/** Whether the model says that there is nothing to tell, perhaps after words that went with its tool calls. */
+function isNothing(text: string): boolean {
+  const last = text.trimEnd().split("\n").at(-1) ?? "";
+  return /^\W*NOTHING\W*$/.test(last) || /^\W*(nothing\W*)?$/i.test(text);
 }
 
 /** Attempts at one turn: a request that ended the process this often would do so for ever. */
