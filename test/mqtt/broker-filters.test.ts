@@ -13,7 +13,7 @@ import {
   uniqueArray,
 } from "fast-check";
 import { matchesFilter } from "../../src/base/topic-filter.ts";
-import { FilterTree } from "../../src/mqtt/broker/subscriptions.ts";
+import { FilterTree } from "../../src/mqtt/protocol/filter-tree.ts";
 import { runs } from "../support/runs.ts";
 
 const level = constantFrom("a", "b", "", "$x", "constructor", "__proto__");

@@ -282,6 +282,7 @@ function fakeSession() {
       subscriptions += 1;
       return Promise.resolve();
     },
+    unsubscribe: () => Promise.resolve(),
     open: () => {},
     readingTime: () => reading,
     isStoring: () => false,

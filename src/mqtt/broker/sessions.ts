@@ -2,9 +2,9 @@ import { Readable } from "node:stream";
 import type { Client } from "aedes";
 import { MAX_TIMER_MS } from "../../base/async.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
+import { FilterTree } from "../protocol/filter-tree.ts";
 import { bytesOf, ownCopyOf, type BrokerPacket, type Owner } from "./queues.ts";
 import { createOutgoing, type QueueLimits, type QueueOptions } from "./queues.ts";
-import { FilterTree } from "./subscriptions.ts";
 
 /** A subscription, as the broker library has it. */
 export interface Filter {

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import { MqttClient, type IClientOptions, type IPublishPacket } from "mqtt";
-import { abortable, onAbort, settlesWithin } from "../../base/async.ts";
-import { asFailure, Failure } from "../../base/failure.ts";
+import { onAbort, settlesWithin } from "../../base/async.ts";
+import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { limitIncoming } from "../limiter/packet-limiter.ts";
@@ -12,12 +12,13 @@ import { DeferredAcks, sendPacketOf, type InboundQos2 } from "./acks.ts";
 import { controlFlow, type Backlog } from "./flow-control.ts";
 import { createDeadlines, createReadingClock, watchKeepAlive } from "./flow-control.ts";
 import type { Publisher } from "./publish.ts";
-import { closeReason, refusalOf, TAKEN_OVER_IN_TURN } from "./reasons.ts";
+import { closeReason, TAKEN_OVER_IN_TURN } from "./reasons.ts";
 import { unanswered, unreachable, type Refusal } from "./reasons.ts";
+import { subscribingOn, type Subscribing } from "./subscribing.ts";
 import type { Transport } from "./transport.ts";
 
 /** One network connection to a broker, from CONNACK to its end. The library's client never leaves this file. */
-export interface Session {
+export interface Session extends Subscribing {
   /** The node, as the configuration names it. */
   readonly broker: string;
   readonly protocol: 4 | 5;
@@ -35,8 +36,6 @@ export interface Session {
   readonly lost: Promise<Refusal>;
   /** Resolves when delivered as far as the QoS tells; rejects with `ConnectionLost`, or a `Failure` for a refusal. */
   publish(message: Outgoing): Promise<Published>;
-  /** Rejects with `ConnectionLost`, or a `Failure` that names the broker's reason. */
-  subscribe(filters: readonly string[], qos: 0 | 1 | 2, options?: SubscribeOptions): Promise<void>;
   /** Tells that we are subscribed: other messages, and those of the last connection, may be sent now. */
   readonly open: () => void;
   /** Milliseconds in which this connection was read, without those in which flow control paused it. */
@@ -50,11 +49,6 @@ export interface Session {
   end(milliseconds: number, keepsWill?: boolean): Promise<void>;
   /** Cuts the connection as a fault would. */
   abort(reason: string): void;
-}
-
-export interface SubscribeOptions {
-  /** Whether to get retained messages; by default only for filters without `+`. */
-  readonly retained?: boolean;
 }
 
 /** A retained message that the broker publishes at QoS 1 when the connection is lost. */
@@ -335,12 +329,7 @@ function sessionOf(
     lost,
     publish: (message) => publisher.publish(message, gone.signal, true),
     open: attached.open,
-    async subscribe(filters, qos, more) {
-      const stop = expect("SUBACK");
-      const wanted = qos > maximumQos ? maximumQos : qos;
-      const subscribed = subscribe(client, { filters, qos: wanted, ...more });
-      attached.granted(await abortable(subscribed, gone.signal).finally(stop));
-    },
+    ...subscribingOn(client, { maximumQos, expect, gone: gone.signal, granted: attached.granted }),
     readingTime,
     isStoring: () => options.backlog.level() > 0,
     end: (milliseconds, keepsWill = false) =>
@@ -359,42 +348,6 @@ function announcedIn(properties: MqttClient["serverProperties"]) {
 /** MQTT 5 section 3.2.2.3.4: without the property, and on 3.1.1, it is 2. */
 function maximumQosOf(announced: number | undefined): 0 | 1 | 2 {
   return announced === 0 || announced === 1 ? announced : 2;
-}
-
-const SUBSCRIBE_REMEDY = "allow this user to read that topic in the broker's access list";
-
-interface Subscription extends SubscribeOptions {
-  readonly filters: readonly string[];
-  readonly qos: 0 | 1 | 2;
-}
-
-/** Resolves with the lowest QoS that the broker grants. Rejects with a `Failure` that says why a filter was refused. */
-function subscribe(
-  client: MqttClient,
-  { filters, qos, retained }: Subscription,
-): Promise<0 | 1 | 2> {
-  // Retain Handling 2 (MQTT 5 section 3.8.3.1): do not send retained messages at subscribe time.
-  const handling = (filter: string): 0 | 2 => ((retained ?? !filter.includes("+")) ? 0 : 2);
-  const wanted = Object.fromEntries(
-    filters.map((filter) => [filter, { qos, rh: handling(filter) } as const]),
-  );
-  return new Promise((resolve, reject) => {
-    client.subscribe(wanted, (error, _wanted, packet) => {
-      // The library's error has the reason only in words; the code is in the packet.
-      const refused = packet?.granted.find((code) => typeof code === "number" && code >= 0x80);
-      if (typeof refused === "number") {
-        const { why = "", remedy = SUBSCRIBE_REMEDY } = refusalOf(refused, "").failure;
-        const message = `the broker refused the subscription to ${filters.join(", ")}`;
-        reject(new Failure("refused", message, { why, remedy }));
-      } else if (error) reject(new ConnectionLost(error.message));
-      else resolve(lowestQos(packet?.granted ?? []));
-    });
-  });
-}
-
-function lowestQos(codes: readonly unknown[]): 0 | 1 | 2 {
-  if (codes.includes(0)) return 0;
-  return codes.includes(1) ? 1 : 2;
 }
 
 /** MQTT 5 section 3.14.2.1. */
