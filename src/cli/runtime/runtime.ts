@@ -23,6 +23,7 @@ import { openState, openTemporaryState, type State } from "../state/state.ts";
 import { Channels } from "./channels.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
 import { createReloadablePolicies, type ReloadablePolicies } from "./reloadable-policies.ts";
+import { createTopicFeeds } from "./topic-feeds.ts";
 import { createTopics } from "./topics.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
@@ -82,6 +83,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   await using closing = new AsyncDisposableStack();
   closing.defer(() => state.close());
   const channels = new Channels(options, state);
+  const feeds = createTopicFeeds({ ...options, channels: () => channels.dialled });
   const policies = createReloadablePolicies(options);
   const agent = await openAgentOf(options, { state, channels, policies });
   closing.defer(() => agent.close());
@@ -99,6 +101,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
     replyTo: (channel, recipient) => channels.replyTo(channel, recipient),
   });
   closing.defer(() => channels.close());
+  closing.defer(() => feeds.close());
   await channels.listen();
   await gateway.resume();
   await channels.open(gateway);

@@ -13,8 +13,7 @@ export interface TopicsOptions {
 
 /** Gives the agent access to topics of the channels' brokers. The code is loaded with the first call. */
 export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions): Topics {
-  const trees = (): readonly string[] =>
-    channels().map(({ settings }) => `${settings.topic_prefix}/${settings.agent_id}`);
+  const trees = (): readonly string[] => reservedPrefixesOf(channels());
   const connectTo = (name: string | undefined, signal: AbortSignal): TopicConnection => {
     const found = channels().find((channel) => name === undefined || channel.name === name);
     if (found === undefined) throw new Failure("failed", "no broker is available");
@@ -31,4 +30,9 @@ export function createTopics({ channels, connectTimeoutMs, log }: TopicsOptions)
       return await publishTo(connectTo(channel, signal), message);
     },
   };
+}
+
+/** The prefixes of the agents' own topics, which no tool reads or publishes to. */
+export function reservedPrefixesOf(channels: readonly MqttChannel[]): readonly string[] {
+  return channels.map(({ settings }) => `${settings.topic_prefix}/${settings.agent_id}`);
 }
