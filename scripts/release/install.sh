@@ -96,5 +96,5 @@ mkdir -p "$to"
 cp "$new" "$to/.picoclaw.$$" && chmod 755 "$to/.picoclaw.$$" && mv -f "$to/.picoclaw.$$" "$to/picoclaw" ||
   fail "$to cannot be written" "sh install.sh --to FOLDER, or run it as root"
 say "installed $version"
-case :$PATH: in *:"$to":*) ;; *) say "add $to to PATH" ;; esac
+case :$PATH: in *:"$to":*) ;; *) say "add $to to PATH, now and in the profile of your shell: export PATH=\"$to:\$PATH\"" ;; esac
 say "next: picoclaw try"

@@ -186,7 +186,7 @@ describe("install.sh", () => {
       assert.equal(status, 0, said);
       assert.match(
         stdout,
-        /^installed picoclaw 9\.9\.9\nadd .+\/bin to PATH\nnext: picoclaw try\n$/m,
+        /^installed picoclaw 9\.9\.9\nadd .+\/bin to PATH, now and in the profile of your shell: export PATH=".+\/bin:\$PATH"\nnext: picoclaw try\n$/m,
       );
       assert.deepEqual(readdirSync(to), ["picoclaw"]);
     }
