@@ -81,7 +81,7 @@ export async function assertRuns(shown: readonly Shown[], options: RunOptions = 
 }
 
 /** Numbers are others each time, "…" is anything in a line, and a line of it any lines. */
-function patternOf(output: string): RegExp {
+export function patternOf(output: string): RegExp {
   const lines = output
     .trimEnd()
     .replaceAll(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`)
