@@ -82,7 +82,7 @@ function factsOf(entry: RequestRecord, now: number) {
   return {
     id: request.id === undefined ? undefined : truncate(request.id, NAME),
     ...clientFields(request),
-    outcome: outcomeOf(entry),
+    outcome: finalOutcome(entry),
     duplicate: entry.duplicate,
     attempt: (entry.attempt ?? 0) > 1 ? entry.attempt : undefined,
     ...courseOf(entry, now),
@@ -95,9 +95,14 @@ function factsOf(entry: RequestRecord, now: number) {
   } satisfies LogFields;
 }
 
-/** `refused` if the broker refuses the answer (PUBACK or PUBREC with an error): the client hears nothing. */
-function outcomeOf({ outcome, delivery }: RequestRecord): string {
-  return outcome === "ok" && delivery?.failure?.code === "refused" ? "refused" : outcome;
+/**
+ * What became of a request, in the log, the statistics and the traces alike. An answer that did not reach its client
+ * is `refused` if the broker refuses it (PUBACK or PUBREC with an error), and `undelivered` otherwise.
+ */
+export function finalOutcome({ outcome, delivery, delivered }: RequestRecord): string {
+  if (outcome !== "ok") return outcome;
+  if (delivery?.failure?.code === "refused") return "refused";
+  return delivery?.failure !== undefined || delivered === false ? "undelivered" : outcome;
 }
 
 function usedIn({ usage }: RequestRecord): LogFields {

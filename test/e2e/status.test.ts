@@ -44,4 +44,26 @@ describe("status", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
       return away.code === 1 && away.stdout.startsWith("not ready: ");
     });
   });
+
+  it("says of an answer that the broker refuses that it was refused, as the log and /metrics do", async () => {
+    await using broker = await startMosquitto({
+      lines: ["listener {port} 127.0.0.1", "allow_anonymous true", "acl_file {folder}/acl"],
+      files: {
+        acl: "topic readwrite #\ntopic deny /picoclaw/assistant/hall/response\n",
+      },
+    });
+    await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
+    await using gateway = await startGateway({ home: home.path });
+    await gateway.said('"msg":"gateway started"');
+    const [, url = ""] = /"health":"(http:[^ "]+)/.exec(gateway.stderr()) ?? [];
+    const asked = await picoclaw(["send", "hall", "--no-wait", "uptime"], { home: home.path });
+    assert.equal(asked.code, 0, asked.stderr);
+    await gateway.said('"outcome":"refused"');
+    const { stdout } = await picoclaw(["status", "--json"], { home: home.path });
+    const status: GatewayStatus = JSON.parse(stdout);
+    assert.deepEqual(status.requests[0]?.outcomes, { refused: 1 });
+    assert.equal(status.recent[0]?.outcome, "refused");
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    assert.match(metrics, /^picoclaw_requests_total\{channel="mqtt",outcome="refused"\} 1$/m);
+  });
 });

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
+import type { RequestRecord } from "../../src/gateway/request-log.ts";
+import { statusOf } from "../../src/gateway/statistics/status.ts";
+import { spansOf } from "../../src/gateway/tracing/spans.ts";
 import { ask } from "./client.ts";
 import { settled } from "./manual-clock.ts";
 import { createTestGateway, shout } from "./setup.ts";
@@ -59,21 +62,43 @@ describe("the log", () => {
     await next.done;
     await settled();
     assert.equal(lines[0]?.level, "warn");
-    assert.equal(lines[0]?.fields["outcome"], "ok");
+    assert.equal(lines[0]?.fields["outcome"], "undelivered");
     assert.equal(lines[0]?.fields["undelivered"], "the answer came too late");
     assert.equal(lines.length, 2);
   });
 
-  it("says of an answer that the broker refuses that it was refused", async () => {
-    const { gateway, lines } = createTestGateway(shout);
-    const refused = ask("one", {}, () => {
-      throw new Failure("refused", "the broker refused the message: not authorized");
+  for (const [code, outcome] of [
+    ["refused", "refused"],
+    ["expired", "undelivered"],
+  ] as const) {
+    it(`has the outcome ${outcome}, as statistics and traces, for an answer that is ${code}`, async () => {
+      const records: RequestRecord[] = [];
+      const trace = (entry: RequestRecord): unknown => records.push(entry);
+      const { gateway, lines } = createTestGateway(shout, { trace });
+      const lost = ask("one", {}, () => {
+        throw new Failure(code, "the answer did not get there");
+      });
+      void gateway.accept(lost.request);
+      await settled();
+      const [line] = lines;
+      assert.deepEqual([line?.level, line?.message], ["warn", "answer not delivered"]);
+      assert.equal(line?.fields["outcome"], outcome);
+      assert.match(String(line?.fields["undelivered"]), /did not get there/);
+      const nowhere = {
+        pid: 1,
+        instance: "0123456789ab",
+        channels: [],
+        agent: {},
+        problem: undefined,
+      };
+      const { requests, recent } = statusOf(gateway.report(), nowhere);
+      assert.deepEqual(requests[0]?.outcomes, { [outcome]: 1 });
+      assert.equal(recent[0]?.outcome, outcome);
+      const [record = assert.fail()] = records;
+      const [root] = spansOf(record, { agent: "assistant", endedAt: 1, origin: 0 });
+      assert.deepEqual(root?.status, { code: 2, message: "the answer did not get there" });
+      const error = root.attributes.find(({ key }) => key === "error.type");
+      assert.deepEqual(error?.value, { stringValue: outcome });
     });
-    void gateway.accept(refused.request);
-    await settled();
-    const [line] = lines;
-    assert.deepEqual([line?.level, line?.message], ["warn", "answer not delivered"]);
-    assert.equal(line?.fields["outcome"], "refused");
-    assert.match(String(line?.fields["undelivered"]), /not authorized/);
-  });
+  }
 });

@@ -106,9 +106,9 @@ export interface StatusClient {
 export interface StatusRequests {
   readonly channel: string;
   /**
-   * By outcome: `ok`, an error code of the wire, `duplicate` (got the answer of an earlier one), `undelivered` (the
-   * answer could not be delivered), `dropped` (rejected without an answer: too many wait), `resumable` (left to the
-   * next start).
+   * By outcome: `ok`, an error code of the wire, `duplicate` (got the answer of an earlier one), `refused` (the broker
+   * refused the answer), `undelivered` (the answer could not be delivered otherwise), `dropped` (rejected without an
+   * answer: too many wait), `resumable` (left to the next start).
    */
   readonly outcomes: Readonly<Record<string, number>>;
   /** From the arrival of a request to the delivery of the last part of its answer. */

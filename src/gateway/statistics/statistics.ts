@@ -1,6 +1,7 @@
 import type { EndedCall, EndedModelCall, EndedToolCall } from "../../base/contract.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { Clock } from "../clock.ts";
+import { finalOutcome } from "../request-log.ts";
 import type { RequestRecord } from "../request-log.ts";
 import { ANSWER_SECONDS, COMMIT_SECONDS, Histogram } from "./histogram.ts";
 import { Minutes } from "./minutes.ts";
@@ -93,7 +94,7 @@ export class Statistics {
   /** Counts a request that has ended. One that is one of many rejections is counted and not remembered. */
   readonly record = (entry: RequestRecord): void => {
     const { request, acceptedAt, delivery, duplicate, unlimited = false } = entry;
-    const outcome = outcomeOf(entry);
+    const outcome = duplicate === undefined ? finalOutcome(entry) : "duplicate";
     const counts = this.count(request.channel, outcome);
     if (duplicate !== undefined || outcome === "resumable" || unlimited) return;
     const ms = this.#clock.now() - acceptedAt;
@@ -179,12 +180,6 @@ export class Statistics {
       answer: hasContent && answer ? shortened(answer.text, CONTENT) : undefined,
     };
   }
-}
-
-function outcomeOf({ outcome, duplicate, delivery, delivered }: RequestRecord): string {
-  if (duplicate !== undefined) return "duplicate";
-  const isLost = delivery?.failure !== undefined || delivered === false;
-  return outcome === "ok" && isLost ? "undelivered" : outcome;
 }
 
 function keyIn(rows: ReadonlyMap<string, unknown>, name: string): string {

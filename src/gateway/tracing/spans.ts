@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { EndedCall, EndedModelCall, EndedToolCall } from "../../base/contract.ts";
 import { truncate } from "../../base/truncate.ts";
+import { finalOutcome } from "../request-log.ts";
 import type { RequestRecord } from "../request-log.ts";
 
 /** A span in the JSON of OTLP (opentelemetry-proto 1.x, ids in hex, 64-bit numbers as texts). */
@@ -37,26 +38,16 @@ interface Facts {
  * them.
  */
 export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts): readonly Span[] {
-  const { request, acceptedAt, startedAt, outcome, duplicate, usage, failure, calls = [] } = entry;
+  const { acceptedAt, startedAt, outcome, duplicate, calls = [] } = entry;
   if (startedAt === undefined || duplicate !== undefined || outcome === "resumable") return [];
   const traceId = randomBytes(16).toString("hex");
   const at = (ms: number): string => String(BigInt(Math.round((origin + ms) * 1000)) * 1000n);
   const root: Span = {
     traceId,
     spanId: newSpanId(),
-    name: `invoke_agent ${agent}`,
-    kind: 1,
     startTimeUnixNano: at(acceptedAt),
     endTimeUnixNano: at(endedAt),
-    attributes: attributesOf({
-      "gen_ai.operation.name": "invoke_agent",
-      "gen_ai.agent.name": agent,
-      "gen_ai.conversation.id": truncate(`${request.channel}/${request.client}`, 200),
-      "gen_ai.usage.input_tokens": usage?.inputTokens,
-      "gen_ai.usage.output_tokens": usage?.outputTokens,
-      "error.type": outcome === "ok" ? undefined : outcome,
-    }),
-    status: outcome === "ok" ? {} : { code: 2, message: failure?.message ?? outcome },
+    ...agentSpan(entry, agent),
   };
   const ofCall = (call: EndedCall): Span => ({
     traceId,
@@ -69,9 +60,31 @@ export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts)
   return [root, ...calls.map(ofCall)];
 }
 
-type CallSpan = Pick<Span, "name" | "kind" | "attributes" | "status">;
+/** A span without its place in the trace and its times. */
+type Described = Pick<Span, "name" | "kind" | "attributes" | "status">;
 
-function modelSpan({ provider, model, spent, error }: EndedModelCall): CallSpan {
+function agentSpan(entry: RequestRecord, agent: string): Described {
+  const { request, usage, failure, delivery } = entry;
+  const outcome = finalOutcome(entry);
+  const isFailed = outcome !== "ok";
+  return {
+    name: `invoke_agent ${agent}`,
+    kind: 1,
+    attributes: attributesOf({
+      "gen_ai.operation.name": "invoke_agent",
+      "gen_ai.agent.name": agent,
+      "gen_ai.conversation.id": truncate(`${request.channel}/${request.client}`, 200),
+      "gen_ai.usage.input_tokens": usage?.inputTokens,
+      "gen_ai.usage.output_tokens": usage?.outputTokens,
+      "error.type": isFailed ? outcome : undefined,
+    }),
+    status: isFailed
+      ? { code: 2, message: (failure ?? delivery?.failure)?.message ?? outcome }
+      : {},
+  };
+}
+
+function modelSpan({ provider, model, spent, error }: EndedModelCall): Described {
   return {
     name: `chat ${model}`,
     kind: 3,
@@ -87,7 +100,7 @@ function modelSpan({ provider, model, spent, error }: EndedModelCall): CallSpan 
   };
 }
 
-function toolSpan({ tool, verdict }: EndedToolCall): CallSpan {
+function toolSpan({ tool, verdict }: EndedToolCall): Described {
   const isFailed = verdict !== "ok";
   return {
     name: `execute_tool ${tool}`,
