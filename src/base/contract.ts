@@ -59,6 +59,14 @@ export interface EndedToolCall {
   readonly verdict: ToolVerdict;
   readonly startedAt: number;
   readonly endedAt: number;
+  /** Redacted and bounded; only for traces that show texts. */
+  readonly texts?: ToolTexts;
+}
+
+/** What the model gave a tool, and what came back. */
+export interface ToolTexts {
+  readonly arguments: string;
+  readonly result: string;
 }
 
 /** A call of a turn that has ended. */
@@ -70,7 +78,7 @@ export type ToolVerdict = "ok" | "failed" | "refused" | "unknown";
 /** The remaining budget of a turn. Still valid after the turn, for background tasks that it started. */
 export interface Allowance {
   /** Hears of each model call and tool call of the turn, and of all that it started, at its end. Must not throw. */
-  readonly ended?: (call: EndedCall) => void;
+  readonly ended?: (call: EndedCall, texts?: ToolTexts) => void;
   /**
    * Counts the expected usage of a model call before the call. The returned function adds the difference
    * to the real usage, which may be negative. Throws a `Failure` of code `budget` when the day's budget is
@@ -130,6 +138,8 @@ export interface RequestExtras {
   readonly images?: readonly Image[];
   /** The program began the turn: its client did not ask. */
   readonly pushed?: Pushed;
+  /** The span of the client in which the request was made: a `traceparent` of W3C Trace Context. */
+  readonly traceparent?: string;
 }
 
 /** What made the program begin a turn. */

@@ -57,6 +57,8 @@ export interface GatewayOptions<M> {
   readonly statistics?: Statistics;
   /** Called with each request that has ended. Must not throw or block. */
   readonly trace?: ((entry: RequestRecord) => void) | undefined;
+  /** Redacts and bounds the texts of tool calls for `trace`; records have none without it. */
+  readonly traceText?: ((text: string) => string) | undefined;
   readonly clock?: Clock;
 }
 
@@ -168,6 +170,7 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, statistics: St
     rows: store.clock === undefined ? ACCOUNTS : SHARED_ACCOUNTS,
     onError: durableRequests.reportError,
     ended: statistics.ended,
+    traceText: options.traceText,
   });
   const inFlight = new InFlight(clock);
   const writeLog = createRequestLog(log, clock, options.logContent ?? false);

@@ -1,85 +1,42 @@
 import assert from "node:assert/strict";
-import type { IncomingHttpHeaders } from "node:http";
 import { describe, it } from "node:test";
-import * as v from "valibot";
 import { SILENT } from "../../src/base/log.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { openTracing } from "../../src/cli/runtime/tracing.ts";
+import type { Request } from "../../src/gateway/contract.ts";
 import { TraceExporter } from "../../src/gateway/tracing/exporter.ts";
 import { ask } from "../gateway/client.ts";
 import { settled } from "../gateway/manual-clock.ts";
 import { createTestGateway } from "../gateway/setup.ts";
 import { channelFor } from "../support/channel.ts";
+import { startCollector } from "../support/collector.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
 import { until } from "../support/until.ts";
-import { openWebServer } from "../support/web-server.ts";
 
-/** ExportTraceServiceRequest of opentelemetry-proto in its JSON form; no further key is allowed. */
-const ATTRIBUTES = v.array(
-  v.strictObject({
-    key: v.pipe(v.string(), v.nonEmpty()),
-    value: v.union([
-      v.strictObject({ stringValue: v.string() }),
-      v.strictObject({ intValue: v.pipe(v.string(), v.regex(/^\d+$/)) }),
-    ]),
-  }),
-);
-const NANOS = v.pipe(v.string(), v.regex(/^\d{19}$/));
-const SPAN = v.strictObject({
-  traceId: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
-  spanId: v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/)),
-  parentSpanId: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/))),
-  name: v.pipe(v.string(), v.nonEmpty()),
-  kind: v.picklist([1, 3]),
-  startTimeUnixNano: NANOS,
-  endTimeUnixNano: NANOS,
-  attributes: ATTRIBUTES,
-  status: v.strictObject({ code: v.optional(v.literal(2)), message: v.optional(v.string()) }),
-});
-const SCOPE = v.strictObject({ name: v.string(), version: v.string() });
-const EXPORT = v.strictObject({
-  resourceSpans: v.array(
-    v.strictObject({
-      resource: v.strictObject({ attributes: ATTRIBUTES }),
-      scopeSpans: v.array(v.strictObject({ scope: SCOPE, spans: v.array(SPAN) })),
-    }),
-  ),
-});
-
-/** A collector that answers with these codes in turn, the last one for ever. */
-async function startCollector(...codes: readonly number[]) {
-  const heard: { url: string; headers: IncomingHttpHeaders; body: string }[] = [];
-  const server = await openWebServer((request, response, body) => {
-    const code = codes[Math.min(heard.length, codes.length - 1)] ?? 200;
-    heard.push({ url: request.url ?? "", headers: request.headers, body });
-    response.writeHead(code, { "content-type": "application/json" }).end("{}");
-  });
-  return {
-    ...server,
-    heard,
-    spans: () =>
-      heard.flatMap(({ body }) =>
-        v
-          .parse(EXPORT, JSON.parse(body))
-          .resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans)),
-      ),
-  };
-}
+const KEY = "a-key-of-the-configuration";
 
 /** Asks once; the turn calls a model and a tool. */
-async function askOnce(trace: TraceExporter["record"]): Promise<void> {
+async function askOnce(
+  trace: TraceExporter["record"],
+  traceText?: TraceExporter["textOf"],
+  facts: Partial<Request> = {},
+): Promise<void> {
   const spent = { inputTokens: 10, outputTokens: 5, cost: 0 };
   const { gateway } = createTestGateway(
     async function* ({ allowance }) {
       const times = { startedAt: 1, endedAt: 3 };
       allowance.ended?.({ name: "gpt", provider: "openai", model: "gpt-9", ...times, spent });
-      allowance.ended?.({ tool: "exec", verdict: "refused", startedAt: 3, endedAt: 4 });
+      const texts = {
+        arguments: '{"command":"secret order"}',
+        result: `a key: ${KEY} `.repeat(500),
+      };
+      allowance.ended?.({ tool: "exec", verdict: "refused", startedAt: 3, endedAt: 4 }, texts);
       yield "secret answer";
       return { messages: [] };
     },
-    { trace },
+    { trace, traceText },
   );
-  const asked = ask("secret question");
+  const asked = ask("secret question", facts);
   void gateway.accept(asked.request);
   await asked.done;
   await settled();
@@ -102,6 +59,15 @@ const OPTIONS = {
   retryMs: 1,
 };
 
+/** The spans of a turn whose request has this context. */
+async function traced(traceparent: string) {
+  await using collector = await startCollector(200);
+  const tracing = new TraceExporter({ ...OPTIONS, url: collector.base });
+  await askOnce(tracing.record, undefined, { extras: { traceparent } });
+  await tracing.close();
+  return collector.spans();
+}
+
 describe("traces of turns", () => {
   it("reach a collector by the schema of OTLP, with headers and without a text", async () => {
     await using collector = await startCollector(200);
@@ -123,7 +89,7 @@ describe("traces of turns", () => {
     assert.equal(headers["x-key"], "secret key");
     assert.doesNotMatch(redactor.redact("the secret key"), /secret key/);
     assert.match(body, /"service.name","value":\{"stringValue":"house"/);
-    assert.doesNotMatch(body, /secret question|secret answer/);
+    assert.doesNotMatch(body, /secret question|secret answer|secret order|a key/);
     assert.match(root.name, /^invoke_agent \w/);
     assert.deepEqual(
       spans.map(({ kind, status }) => [kind, status.code]),
@@ -139,6 +105,63 @@ describe("traces of turns", () => {
     );
     assert.ok(children.every(({ traceId }) => traceId === root.traceId));
     assert.ok(children.every(({ parentSpanId }) => parentSpanId === root.spanId));
+  });
+
+  it("have texts, redacted and bounded, where the variable of the conventions says so", async () => {
+    for (const [value, hasTexts] of [
+      ["true", true],
+      ["SPAN_ONLY", true],
+      ["span_and_event", true],
+      ["EVENT_ONLY", false],
+      ["NO_CONTENT", false],
+      ["1", false],
+    ] as const) {
+      await using collector = await startCollector(200);
+      const redactor = createRedactor();
+      redactor.add([KEY]);
+      const env = {
+        OTEL_EXPORTER_OTLP_ENDPOINT: collector.base,
+        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: value,
+      };
+      const tracing = openTracing(env, { channels: [], log: SILENT, redactor }) ?? assert.fail();
+      await askOnce(tracing.record, tracing.textOf);
+      await tracing.close();
+      const texts = new Map(
+        collector
+          .spans()
+          .flatMap(({ attributes }) => attributes)
+          .map(({ key, value: held }) => [key, Object.values(held).join("")]),
+      );
+      const names = [...texts.keys()].filter((name) => /message|tool\.call/.test(name));
+      if (!hasTexts) assert.deepEqual(names, [], value);
+      if (!hasTexts) continue;
+      assert.deepEqual(JSON.parse(texts.get("gen_ai.input.messages") ?? ""), [
+        { role: "user", parts: [{ type: "text", content: "secret question" }] },
+      ]);
+      const parts = [{ type: "text", content: "secret answer" }];
+      assert.deepEqual(JSON.parse(texts.get("gen_ai.output.messages") ?? ""), [
+        { role: "assistant", parts, finish_reason: "stop" },
+      ]);
+      assert.equal(texts.get("gen_ai.tool.call.arguments"), '{"command":"secret order"}');
+      const result = texts.get("gen_ai.tool.call.result") ?? "";
+      assert.match(result, /^a key: \[FILTERED\] a key: /);
+      assert.doesNotMatch(result, /of-the/);
+      assert.equal(result.length, 2001);
+    }
+  });
+
+  it("continue the trace of a client that records it, and leave that out which is not recorded", async () => {
+    const [trace, span] = ["0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"];
+    const [root = assert.fail(), ...calls] = await traced(`00-${trace}-${span}-01`);
+    assert.deepEqual([root.traceId, root.parentSpanId], [trace, span]);
+    assert.ok(
+      calls.every(({ traceId, parentSpanId }) => traceId === trace && parentSpanId !== span),
+    );
+    assert.equal(calls.length, 2);
+    assert.deepEqual(await traced(`00-${trace}-${span}-00`), []);
+    const [other = assert.fail()] = await traced(`00-${trace}-0000000000000000-01`);
+    assert.notEqual(other.traceId, trace);
+    assert.equal(other.parentSpanId, undefined);
   });
 
   it("are sent again when the collector is busy, and dropped and counted when it refuses", async () => {

@@ -372,7 +372,8 @@ async function runToolCalls(
     const verdict = verdictOnCall(call.name, { text, isRefused }, state);
     // A name that the model invented can be anything, a secret too.
     const tool = verdict === "unknown" ? "(unknown)" : call.name;
-    turn.allowance?.ended?.({ tool, verdict, startedAt, endedAt });
+    const texts = { arguments: call.arguments, result: text };
+    turn.allowance?.ended?.({ tool, verdict, startedAt, endedAt }, texts);
     logToolCall(log, turn, { tool: call.name, verdict, ms: endedAt - startedAt, text });
     failpoint("tool_ran");
     const message = { role: "tool", callId: call.id, name: call.name, text } as const;

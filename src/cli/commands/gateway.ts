@@ -60,7 +60,8 @@ async function serveUntilStopped(
   let reloaded: RuntimeOptions["reloaded"];
   try {
     for (;;) {
-      const options = { ...serving, reloaded, trace: tracing?.record };
+      const trace = { trace: tracing?.record, traceText: tracing?.textOf };
+      const options = { ...serving, reloaded, ...trace };
       const runtime = await openWhenReachable(options, signal);
       if (runtime === undefined) return 0;
       hangups.reloads(runtime);

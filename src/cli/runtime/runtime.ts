@@ -58,6 +58,7 @@ export interface RuntimeOptions {
   readonly logContent: boolean;
   /** Called with each request that has ended. */
   readonly trace?: GatewayOptions<unknown>["trace"];
+  readonly traceText?: GatewayOptions<unknown>["traceText"];
   readonly connectTimeoutMs: number;
   readonly pid: number;
   /** Whether requests and conversations are stored on disk. */
@@ -186,9 +187,10 @@ async function openStateOf(
   return openState({ ...options, committed });
 }
 
-function gatewayOptionsOf({ config, log, logContent, trace }: RuntimeOptions) {
+function gatewayOptionsOf({ config, log, logContent, trace, traceText }: RuntimeOptions) {
   return {
     trace,
+    traceText,
     dedupeWindowMs: config.gateway.dedupe_window_secs * 1000,
     log,
     logContent,

@@ -2,6 +2,7 @@ import { MAX_TIMER_MS } from "../../base/async.ts";
 import type { Host } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
+import { truncate } from "../../base/truncate.ts";
 import { decodeUrlPart } from "../../base/url.ts";
 import type { MqttChannel } from "../../config/contract.ts";
 import { urlSecrets } from "../../config/secrets.ts";
@@ -11,10 +12,14 @@ interface Surroundings {
   readonly channels: readonly MqttChannel[];
   readonly log: Log;
   /** Learns the values of the headers, which hold keys, and a password in the address. */
-  readonly redactor: Pick<Redactor, "add">;
+  readonly redactor: Pick<Redactor, "add" | "redact">;
 }
 
 const TIMEOUT_MS = 10_000;
+/** The values with which spans have texts. */
+const CAPTURES = /^(?:true|span_only|span_and_event)$/i;
+/** UTF-16 units of a text in a span. */
+const TEXT = 2000;
 
 /**
  * The exporter that OpenTelemetry's environment variables ask for; undefined if they do not, or ask for what there is
@@ -45,7 +50,15 @@ export function openTracing(
     service: asked("SERVICE_NAME") || "picoclaw",
     timeoutMs: timeoutOf(either("TIMEOUT")),
     agents: new Map(channels.map(({ name, settings }) => [name, settings.agent_id])),
+    ...(CAPTURES.test(asked("INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT")) && {
+      textOf: (text: string) => copyOf(truncate(redactor.redact(text), TEXT)),
+    }),
   });
+}
+
+/** A part of a text holds the whole, which may be large. */
+function copyOf(text: string): string {
+  return Buffer.from(text, "utf16le").toString("utf16le");
 }
 
 /** Of traces as it is; the common one gets the path of traces. Undefined if it is not HTTP. */

@@ -175,11 +175,19 @@ export class Statistics {
       message: failure?.message,
       queuedMs: startedAt === undefined ? undefined : startedAt - acceptedAt,
       usage,
-      tools: calls.filter((call) => "tool" in call).slice(0, TOOL_CALLS),
+      tools: calls
+        .filter((call) => "tool" in call)
+        .slice(0, TOOL_CALLS)
+        .map(withoutTexts),
       question: hasContent ? shortened(request.text, CONTENT) : undefined,
       answer: hasContent && answer ? shortened(answer.text, CONTENT) : undefined,
     };
   }
+}
+
+/** The texts are for traces alone. */
+function withoutTexts({ tool, verdict, startedAt, endedAt }: EndedToolCall): EndedToolCall {
+  return { tool, verdict, startedAt, endedAt };
 }
 
 function keyIn(rows: ReadonlyMap<string, unknown>, name: string): string {

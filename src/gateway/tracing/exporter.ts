@@ -16,6 +16,8 @@ export interface TracingOptions {
   /** Agent ids by channel. */
   readonly agents: ReadonlyMap<string, string>;
   readonly log: Log;
+  /** Redacts and bounds a text for a span; spans have no texts without it. */
+  readonly textOf?: (text: string) => string;
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds for what waits at the end of the program. */
   readonly lastMs?: number;
@@ -24,8 +26,9 @@ export interface TracingOptions {
   readonly retryMs?: number;
 }
 
-/** Spans that wait, and those of one request. */
+/** Spans that wait, without texts and with them, and those of one request. */
 const WAITING = 4096;
+const WITH_TEXTS = 1024;
 const AT_ONCE = 512;
 const EVERY_MS = 5000;
 const RETRY_MS = 1000;
@@ -41,6 +44,7 @@ const RETRYABLE: ReadonlySet<number> = new Set([429, 502, 503, 504]);
  */
 export class TraceExporter {
   readonly #options: TracingOptions;
+  readonly textOf: TracingOptions["textOf"];
   readonly #closing = new AbortController();
   #waiting: Span[] = [];
   #sending: Promise<void> | undefined;
@@ -51,6 +55,7 @@ export class TraceExporter {
 
   constructor(options: TracingOptions) {
     this.#options = options;
+    this.textOf = options.textOf;
   }
 
   /** Takes a request that has ended. Does not throw. */
@@ -58,8 +63,10 @@ export class TraceExporter {
     if (this.#closing.signal.aborted) return;
     const endedAt = performance.now();
     const agent = this.#options.agents.get(entry.request.channel) ?? "";
-    const spans = spansOf(entry, { agent, endedAt, origin: Date.now() - endedAt });
-    if (this.#waiting.length + spans.length > WAITING) this.#drop(spans.length, "too many wait");
+    const { textOf } = this;
+    const spans = spansOf(entry, { agent, endedAt, origin: Date.now() - endedAt, textOf });
+    const most = textOf === undefined ? WAITING : WITH_TEXTS;
+    if (this.#waiting.length + spans.length > most) this.#drop(spans.length, "too many wait");
     else this.#waiting.push(...spans);
     if (this.#waiting.length >= AT_ONCE) void this.#flush();
     else if (this.#waiting.length > 0) this.#startTimer();

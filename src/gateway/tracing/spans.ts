@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { EndedCall, EndedModelCall, EndedToolCall } from "../../base/contract.ts";
+import { traceParentOf } from "../../base/trace-context.ts";
 import { truncate } from "../../base/truncate.ts";
 import { finalOutcome } from "../request-log.ts";
 import type { RequestRecord } from "../request-log.ts";
@@ -30,24 +31,30 @@ interface Facts {
   /** `performance.now()` of the end, and the milliseconds since the epoch at which it was 0. */
   readonly endedAt: number;
   readonly origin: number;
+  /** Redacts and bounds the texts of question and answer; spans have no texts without it. */
+  readonly textOf?: ((text: string) => string) | undefined;
 }
 
 /**
  * The spans of a turn that has ended, by the conventions for generative AI (semantic-conventions-genai 0.1.0):
- * `invoke_agent`, and below it `chat` and `execute_tool`. None without a turn. No text of question or answer is in
- * them.
+ * `invoke_agent`, and below it `chat` and `execute_tool`. None without a turn, and none if the client does not record
+ * its own span.
  */
-export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts): readonly Span[] {
-  const { acceptedAt, startedAt, outcome, duplicate, calls = [] } = entry;
+export function spansOf(entry: RequestRecord, facts: Facts): readonly Span[] {
+  const { request, acceptedAt, startedAt, outcome, duplicate, calls = [] } = entry;
+  const { endedAt, origin } = facts;
   if (startedAt === undefined || duplicate !== undefined || outcome === "resumable") return [];
-  const traceId = randomBytes(16).toString("hex");
+  const parent = traceParentOf(request.extras?.traceparent ?? "");
+  if (parent?.isSampled === false) return [];
+  const traceId = parent?.traceId ?? randomBytes(16).toString("hex");
   const at = (ms: number): string => String(BigInt(Math.round((origin + ms) * 1000)) * 1000n);
   const root: Span = {
     traceId,
     spanId: newSpanId(),
+    ...(parent && { parentSpanId: parent.spanId }),
     startTimeUnixNano: at(acceptedAt),
     endTimeUnixNano: at(endedAt),
-    ...agentSpan(entry, agent),
+    ...agentSpan(entry, facts),
   };
   const ofCall = (call: EndedCall): Span => ({
     traceId,
@@ -63,7 +70,7 @@ export function spansOf(entry: RequestRecord, { agent, endedAt, origin }: Facts)
 /** A span without its place in the trace and its times. */
 type Described = Pick<Span, "name" | "kind" | "attributes" | "status">;
 
-function agentSpan(entry: RequestRecord, agent: string): Described {
+function agentSpan(entry: RequestRecord, { agent, textOf }: Facts): Described {
   const { request, usage, failure, delivery } = entry;
   const outcome = finalOutcome(entry);
   const isFailed = outcome !== "ok";
@@ -77,6 +84,7 @@ function agentSpan(entry: RequestRecord, agent: string): Described {
       "gen_ai.usage.input_tokens": usage?.inputTokens,
       "gen_ai.usage.output_tokens": usage?.outputTokens,
       "error.type": isFailed ? outcome : undefined,
+      ...(textOf && messagesOf(entry, textOf)),
     }),
     status: isFailed
       ? { code: 2, message: (failure ?? delivery?.failure)?.message ?? outcome }
@@ -100,7 +108,21 @@ function modelSpan({ provider, model, spent, error }: EndedModelCall): Described
   };
 }
 
-function toolSpan({ tool, verdict }: EndedToolCall): Described {
+/** Question and answer, in the JSON that the conventions have for messages. */
+function messagesOf({ request, answer }: RequestRecord, textOf: (text: string) => string) {
+  const message = (role: string, text: string): object => ({
+    role,
+    parts: [{ type: "text", content: textOf(text) }],
+  });
+  const finish_reason = answer?.failure === undefined ? "stop" : "error";
+  return {
+    "gen_ai.input.messages": JSON.stringify([message("user", request.text)]),
+    "gen_ai.output.messages":
+      answer && JSON.stringify([{ ...message("assistant", answer.text), finish_reason }]),
+  };
+}
+
+function toolSpan({ tool, verdict, texts }: EndedToolCall): Described {
   const isFailed = verdict !== "ok";
   return {
     name: `execute_tool ${tool}`,
@@ -108,6 +130,8 @@ function toolSpan({ tool, verdict }: EndedToolCall): Described {
     attributes: attributesOf({
       "gen_ai.operation.name": "execute_tool",
       "gen_ai.tool.name": tool,
+      "gen_ai.tool.call.arguments": texts?.arguments,
+      "gen_ai.tool.call.result": texts?.result,
       "error.type": isFailed ? verdict : undefined,
     }),
     status: isFailed ? { code: 2, message: verdict } : {},

@@ -31,6 +31,8 @@ export interface AccountingOptions {
   readonly onError: (thrown: unknown) => void;
   /** Called with each call of a model or a tool at its end. */
   readonly ended?: (call: EndedCall) => void;
+  /** Redacts and bounds the texts of tool calls for traces. */
+  readonly traceText?: ((text: string) => string) | undefined;
 }
 
 /** The name of the gateway's account. */
@@ -182,8 +184,8 @@ export class Accounting {
   /** The budget of a turn, and what the turn has used. */
   allowanceOf(request: Request, policy: ChannelPolicy): TurnAllowance {
     const scopes = this.#scopesOf(request, policy);
-    const { ended = () => {} } = this.#options;
-    return new TurnAllowance({ scopes, cache: this.#cache, save: this.save, ended });
+    const { ended = () => {}, traceText } = this.#options;
+    return new TurnAllowance({ scopes, cache: this.#cache, save: this.save, ended, traceText });
   }
 
   /** Counts a rejection, which counts for no limit and is written with the next `saveAll`. */

@@ -1,4 +1,11 @@
-import type { Allowance, EndedCall, Limits, Spent, UsageStatus } from "../../base/contract.ts";
+import type {
+  Allowance,
+  EndedCall,
+  Limits,
+  Spent,
+  ToolTexts,
+  UsageStatus,
+} from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { DayCount } from "../../store/contract.ts";
 import { countsOf, dayCount } from "../../store/day-counts.ts";
@@ -48,6 +55,8 @@ interface AllowanceOptions {
   readonly save: () => void;
   /** Called with each call of a model or a tool at its end. */
   readonly ended: (call: EndedCall) => void;
+  /** Redacts and bounds the texts of tool calls; none are kept without it. */
+  readonly traceText?: ((text: string) => string) | undefined;
 }
 
 /** Calls of one turn that are listed. */
@@ -106,10 +115,17 @@ export class TurnAllowance implements Allowance {
     return true;
   }
 
-  ended(call: EndedCall): void {
+  ended(call: EndedCall, texts?: ToolTexts): void {
     this.calls ??= [];
-    if (this.calls.length < LISTED) this.calls.push(call);
+    if (this.calls.length < LISTED) this.calls.push(this.#withTexts(call, texts));
     this.#options.ended(call);
+  }
+
+  #withTexts<Call extends object>(call: Call, texts: ToolTexts | undefined): Call {
+    const { traceText } = this.#options;
+    if (traceText === undefined || texts === undefined) return call;
+    const [given, result] = [traceText(texts.arguments), traceText(texts.result)];
+    return { ...call, texts: { arguments: given, result } };
   }
 
   status(): UsageStatus {

@@ -5,6 +5,7 @@ import type { RequestExtras } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import { PUSH_ADDRESS } from "../../base/request-extras.ts";
+import { traceParentOf } from "../../base/trace-context.ts";
 import type { MqttChannel } from "../../config/contract.ts";
 import type { Connection } from "../client/connection.ts";
 import type { Recipient, ChannelOptions, ChannelRequest } from "../contract.ts";
@@ -87,7 +88,7 @@ function requestOf(
     durable: message.qos > 0 && settings.qos > 0,
     ...(to.id !== undefined && { id: to.id }),
     ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
-    ...(rejected ? { rejected } : withMaxChars(extras, form.max_chars)),
+    ...(rejected ? { rejected } : withDefaults(extras, form.max_chars, message)),
     reply: createReply(connection, to, options),
   };
 }
@@ -106,13 +107,16 @@ function streams({ streaming }: MqttChannel["settings"], takesOne: boolean): boo
   return streaming.enabled && !takesOne;
 }
 
-/** The extras of a request, with this limit if it has none. */
-function withMaxChars(
+/** The extras of a request, with this limit if it has none, and with the span of the client. */
+function withDefaults(
   extras: RequestExtras | undefined,
   maxChars: number,
+  { properties: { traceparent = "" } = {} }: Incoming,
 ): Pick<ChannelRequest, "extras"> {
-  if (maxChars > 0) return { extras: { maxChars, ...extras } };
-  return extras ? { extras } : {};
+  const isTraced = traceparent.length <= LONGEST_SHOWN && traceParentOf(traceparent) !== undefined;
+  if (extras === undefined && maxChars === 0 && !isTraced) return {};
+  const more = { ...(maxChars > 0 && { maxChars }), ...(isTraced && { traceparent }) };
+  return { extras: { ...more, ...extras } };
 }
 
 /** What an invalid request says: perhaps its id. A request that is too large is not read at all. */

@@ -241,12 +241,15 @@ function typedOf({
   correlationData,
   messageExpiryInterval,
   contentType,
+  userProperties,
 }: NonNullable<IPublishPacket["properties"]>): IncomingProperties {
+  const traceparent = userProperties?.["traceparent"];
   return {
     ...(typeof responseTopic === "string" && { responseTopic }),
     ...(Buffer.isBuffer(correlationData) && { correlationData }),
     ...(typeof messageExpiryInterval === "number" && { messageExpiryInterval }),
     ...(typeof contentType === "string" && { contentType }),
+    ...(typeof traceparent === "string" && { traceparent }),
   };
 }
 

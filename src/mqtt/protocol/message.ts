@@ -33,6 +33,8 @@ export interface IncomingProperties {
   readonly contentType?: string;
   /** Seconds. */
   readonly messageExpiryInterval?: number;
+  /** The user property of this name (W3C Trace Context: MQTT protocol). */
+  readonly traceparent?: string;
 }
 
 /** The connection was lost while something waited for it; the caller may try again on the next one. */
