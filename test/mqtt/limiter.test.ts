@@ -11,8 +11,9 @@ import {
   property,
   record,
 } from "fast-check";
-import { Framer, type PacketRules } from "../../src/mqtt/limiter/framing.ts";
+import { Framer } from "../../src/mqtt/limiter/framing.ts";
 import { limitIncoming, ProtocolFault } from "../../src/mqtt/limiter/packet-limiter.ts";
+import type { PacketRules } from "../../src/mqtt/limiter/packet-rules.ts";
 import { digits, packet, publish } from "../support/hostile-broker.ts";
 import { runs } from "../support/runs.ts";
 import { until } from "../support/until.ts";

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { Duplex, Writable } from "node:stream";
-import type { PacketRules } from "../limiter/framing.ts";
 import { limitIncoming } from "../limiter/packet-limiter.ts";
+import type { PacketRules } from "../limiter/packet-rules.ts";
 
 /** Bounds on the memory that clients use, each and together, in bytes. */
 export interface ConnectionLimits {

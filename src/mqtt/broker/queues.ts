@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import type { Client } from "aedes";
-import type { CopyEnd, DeferredAck } from "./backpressure.ts";
+import type { CopyEnd, DeferredAck } from "./deferred-acks.ts";
 import type { Properties } from "./mqtt5.ts";
 
 export interface QueueLimits {

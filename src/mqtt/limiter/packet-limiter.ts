@@ -2,7 +2,8 @@ import type { Duplex, Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../base/failure.ts";
 import { keepMemorySmall } from "../../base/memory.ts";
-import { Framer, type OpenPacket, type PacketRules } from "./framing.ts";
+import { Framer, type OpenPacket } from "./framing.ts";
+import type { PacketRules } from "./packet-rules.ts";
 
 /** The peer broke the protocol, and the connection was cut. */
 export class ProtocolFault extends Error {
