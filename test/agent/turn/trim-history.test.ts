@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import type { Message } from "../../../src/agent/contract.ts";
-import { trimHistory } from "../../../src/agent/turn/turn.ts";
+import { trimHistory } from "../../../src/agent/turn/trim-history.ts";
 
 const user = (text: string): Message => ({ role: "user", text });
 const assistant = (text: string): Message => ({ role: "assistant", text });
