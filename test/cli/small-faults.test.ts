@@ -80,11 +80,17 @@ it("flags that name the connection whole need no home folder", async () => {
   assert.match(host.stderr.text(), /the configuration is wrong and is ignored/);
 });
 
-it("the access list ends with a user for debugging, not in effect", () => {
+it("the access lists have a user for debugging, not in effect", () => {
   const facts = { prefix: "/p", agent: "a", gateway: "gw", by: "user" } as const;
-  const list = accessList("mosquitto", facts);
   const lines = ["# user gw-debug", "# topic write /p/a/+/request", "# topic read /p/a/#", ""];
-  assert.ok(list.endsWith(lines.join("\n")), list);
+  for (const broker of ["mosquitto", "vernemq"] as const) {
+    const list = accessList(broker, facts);
+    assert.ok(list.endsWith(lines.join("\n")), list);
+  }
+  const rules = accessList("emqx", facts).split("\n");
+  const debugging = rules.indexOf('%% {allow, {username, "gw-debug"}, subscribe, ["/p/a/#"]}.');
+  assert.ok(debugging > 0 && debugging < rules.indexOf("{deny, all}."), rules.join("\n"));
+  assert.match(accessList("hivemq", facts), /<id>picoclaw-debug<\/id>[^]*<topic>\/p\/a\/#</);
 });
 
 function homeAssistant(enabled: boolean): string {

@@ -204,6 +204,8 @@ for role in tree.parse(sys.argv[1]).getroot().iter("role"):
       "picoclaw-device /picoclaw/hall/${{username}}/response SUBSCRIBE ALL",
       "picoclaw-device /picoclaw/hall/status SUBSCRIBE ALL",
       "picoclaw-device /picoclaw/hall/info SUBSCRIBE ALL",
+      "picoclaw-debug /picoclaw/hall/+/request PUBLISH NOT_RETAINED",
+      "picoclaw-debug /picoclaw/hall/# SUBSCRIBE ALL",
     ]);
     assert.ok((await readFile(file, "utf8")).startsWith("<?xml"));
   });
@@ -224,7 +226,11 @@ for role in tree.parse(sys.argv[1]).getroot().iter("role"):
 
   it("writes a list for VerneMQ without blank lines and blanks at an end, which its parser trips over", async () => {
     const list = await aclOf("vernemq");
-    assert.ok(list.endsWith("info\n") && !list.includes("\n\n") && !/ $/m.test(list));
+    assert.ok(
+      list.endsWith("# topic read /picoclaw/hall/#\n") &&
+        !list.includes("\n\n") &&
+        !/ $/m.test(list),
+    );
     assert.match(list, /^pattern write \/picoclaw\/hall\/%u\/request$/m);
   });
 

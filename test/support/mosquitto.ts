@@ -27,7 +27,7 @@ export interface MosquittoOptions {
 }
 
 /** Lines that let everyone in. */
-const OPEN = ["listener {port} 127.0.0.1", "allow_anonymous true"];
+export const OPEN = ["listener {port} 127.0.0.1", "allow_anonymous true"];
 
 /** A broker with these lines of an access list: only what they say is allowed. */
 export function withAcl(...acl: readonly string[]): MosquittoOptions {

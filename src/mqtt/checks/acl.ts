@@ -124,13 +124,16 @@ function vernemq(facts: AclFacts, root: string): string {
   ];
   const checked = "an authentication plugin that binds it to the user";
   const head = [...PURPOSE, ...identity(facts.by, checked), ...settings, ...OTHERS];
-  return `${lines("#", head)}${patterns(facts, root)}${homeAssistantUser(facts, root)}`;
+  return `${lines("#", head)}${patterns(facts, root)}${homeAssistantUser(facts, root)}${debugging(facts, root)}`;
 }
+
+const DEBUGGING =
+  "To debug with picoclaw send and listen as every client, add this user: remove the marks of these lines.";
 
 /** A user for `send` and `listen`, at the end of the list: what follows a user is the user's. */
 function debugging({ gateway }: AclFacts, root: string): string {
   return lines("#", [
-    "To debug with picoclaw send and listen as every client, add this user: remove the marks of these lines.",
+    DEBUGGING,
     `user ${gateway}-debug`,
     `topic write ${root}/+/request`,
     `topic read ${root}/#`,
@@ -191,6 +194,11 @@ function emqx({ by, gateway, homeAssistant }: AclFacts, root: string): string {
     ...(homeAssistant ? emqxHomeAssistant(homeAssistant, gateway, root) : []),
     `{allow, all, publish, [${topics(`${own}/request`)}]}.`,
     `{allow, all, subscribe, [${topics(`${own}/response`, `${root}/status`, `${root}/info`)}]}.`,
+    lines("%%", [
+      DEBUGGING,
+      `{allow, {username, "${gateway}-debug"}, publish, [${topics(`${root}/+/request`)}]}.`,
+      `{allow, {username, "${gateway}-debug"}, subscribe, [${topics(`${root}/#`)}]}.`,
+    ]).trimEnd(),
     "{deny, all}.",
     "",
   ].join("\n");
@@ -231,7 +239,8 @@ function hivemq({ by, homeAssistant }: AclFacts, root: string): string {
     ...identity(by, "an extension that binds it to the user"),
     "HiveMQ: conf/credentials.xml of the File RBAC extension; it denies what no role allows.",
     "Add users with passwords: the gateway's user has the role picoclaw-gateway,",
-    "each device's user has the role picoclaw-device.",
+    "each device's user has the role picoclaw-device,",
+    "a user for picoclaw send and listen as every client has the role picoclaw-debug.",
     ...(homeAssistant ? ["Home Assistant's user has the role picoclaw-home-assistant."] : []),
     ...OTHERS.map((text) => text.replace("--user", "the flag for the user")),
   ];
@@ -261,6 +270,10 @@ ${head.map((text) => `  ${text}`).join("\n")}
     permission(`${own}/request`, "PUBLISH", "NOT_RETAINED"),
     permission(`${own}/response`, "SUBSCRIBE", "ALL"),
     ...seen.map((topic) => permission(topic, "SUBSCRIBE", "ALL")),
+  )}${role(
+    "picoclaw-debug",
+    permission(`${root}/+/request`, "PUBLISH", "NOT_RETAINED"),
+    permission(`${root}/#`, "SUBSCRIBE", "ALL"),
   )}${homeAssistant ? hivemqHomeAssistant(homeAssistant, root, seen) : ""}
   </roles>
 </file-rbac>

@@ -4,10 +4,13 @@ import { settlesWithin } from "../../base/async.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { MqttSettings } from "../../config/contract.ts";
+import { randomClientId } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { agentAddressOf, isDeviceClient, requestFilter } from "../protocol/topics.ts";
 import { type PublishTopic, requestTopic, responseTopic } from "../protocol/topics.ts";
+import { accessUser, grantRemedy } from "../requester/access.ts";
+import { probeProperties } from "../requester/probes.ts";
 import { type BrokerConnection, withSession } from "../requester/topic-session.ts";
 
 /** One broker of a channel. */
@@ -18,6 +21,8 @@ export interface BrokerTarget extends BrokerConnection {
   readonly broker: string;
 }
 
+/** Marks the messages of this process. */
+const PROBE_NAME = randomClientId("picoclaw-doctor");
 /** Milliseconds for an echo; a working one takes a round trip. */
 const ECHO_MS = 2_500;
 
@@ -128,14 +133,11 @@ export async function responseCheck(options: BrokerTarget): Promise<Diagnosis> {
 }
 
 function who({ settings }: BrokerTarget): string {
-  const user = settings.username?.reveal() ?? "";
-  return user === "" ? "a client without a user name" : `the user ${user}`;
+  return accessUser(settings);
 }
 
 function remedyOf({ settings }: BrokerTarget, line: string): string {
-  const user = settings.username?.reveal() ?? "";
-  const under = user === "" ? "" : ` under "user ${user}"`;
-  return `add the line "${line}"${under} to the broker's access list; picoclaw acl mosquitto prints all of it`;
+  return `${grantRemedy(settings, line)}; picoclaw acl mosquitto prints all of it`;
 }
 
 /** A random client, and those that the broker may take us for. */
@@ -192,7 +194,8 @@ async function subscribeToEach(session: Session, topics: readonly string[]): Pro
 /** Why the broker does not take an empty message; undefined if it does, or does not say. */
 async function refusalOf(session: Session, topic: PublishTopic): Promise<Failure | undefined> {
   try {
-    await session.publish({ topic, payload: "", qos: 1 });
+    const mark = probeProperties(PROBE_NAME, session.protocol);
+    await session.publish({ topic, payload: "", qos: 1, ...mark });
     return undefined;
   } catch (thrown) {
     if (thrown instanceof Failure && thrown.code === "refused") return thrown;

@@ -5,9 +5,9 @@ import type { Incoming, Outgoing } from "../protocol/message.ts";
 import { answerPartOf, createPartOrder, type PartResult } from "../protocol/parts.ts";
 import { requestTopic, responseTopic, statusTopic } from "../protocol/topics.ts";
 import { encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
+import { accessUser, withMissingLines } from "./access.ts";
 import { createBoundedQueue, openLink } from "./link.ts";
 import type { BoundedQueue, LinkListener, RequesterLink } from "./link.ts";
-import { watch } from "./watch.ts";
 
 /** A gateway that sends neither `id` nor `done` has finished when it is quiet for so long. */
 const QUIET_MS = 2_000;
@@ -29,7 +29,10 @@ export async function openRequester(options: RequesterOptions): Promise<Requeste
     protocol: session.protocol,
     request: (wanted) => request(link, wanted),
     publishRequest: (wanted) => publishRequest(link, wanted),
-    watch: (wanted) => watch(link, wanted),
+    async *watch(wanted) {
+      const { watch } = await import("./watch.ts");
+      yield* watch(link, wanted);
+    },
     close: () => link.connection.close().catch(() => {}),
   };
 }
@@ -72,7 +75,9 @@ async function* request(
   const response = responseTopic(address, options.client);
   const status = statusTopic(address);
   const listener = listenerFor(queue, { response, status, id: options.id });
-  const stop = await link.listen([response, status], listener);
+  const stop = await link.listen([response, status], listener).catch((error: unknown) => {
+    throw withMissingLines(error, settings, `topic read ${response}`);
+  });
   const over = new AbortController();
   const signal = AbortSignal.any([options.signal, over.signal]);
   try {
@@ -107,6 +112,9 @@ async function publish(
     const session = await link.connection.ready(deadline.signal);
     const message = messageOf(link, options, { qos, protocol: session.protocol });
     return await link.connection.publish(message, deadline.signal);
+  } catch (error) {
+    const topic = requestTopic(link.address, options.client);
+    throw withMissingLines(error, link.options.channel.settings, `topic write ${topic}`);
   } finally {
     deadline.close();
   }
@@ -360,16 +368,18 @@ async function publishAgain(
 
 function silence(
   link: RequesterLink,
-  { nextPartMs, firstPartMs }: RequestOptions,
+  { client, nextPartMs, firstPartMs }: RequestOptions,
   progress: Progress,
 ): Failure {
   if (progress.offlineUntil < progress.deadline) return unserved(link, "its status is offline");
   if (progress.noSubscribers) return unserved(link);
   if (progress.hasText) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
   const why = link.connection.problem()?.message ?? "the gateway is down, busy, or an ACL bars it";
+  const { settings } = link.options.channel;
+  const [write, read] = [requestTopic(link.address, client), responseTopic(link.address, client)];
   return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {
     why,
-    remedy: "wait longer with --timeout, or look at the gateway's log (and picoclaw help acl)",
+    remedy: `wait longer with --timeout, look at the gateway's log, or let ${accessUser(settings)} write ${write} and read ${read} (picoclaw acl mosquitto prints a user for debugging)`,
   });
 }
 

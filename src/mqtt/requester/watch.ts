@@ -3,8 +3,10 @@ import type { Watched, WatchedMessage, WatchOptions } from "../contract.ts";
 import type { Incoming } from "../protocol/message.ts";
 import { type AgentAddress, clientIdOf } from "../protocol/topics.ts";
 import { decodePart, decodeRequest } from "../protocol/wire.ts";
-import { createBoundedQueue } from "./link.ts";
-import type { BoundedQueue, LinkListener, RequesterLink } from "./link.ts";
+import { withMissingLines } from "./access.ts";
+import { type BoundedQueue, createBoundedQueue } from "./link.ts";
+import type { LinkListener, RequesterLink } from "./link.ts";
+import { createHeard, type Heard, isProbe, warnIfBarred } from "./probes.ts";
 
 /** See `Requester.watch`. */
 export async function* watch(
@@ -14,7 +16,16 @@ export async function* watch(
   const { signal } = options;
   const { address } = link;
   const queue = createBoundedQueue<Watched | Failure>();
-  const stop = await link.listen(filtersFor(address, options), watchListener(queue, address));
+  const heard = createHeard();
+  const over = new AbortController();
+  const filters = filtersFor(address, options);
+  const stop = await link
+    .listen(filters, watchListener(queue, address, heard))
+    .catch((error: unknown) => {
+      const { settings } = link.options.channel;
+      throw withMissingLines(error, settings, ...filters.map((filter) => `topic read ${filter}`));
+    });
+  void warnIfBarred(link, { ...options, signal: AbortSignal.any([signal, over.signal]) }, heard);
   try {
     yield { type: "connection", time: new Date(), state: "connected", ...link.node() };
     while (!signal.aborted) {
@@ -30,6 +41,7 @@ export async function* watch(
       if (next !== undefined) yield next;
     }
   } finally {
+    over.abort();
     stop();
   }
 }
@@ -48,12 +60,15 @@ function filtersFor(
 function watchListener(
   queue: BoundedQueue<Watched | Failure>,
   address: AgentAddress,
+  heard: Heard,
 ): LinkListener {
   let lostAt: number | undefined;
   return {
     message(message) {
       const seen = watchedMessage(address, message);
-      if (seen) queue.put(seen);
+      if (seen === undefined) return;
+      heard.note(seen.direction);
+      if (!isProbe(seen.client, message)) queue.put(seen);
     },
     lost(failure) {
       if (failure.code !== "unreachable") queue.put(failure);
