@@ -14,6 +14,7 @@ import type {
 } from "./contract.ts";
 import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
+import { HeldSizes, heldOf } from "./held-sizes.ts";
 import { fromJson, keyOf } from "./json.ts";
 import { RowNumbers } from "./row-numbers.ts";
 import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./states.ts";
@@ -29,8 +30,6 @@ const ROW_BYTES = 512;
 const PURGED_AT_ONCE = 20_000;
 /** Rejections after which those over the bound are deleted. */
 const DROP_EVERY = 1024;
-/** Lanes whose held bytes are in memory; those of others are added up with each request. */
-const COUNTED_LANES = 1024;
 /** The claim is in force: same owner, same attempt, and the request is in the state that the write expects. */
 const IN_FORCE = "seq = ? AND owner = ? AND attempt = ? AND state = ?";
 const COLUMNS = "seq, name, lane, ticket, state, owner, attempt, answer, failed, delivered_at";
@@ -40,17 +39,13 @@ export class Requests<M> {
   readonly #sql: Statements<keyof typeof SQL>;
   readonly #options: StoreOptions;
   readonly numbers: RowNumbers;
-  /**
-   * At least what counts against the bounds, of all requests and of the lanes that were used last: what was
-   * added since it was read may not be written, or deleted already.
-   */
-  #held: Held | undefined;
-  readonly #lanes = new Map<string, Held>();
+  readonly #held: HeldSizes;
   #rejected = 0;
 
   constructor(db: DatabaseSync, options: StoreOptions) {
     this.#sql = lazyStatements(db, SQL);
     this.#options = options;
+    this.#held = new HeldSizes(options.bounds);
     this.numbers = new RowNumbers(db, "requests");
   }
 
@@ -101,7 +96,7 @@ export class Requests<M> {
     if (row === undefined) return undefined;
     if (row["failed"] !== failed) this.#sql("setFailed").run(failed, seq);
     const { conversation, lane } = requestOf(row);
-    this.#count(keyOf(lane), 0, text.length);
+    this.#held.count(keyOf(lane), 0, text.length);
     return conversation ?? lane;
   }
 
@@ -110,7 +105,7 @@ export class Requests<M> {
     const row = this.#sql("deliver").get(now, seq, owner, attempt, ANSWERED);
     if (row === undefined) return false;
     // A rejection took no room.
-    if (row["failed"] !== REJECTED) this.#count(String(row["lane"]), 0, 0);
+    if (row["failed"] !== REJECTED) this.#held.count(String(row["lane"]), 0, 0);
     this.#sql("dropSteps").run(seq);
     return true;
   }
@@ -144,7 +139,7 @@ export class Requests<M> {
     const { now, bounds } = this.#options;
     this.#sql("dropOld").run(now() - bounds.windowMs, PURGED_AT_ONCE);
     this.#dropRejections();
-    for (const held of [this.#held, ...this.#lanes.values()]) if (held) held.isRead = false;
+    this.#held.mayBeLess();
   }
 
   #take(request: NewRequest, attempt: 0 | 1): Acceptance<M> {
@@ -160,7 +155,7 @@ export class Requests<M> {
     const seq = this.numbers.next();
     insert.run(seq, name, text, owner, attempt, until, bytes, lane, request.knownUntil ?? null);
     if (large !== "") this.#sql("addExtras").run(seq, large);
-    this.#count(lane, 1, bytes);
+    this.#held.count(lane, 1, bytes);
     return { is: "new", claim: { seq, owner, attempt } };
   }
 
@@ -183,7 +178,7 @@ export class Requests<M> {
     const until = this.#leaseUntil();
     const seq = this.numbers.next();
     insert.run(seq, name, text, owner, until, bytes, lane, answerText, failed, known);
-    if (failed === 0) this.#count(lane, 1, bytes);
+    if (failed === 0) this.#held.count(lane, 1, bytes);
     return { is: "answered", claim: { seq, owner, attempt: 0 }, answer };
   }
 
@@ -200,31 +195,14 @@ export class Requests<M> {
   }
 
   #hasRoom(request: NewRequest): boolean {
-    const { rows, bytes, laneRows, laneBytes } = this.#options.bounds;
     const lane = keyOf(request.lane);
-    const more = contentLength(request) + ROW_BYTES;
-    const fitsAll = (held: Held): boolean => held.rows < rows && held.bytes + more <= bytes;
-    const fitsLane = (held: Held): boolean =>
-      held.rows < laneRows && held.bytes + more <= laneBytes;
-    const all = this.#held ?? { ...sizeOf(this.#sql("most").get()), isRead: false };
-    this.#held = upToDate(all, fitsAll, () => this.#sql("held").get());
-    const own = upToDate(this.#lanes.get(lane), fitsLane, () => this.#sql("heldOfLane").get(lane));
-    this.#lanes.delete(lane);
-    this.#lanes.set(lane, own);
-    const [oldest] = this.#lanes.keys();
-    if (oldest !== undefined && this.#lanes.size > COUNTED_LANES) this.#lanes.delete(oldest);
-    return fitsAll(this.#held) && fitsLane(own);
-  }
-
-  /** Adds to what is held by all and by a lane. */
-  #count(lane: string, rows: number, bytes: number): void {
-    for (const held of [this.#held, this.#lanes.get(lane)]) {
-      if (held === undefined) continue;
-      held.rows += rows;
-      held.bytes += bytes;
-      // To add up all reads the whole table, so a full store is read once until something is taken or deleted.
-      held.isRead &&= held === this.#held && rows === 0;
-    }
+    const more = { rows: 1, bytes: contentLength(request) + ROW_BYTES };
+    const held = this.#held;
+    held.all ??= { ...heldOf(this.#sql("most").get()), isRead: false };
+    if (held.needsAll(more)) held.all = heldOf(this.#sql("held").get());
+    const known = held.needsLane(lane, more) ? undefined : held.lane(lane);
+    held.setLanes(new Map([[lane, known ?? heldOf(this.#sql("heldOfLane").get(lane))]]));
+    return held.fits(lane, more);
   }
 
   #leaseUntil(): number {
@@ -314,27 +292,6 @@ const SQL = {
          SELECT seq FROM requests WHERE failed = ${REJECTED} AND state = ?
          ORDER BY seq DESC LIMIT -1 OFFSET ?)`,
 };
-
-interface Held {
-  rows: number;
-  bytes: number;
-  /** It was read, and there is no reason to read it again: nothing was taken, delivered or deleted since. */
-  isRead: boolean;
-}
-
-/** What is held at most if one more fits, or exactly what is held: reading that reads rows. */
-function upToDate(
-  held: Held | undefined,
-  fits: (held: Held) => boolean,
-  read: () => Row | undefined,
-): Held {
-  if (held !== undefined && (held.isRead || fits(held))) return held;
-  return { ...sizeOf(read()), isRead: true };
-}
-
-function sizeOf(row: Row | undefined): Pick<Held, "rows" | "bytes"> {
-  return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0) };
-}
 
 /** The steps of a request, after its extras if there are images among them: then the first row holds them. */
 function partsOf(rows: readonly Row[]) {

@@ -1,31 +1,19 @@
 import type { StoreBounds } from "../contract.ts";
+import { HeldSizes, heldOf } from "../held-sizes.ts";
 import { REJECTED } from "../states.ts";
 import { arrayOf } from "./arrays.ts";
 import type { Query } from "./connections.ts";
 import { keyOf, textOf } from "./keys.ts";
-import type { Row } from "./session.ts";
-
-interface Held {
-  rows: number;
-  bytes: number;
-  /** It was read, and there is no reason to read it again: nothing was taken, delivered or deleted since. */
-  isRead: boolean;
-}
-
-/** Lanes whose held bytes are in memory. */
-const COUNTED_LANES = 1024;
 
 /**
  * The room for further requests. What is held is in memory: at least what this owner knows of. It is read when one
  * more would not fit, and anew after each purge, because others write, too.
  */
 export class Room {
-  readonly #bounds: StoreBounds;
-  #all: Held | undefined;
-  readonly #lanes = new Map<string, Held>();
+  readonly #held: HeldSizes;
 
   constructor(bounds: StoreBounds) {
-    this.#bounds = bounds;
+    this.#held = new HeldSizes(bounds);
   }
 
   /** Reads what is not known, or does not suffice, for requests of these lanes and sizes. */
@@ -43,14 +31,11 @@ export class Room {
         sum.bytes += bytes;
       }
     }
-    const unknown = [...ofLanes].filter(([lane, more]) => {
-      const held = this.#lanes.get(lane);
-      return held === undefined || !(held.isRead || this.#fitsLane(held, more));
-    });
+    const unknown = [...ofLanes].filter(([lane, more]) => this.#held.needsLane(lane, more));
     await Promise.all([
-      this.#all !== undefined && (this.#all.isRead || this.#fitsAll(this.#all, ofAll))
-        ? undefined
-        : query(SQL.held).then(([row]) => (this.#all = heldOf(row))),
+      this.#held.needsAll(ofAll)
+        ? query(SQL.held).then(([row]) => (this.#held.all = heldOf(row)))
+        : undefined,
       unknown.length > 0 &&
         this.#readLanes(
           query,
@@ -61,59 +46,24 @@ export class Room {
 
   /** Whether one more fits, after `prepare`. */
   has(lane: string, bytes: number): boolean {
-    const [all, own] = [this.#all, this.#lanes.get(lane)];
-    const more = { rows: 1, bytes };
-    return (
-      all !== undefined &&
-      own !== undefined &&
-      this.#fitsAll(all, more) &&
-      this.#fitsLane(own, more)
-    );
+    return this.#held.fits(lane, { rows: 1, bytes });
   }
 
   /** Adds to what is held by all and by a lane. */
   count(lane: string, rows: number, bytes: number): void {
-    for (const held of [this.#all, this.#lanes.get(lane)]) {
-      if (held === undefined) continue;
-      held.rows += rows;
-      held.bytes += bytes;
-      // To add up all reads the whole table, so a full store is read once until something is taken or deleted.
-      held.isRead &&= held === this.#all && rows === 0;
-    }
+    this.#held.count(lane, rows, bytes);
   }
 
   /** What is held may be less, or more, than was known. */
   forget(): void {
-    this.#all = undefined;
-    this.#lanes.clear();
+    this.#held.forget();
   }
 
   async #readLanes(query: Query, lanes: readonly string[]): Promise<void> {
     const rows = await query(SQL.heldOfLanes, [arrayOf(lanes.map(keyOf))]);
     const read = new Map(rows.map((row) => [textOf(row["lane"]), heldOf(row)]));
-    for (const lane of lanes) {
-      this.#lanes.delete(lane);
-      this.#lanes.set(lane, read.get(lane) ?? heldOf(undefined));
-    }
-    for (const oldest of this.#lanes.keys()) {
-      if (this.#lanes.size <= COUNTED_LANES || lanes.includes(oldest)) break;
-      this.#lanes.delete(oldest);
-    }
+    this.#held.setLanes(new Map(lanes.map((lane) => [lane, read.get(lane) ?? heldOf(undefined)])));
   }
-
-  #fitsAll(held: Held, more: Omit<Held, "isRead">): boolean {
-    const { rows, bytes } = this.#bounds;
-    return held.rows + more.rows <= rows && held.bytes + more.bytes <= bytes;
-  }
-
-  #fitsLane(held: Held, more: Omit<Held, "isRead">): boolean {
-    const { laneRows, laneBytes } = this.#bounds;
-    return held.rows + more.rows <= laneRows && held.bytes + more.bytes <= laneBytes;
-  }
-}
-
-function heldOf(row: Row | undefined): Held {
-  return { rows: Number(row?.["rows"] ?? 0), bytes: Number(row?.["bytes"] ?? 0), isRead: true };
 }
 
 const SIZE = "count(*) AS rows, coalesce(sum(bytes), 0) AS bytes FROM picoclaw.requests";
