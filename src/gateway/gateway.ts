@@ -84,6 +84,8 @@ export interface Gateway {
   resume(): Promise<number>;
   /** Requests that run or wait. */
   readonly load: () => number;
+  /** The tokens and the cost of a channel today. */
+  readonly usedToday: (channel: string) => { readonly tokens: number; readonly cost: number };
   /** What it has done, and what it does now. */
   readonly report: () => GatewayReport;
   /**
@@ -124,6 +126,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
 
   return {
     load: () => parts.inFlight.count,
+    usedToday: (channel) => accounting.usedToday(channel),
     report: () => ({
       statistics: parts.statistics,
       queue: { ...parts.queue.load(), in_flight: parts.inFlight.count },

@@ -225,6 +225,14 @@ export interface IntakeListener {
 }
 
 /** What a gateway publishes of itself. */
+/** Of today, since local midnight. */
+export interface AgentUsage {
+  /** Of all model calls, in and out. */
+  readonly tokens: number;
+  /** In the units of `model_list[].prices`; absent without prices. */
+  readonly cost?: number;
+}
+
 export interface GatewayOptions {
   readonly version: string;
   readonly instance: string;
@@ -234,6 +242,8 @@ export interface GatewayOptions {
   readonly host?: () => string | undefined;
   /** Requests that run or wait. */
   readonly load?: () => number;
+  /** What the agent has used today, for Home Assistant; undefined while no model answers. */
+  readonly usage?: () => AgentUsage | undefined;
   /** The gateways of its cluster, itself among them; it is alone if left out. */
   readonly gateways?: () => readonly ListedGateway[];
 }
@@ -243,6 +253,8 @@ export interface ChannelOptions {
   readonly connectTimeoutMs: number;
   /** Milliseconds from a loss to the next attempt; 5,000 as documented. */
   readonly reconnectMs?: number;
+  /** Milliseconds between two looks at whether load and usage have changed; a minute if undefined. */
+  readonly refreshMs?: number;
   /** Milliseconds from a connection to the look at what the broker dropped; 5,000 if undefined. */
   readonly lookMs?: number;
   /** Waits between attempts and between probes; tests put a clock of their own here. */

@@ -4,7 +4,7 @@ import { Secret } from "../../src/base/secret.ts";
 import { at, isObject } from "../../src/base/unknown.ts";
 import { discoveryPayload } from "../../src/mqtt/agent-channel/home-assistant.ts";
 import { accessList, ACL_BROKERS, discoveryAccess } from "../../src/mqtt/checks/acl.ts";
-import type { DiscoveryNotes } from "../../src/mqtt/contract.ts";
+import type { AgentUsage, DiscoveryNotes } from "../../src/mqtt/contract.ts";
 import { discoveryTopic } from "../../src/mqtt/protocol/discovery.ts";
 import { answering, channelFor, openTestChannel, openTestDevice } from "../support/channel.ts";
 import { openTestClusterChannel } from "../support/cluster-channel.ts";
@@ -62,20 +62,30 @@ const eventOf = (payload: unknown, answer: string) =>
       JSON.stringify(at(at(JSON.parse(text), "error"), "code") ?? null),
   });
 
+function componentOf(name: string, usage?: AgentUsage): unknown {
+  return at(at(discoveryPayload(settingsOf(), "1", usage), "cmps"), name);
+}
+
+/** The template of the tokens in a payload. */
+function tokensOf(payload = "{}"): unknown {
+  return at(at(at(JSON.parse(payload), "cmps"), "tokens"), "val_tpl");
+}
+
 /** The keys that Home Assistant knows, by the platform. */
 const ENTITY = ["p", "uniq_id", "name", "ic", "ent_cat"];
 const KEYS: Readonly<Record<string, readonly string[]>> = {
   notify: ["cmd_t", "cmd_tpl"],
   text: ["cmd_t", "cmd_tpl", "min", "max"],
   event: ["stat_t", "evt_typ", "val_tpl"],
-  sensor: ["stat_t", "val_tpl", "json_attr_t", "stat_cla"],
+  sensor: ["stat_t", "val_tpl", "json_attr_t", "stat_cla", "unit_of_meas"],
   button: ["cmd_t", "pl_prs"],
   update: ["stat_t", "val_tpl"],
 };
 
 describe("the device in Home Assistant", () => {
   it("has what Home Assistant requires, and no key that it does not know", () => {
-    const payload = discoveryPayload(settingsOf({ qos: 1 }), "1.2.3");
+    const usage = { tokens: 1234, cost: 0.5 };
+    const payload = discoveryPayload(settingsOf({ qos: 1 }), "1.2.3", usage);
     assert.deepEqual(Object.keys(payload), ["dev", "o", "avty_t", "qos", "cmps"]);
     assert.deepEqual(at(payload, "dev"), {
       ids: ["picoclaw_edge"],
@@ -102,7 +112,7 @@ describe("the device in Home Assistant", () => {
     assert.equal(ids.has(undefined), false);
     assert.deepEqual(
       Object.values(components).map((component) => at(component, "p")),
-      ["notify", "text", "event", "sensor", "sensor", "button", "update"],
+      ["notify", "text", "event", "sensor", "sensor", "sensor", "sensor", "button", "update"],
     );
     assert.deepEqual(JSON.parse(String(at(at(components, "stop"), "pl_prs"))), {
       text: "/stop",
@@ -134,6 +144,49 @@ describe("the device in Home Assistant", () => {
     }
     const homeassistant = { enabled: true, discovery_prefix: "ha/dev" };
     assert.equal(topicOf({ homeassistant }), "ha/dev/device/picoclaw_edge/config");
+  });
+
+  it("has no entities for the usage of a model without one, and none for a cost without prices", () => {
+    // What Home Assistant takes for a removal.
+    for (const name of ["tokens", "cost"]) assert.deepEqual(componentOf(name), { p: "sensor" });
+    assert.equal(at(componentOf("tokens", { tokens: 0 }), "uniq_id"), "picoclaw_edge_tokens");
+    assert.deepEqual(componentOf("cost", { tokens: 0 }), { p: "sensor" });
+  });
+
+  it("tells the usage of the model in info when it has changed", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    let usage: AgentUsage | undefined;
+    const info = { version: "1", instance: "here", usage: () => usage };
+    await using infos = await openTestDevice(broker.url, "/picoclaw/edge/info");
+    await using configs = await openTestDevice(broker.url, TOPIC);
+    await using asked = openTestChannel(broker.url, { settings: ON, info, refreshMs: 50 });
+    await asked.ready();
+    const usageIn = (): unknown => at(JSON.parse(infos.texts().at(-1) ?? "{}"), "usage");
+    await infos.message();
+    assert.equal(usageIn(), undefined);
+    await configs.message();
+    assert.equal(tokensOf(configs.texts()[0]), undefined);
+    usage = { tokens: 5 };
+    await until("a model answers", () => at(usageIn(), "tokens") === 5);
+    await configs.message(1);
+    assert.match(String(tokensOf(configs.texts()[1])), /value_json\.usage/);
+    usage = { tokens: 7, cost: 0 };
+    await until("the usage has changed", () => at(usageIn(), "tokens") === 7);
+    await configs.message(2);
+    const count = infos.messages.length;
+    usage = { tokens: 7, cost: 0.25 };
+    await until("the cost has changed", () => at(usageIn(), "cost") === 0.25);
+    assert.equal(infos.messages.length, count + 1, "once for a change");
+    assert.equal(configs.messages.length, 3, "the same entities");
+  });
+
+  it("tells no usage where it is off", needsMosquitto, async () => {
+    await using broker = await startMosquitto();
+    const info = { version: "1", instance: "here", usage: () => ({ tokens: 5 }) };
+    await using infos = await openTestDevice(broker.url, "/picoclaw/edge/info");
+    await using asked = openTestChannel(broker.url, { settings: OFF, info });
+    await asked.ready();
+    assert.equal(at(JSON.parse(String((await infos.message()).payload)), "usage"), undefined);
   });
 
   it("is retained, and sent again when Home Assistant has started", needsMosquitto, async () => {

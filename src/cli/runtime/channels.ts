@@ -1,3 +1,4 @@
+import type { Agent } from "../../agent/agent.ts";
 import { settlesWithin } from "../../base/async.ts";
 import type { Part } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
@@ -9,7 +10,7 @@ import type { Recipient } from "../../gateway/durable/recovery.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { openChannel } from "../../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../../mqtt/broker/broker.ts";
-import type { Channel, ChannelOptions } from "../../mqtt/contract.ts";
+import type { AgentUsage, Channel, ChannelOptions } from "../../mqtt/contract.ts";
 import { isBuiltIn, type State } from "../state/state.ts";
 import type { ClusterChannels } from "./cluster-channels.ts";
 import { lossTexts } from "./loss-texts.ts";
@@ -70,10 +71,13 @@ export class Channels {
   }
 
   /** Connects and gives the gateway their requests. */
-  async open(gateway: Gateway): Promise<void> {
+  async open(gateway: Gateway, agent: Pick<Agent, "model">): Promise<void> {
     this.#cluster = await this.#openCluster(gateway.distrustUsage);
     const open = this.#cluster?.open ?? openChannel;
-    this.#channels = this.#dialled.map((channel) => open(this.#optionsOf(channel, gateway)));
+    this.#channels = this.#dialled.map((channel) => {
+      const usage = this.#usageOf(channel, gateway, agent);
+      return open(this.#optionsOf(channel, gateway, usage));
+    });
     this.#closing.defer(() => closeAll(this.#channels));
     this.#opened.resolve(this.#channels);
   }
@@ -88,7 +92,21 @@ export class Channels {
     return opened;
   }
 
-  #optionsOf(channel: MqttChannel, gateway: Gateway): ChannelOptions {
+  /** What the channel has used today, while a model answers. */
+  #usageOf({ name }: MqttChannel, gateway: Gateway, agent: Pick<Agent, "model">) {
+    const hasPrices = this.#options.config.model_list.some(({ prices }) => prices !== undefined);
+    return (): AgentUsage | undefined => {
+      if (agent.model() === undefined) return undefined;
+      const { tokens, cost } = gateway.usedToday(name);
+      return hasPrices ? { tokens, cost } : { tokens };
+    };
+  }
+
+  #optionsOf(
+    channel: MqttChannel,
+    gateway: Gateway,
+    usage: () => AgentUsage | undefined,
+  ): ChannelOptions {
     const { config, connectTimeoutMs, log } = this.#options;
     const state = this.#state;
     const clientId = state.clientId(channel);
@@ -97,7 +115,7 @@ export class Channels {
     return {
       channel,
       connectTimeoutMs,
-      info: { version: VERSION, instance: state.instanceId, load: gateway.load, host },
+      info: { version: VERSION, instance: state.instanceId, load: gateway.load, usage, host },
       exclusive: config.gateway.exclusive,
       log,
       onRequest(request) {

@@ -105,7 +105,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   closing.defer(() => feeds.close());
   await channels.listen();
   await gateway.resume();
-  await channels.open(gateway);
+  await channels.open(gateway, agent);
   const parts = { ...options, state, channels, agent, gateway };
   if (options.log !== SILENT) closing.defer(await checkOnceSubscribed(parts));
   return runtimeOf(parts, closing.move());

@@ -4,14 +4,14 @@ import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { Counter, CounterStore, CounterChanges } from "../../store/contract.ts";
-import { dayCount } from "../../store/day-counts.ts";
+import { countsOf, dayCount } from "../../store/day-counts.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import { laneOf } from "../request-keys.ts";
 import { AccountCache } from "./account-cache.ts";
-import { countIn, setBucket } from "./account.ts";
+import { countIn, setBucket, tokensOf } from "./account.ts";
 import type { Holder } from "./account.ts";
 import { hasBudget, overBudget, TurnAllowance } from "./allowance.ts";
 import type { LimitScope, Scopes } from "./allowance.ts";
@@ -114,6 +114,13 @@ export class Accounting {
     const { policies, limits } = this.#options;
     const { day } = this.#cache.moment().today;
     return { accounts: this.#cache.accounts(), day, policies, limits };
+  }
+
+  /** The tokens and the cost of a channel today, as far as they are in memory. */
+  usedToday(channel: string): { readonly tokens: number; readonly cost: number } {
+    const { day } = this.#cache.moment().today;
+    const counts = countsOf(this.#cache.find(nameOfChannel(channel))?.days ?? [], day);
+    return { tokens: tokensOf(counts), cost: Number(counts.cost.toFixed(6)) };
   }
 
   /** Call it when this gateway begins to hear requests: others have counted rates until then. */

@@ -3,7 +3,7 @@ import type { Log } from "../../base/log.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { HOME_ASSISTANT } from "../../config/keys/channel.ts";
 import type { Session } from "../client/session.ts";
-import type { ChannelOptions } from "../contract.ts";
+import type { AgentUsage, ChannelOptions } from "../contract.ts";
 import { discoveryTopic, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import {
@@ -36,6 +36,7 @@ export class Discovery {
   #session: Session | undefined;
   #again: ReturnType<typeof setTimeout> | undefined;
   #cuts = 0;
+  #sent = "";
   #isGivenUp = false;
 
   constructor(options: ChannelOptions, log: Log) {
@@ -75,6 +76,13 @@ export class Discovery {
     this.#again.unref();
   }
 
+  /** Publishes the device again if it has other entities by now. */
+  refresh(): void {
+    if (this.#session === undefined || this.#payload() === this.#sent) return;
+    // After a loss the next session does it.
+    void this.#send(this.#session).catch(() => {});
+  }
+
   stop(): void {
     this.#session = undefined;
     clearTimeout(this.#again);
@@ -102,9 +110,14 @@ export class Discovery {
   }
 
   async #send(session: Session): Promise<void> {
-    const { channel, info } = this.#options;
-    const payload = JSON.stringify(discoveryPayload(channel.settings, info.version));
+    const payload = this.#payload();
+    this.#sent = payload;
     await session.publish({ topic: this.#topic, payload, qos: 1, retain: true });
+  }
+
+  #payload(): string {
+    const { channel, info } = this.#options;
+    return JSON.stringify(discoveryPayload(channel.settings, info.version, info.usage?.()));
   }
 
   #giveUp(why: string): void {
@@ -117,16 +130,22 @@ export class Discovery {
   }
 }
 
+type MakeEntity = (platform: string, name: string, key: string, more: object) => object;
+
 /**
  * What Home Assistant reads, with its abbreviations. Everything asks as the client `homeassistant`, and for one
- * message as the answer, because each message is an event.
+ * message as the answer, because each message is an event. Without the usage of a model there are no entities for it.
  */
-export function discoveryPayload(settings: MqttSettings, version: string): object {
+export function discoveryPayload(
+  settings: MqttSettings,
+  version: string,
+  usage?: AgentUsage,
+): object {
   const address = agentAddressOf(settings);
   const id = discoveryTopic(settings).split("/").at(-2) ?? "";
   const asked = { cmd_t: requestTopic(address, HOME_ASSISTANT), cmd_tpl: askWith(ASKED, settings) };
   const answers = responseTopic(address, HOME_ASSISTANT);
-  const entity = (platform: string, name: string, key: string, more: object): object => ({
+  const entity: MakeEntity = (platform, name, key, more) => ({
     [key]: { p: platform, uniq_id: `${id}_${key}`, name, ...more },
   });
   return {
@@ -160,6 +179,7 @@ export function discoveryPayload(settings: MqttSettings, version: string): objec
         stat_cla: "measurement",
         ent_cat: "diagnostic",
       }),
+      ...usageEntities(usage, infoTopic(address), entity),
       ...entity("button", "Stop", "stop", {
         cmd_t: asked.cmd_t,
         pl_prs: askWith('"/stop"', settings),
@@ -167,6 +187,25 @@ export function discoveryPayload(settings: MqttSettings, version: string): objec
       }),
       ...entity("update", "Version", "version", { stat_t: infoTopic(address), val_tpl: VERSION }),
     },
+  };
+}
+
+/** The usage of today. A component that has only a platform is removed. */
+function usageEntities(usage: AgentUsage | undefined, topic: string, entity: MakeEntity): object {
+  const sensor = (name: string, key: "tokens" | "cost", more: object): object =>
+    usage?.[key] === undefined
+      ? { [key]: { p: "sensor" } }
+      : entity("sensor", name, key, {
+          stat_t: topic,
+          val_tpl: `{{ (value_json.usage | default({})).${key} | default(none) }}`,
+          // It begins at 0 each day.
+          stat_cla: "total_increasing",
+          ent_cat: "diagnostic",
+          ...more,
+        });
+  return {
+    ...sensor("Tokens today", "tokens", { unit_of_meas: "tokens", ic: "mdi:counter" }),
+    ...sensor("Cost today", "cost", { ic: "mdi:cash" }),
   };
 }
 

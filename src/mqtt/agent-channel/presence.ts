@@ -2,7 +2,7 @@ import { settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Session } from "../client/session.ts";
-import type { ChannelOptions } from "../contract.ts";
+import type { AgentUsage, ChannelOptions } from "../contract.ts";
 import { decodeInfo, processOf, type GatewayFacts, type GatewayInfo } from "../protocol/info.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import {
@@ -64,8 +64,8 @@ export class Presence {
   #cuts = 0;
   /** `status` is published with the next info. */
   #owesStatus = false;
-  /** The other gateways and the load that the last info named. */
-  #announced = { others: "", load: 0 };
+  /** The other gateways, the load and the usage that the last info named. */
+  #announced = { others: "", load: 0, usage: "" };
   #next: { readonly at: number; readonly timer: ReturnType<typeof setTimeout> } | undefined;
   #settling: ReturnType<typeof setTimeout> | undefined;
   #repeating: ReturnType<typeof setTimeout> | undefined;
@@ -317,8 +317,11 @@ export class Presence {
     this.#repeating.unref();
     this.#refreshing = setInterval(() => {
       const isAlone = this.#others.serving().length === 0;
-      if (isAlone && this.#load() !== this.#announced.load) this.#announceSoon();
-    }, MINUTE_MS);
+      const { load, usage } = this.#announced;
+      const isNew = this.#load() !== load || JSON.stringify(this.#usage()) !== usage;
+      if (isAlone && isNew) this.#announceSoon();
+      this.#discovery?.refresh();
+    }, this.#options.refreshMs ?? MINUTE_MS);
     this.#refreshing.unref();
   }
 
@@ -354,7 +357,12 @@ export class Presence {
     const { settings } = this.#options.channel;
     const { gateways, load } = this.#options.info;
     const others = this.#others.named();
-    this.#announced = { others: this.#named(), load: this.#load() };
+    const usage = this.#usage();
+    this.#announced = {
+      others: this.#named(),
+      load: this.#load(),
+      usage: JSON.stringify(usage),
+    };
     const { instance, version, since } = this.#self;
     const host = this.#options.info.host?.();
     const payload = JSON.stringify({
@@ -372,6 +380,7 @@ export class Presence {
       gateways: gateways?.() ?? [
         { ...this.#self, host, ...(load && { load: this.#announced.load }) },
       ],
+      usage,
       ...(others.length > 0 && { others }),
       ...(this.#options.exclusive === true && { exclusive: true }),
       state,
@@ -400,6 +409,12 @@ export class Presence {
 
   #load(): number {
     return this.#options.info.load?.() ?? 0;
+  }
+
+  /** Whoever may read `info` sees it: only an agent that is a device in Home Assistant tells. */
+  #usage(): AgentUsage | undefined {
+    const { channel, info } = this.#options;
+    return channel.settings.homeassistant.enabled ? info.usage?.() : undefined;
   }
 
   #foundOther(info: GatewayInfo): void {
