@@ -49,14 +49,17 @@ export async function modelCallChecks(options: ModelCheckOptions): Promise<reado
   };
   const opened = await openModel({ ...options, fetch: watched });
   if (opened === undefined) {
-    const message = "no model is configured";
+    const isNone = options.config.model_list.length === 0;
+    const message = isNone
+      ? "no model is configured"
+      : "no model of the configuration can be called";
     return [
       { code: CALL, name: "model", result: "skip", message },
       {
         code: CLOCK,
         name: "clock",
         result: "skip",
-        message: `${message} whose server tells the time`,
+        message: `${message}, so no server tells the time`,
       },
     ];
   }

@@ -580,6 +580,14 @@ describe("a fault of the configuration is named with its place and its remedy", 
   });
 });
 
+it("a model whose key cannot be one is not called none", async () => {
+  const entry = { ...modelEntry("m", "http://127.0.0.1:1/v1"), api_keys: ["sk-…"] };
+  const more = { agents: { defaults: { model_name: "m" } }, model_list: [entry] };
+  const { out } = await examined(quickConfig("tcp://127.0.0.1:1", {}, more), ["doctor"]);
+  assert.match(out, /^fail {2}model\.config +model: model_list "m" has an invalid key/m);
+  assert.match(out, /^skip {2}model\.call +model: no model of the configuration can be called$/m);
+});
+
 describe("a fault of the model is named with its place and its remedy", () => {
   const cells: readonly (readonly [string, Behaviour, RegExp])[] = [
     [
