@@ -19,6 +19,7 @@ import type { LearnedStore } from "./model/memory.ts";
 import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
 import { createDeviceTool } from "./tools/device.ts";
+import type { Outbox } from "./tools/message.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { createSecretFilter, withHooks } from "./tools/run.ts";
 import type { Compact, CompactableSize } from "./turn/compaction.ts";
@@ -37,6 +38,8 @@ export interface AgentOptions {
   readonly secretFiles?: readonly string[];
   /** The topics on the brokers of the channels, if there are channels. */
   readonly topics?: Topics;
+  /** Takes messages for clients, if there are channels. */
+  readonly outbox?: Outbox | undefined;
   /** What `/status` says of the channels; nothing if left out. */
   readonly channelStatus?: () => readonly string[];
   /** Past measurements of the device; the caller closes it. */

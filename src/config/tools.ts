@@ -54,8 +54,8 @@ export function toolProfiles(tree: Branch, findings: Findings, bases: PathBases)
     ([pattern, entry]) => {
       const profile = toolProfile(entry, [...path, pattern], findings);
       if (profile === undefined) return [];
-      const { tools, read, write, topics } = profile;
-      return [{ pattern, tools, read: read.map(absolute), write: write.map(absolute), topics }];
+      const { read, write } = profile;
+      return [{ ...profile, pattern, read: read.map(absolute), write: write.map(absolute) }];
     },
   );
 }

@@ -22,8 +22,8 @@ export interface ChannelPolicy {
   readonly intervalMs: number;
   /** Milliseconds without a part after which a streamed answer gets an empty one; 0 is never. */
   readonly progressMs: number;
-  /** Code points of what is pushed at most; any number if left out. */
-  readonly maxChars?: number;
+  /** Code points of what is pushed to a client at most; 0 is any number, as is to leave it out. */
+  readonly maxChars?: (client: string) => number;
   /** For each client. */
   readonly limits: Limits;
   /** For all clients of the channel together. */

@@ -7,7 +7,7 @@ import type { AcceptOptions } from "./accept.ts";
 import { unknownChannel } from "./admission.ts";
 import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
-import type { Push, Request } from "./contract.ts";
+import type { Push, ReadyPush, Request } from "./contract.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { shuttingDown } from "./errors.ts";
 import type { Place } from "./request/request-queue.ts";
@@ -48,14 +48,13 @@ export class Pusher<M> {
     if (replyTo === undefined) throw new Failure("failed", "this gateway cannot push");
     const { expiresAt = clock.epoch() + KEPT_MS } = push;
     const recipient = { client, id, expiresAt, address: PUSH_ADDRESS };
+    const maxChars = policy.maxChars?.(client) ?? 0;
     const turn = "prompt" in push && { ...(push.data && { data: push.data }), from };
     return {
       ...recipient,
       channel,
       text: "prompt" in push ? push.prompt : "",
-      ...(turn && {
-        extras: { pushed: turn, ...(policy.maxChars && { maxChars: policy.maxChars }) },
-      }),
+      ...(turn && { extras: { pushed: turn, ...(maxChars > 0 && { maxChars }) } }),
       ...(conversation !== undefined && { conversation }),
       stream: false,
       // No request of the client has such a key.
@@ -110,7 +109,7 @@ export class Pusher<M> {
           decided.refusal = admission.refusalOfPush(request, policy, hasRoom, turn);
         }
         if (decided.refusal !== undefined) return "refuse";
-        if ("text" in push) return { ready: storedAnswerOf([readyText(push.text, policy)]) };
+        if ("text" in push) return { ready: storedAnswerOf([readyText(push, policy)]) };
         decided.place ??= queue.reserve(request, policy);
         if (cluster !== undefined && mustLeave(decided.place, elsewhere, { cluster, inFlight })) {
           queue.cancelReserved(decided.place);
@@ -132,8 +131,9 @@ export class Pusher<M> {
   }
 }
 
-function readyText(text: string, { maxChars }: ChannelPolicy): string {
-  return maxChars === undefined ? text : truncate(text, maxChars - 1);
+function readyText({ client, text }: Push & ReadyPush, { maxChars }: ChannelPolicy): string {
+  const most = maxChars?.(client) ?? 0;
+  return most > 0 ? truncate(text, most - 1) : text;
 }
 
 interface Decided<M> {

@@ -15,7 +15,7 @@ import type { Store } from "../../src/store/contract.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { ask } from "../gateway/client.ts";
 import { OPEN_TO_ALL } from "../gateway/setup.ts";
-import { agentConfig, modelEntry } from "../support/agent-config.ts";
+import { agentConfig, modelEntry, toolProfile } from "../support/agent-config.ts";
 import { frameOf } from "../support/frames.ts";
 import { calls, refuses, resets, startModelServer, streams } from "../support/model-server.ts";
 import type { Behaviour, ChatRequest, ModelServer } from "../support/model-server.ts";
@@ -117,13 +117,14 @@ function configOf(
   const entries = [{ model_name: "main", model: "openai/main", ...main }, ...models].map(entry);
   const config = agentConfig(entries, { workspace, max_llm_retries: 0, ...defaults });
   const absolute = (path: string): string => join(workspace, path);
-  const known = Object.entries(profiles).map(([pattern, { tools: names, read, write }]) => ({
-    pattern,
-    tools: names,
-    read: read.map(absolute),
-    write: write.map(absolute),
-    topics: { read: [], publish: [] },
-  }));
+  const known = Object.entries(profiles).map(([pattern, { tools: names, read, write }]) =>
+    toolProfile({
+      pattern,
+      tools: names,
+      read: read.map(absolute),
+      write: write.map(absolute),
+    }),
+  );
   return { ...config, tools: { ...config.tools, ...tools, profiles: known } };
 }
 

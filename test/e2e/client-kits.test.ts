@@ -62,7 +62,7 @@ const DIFFICULT = [
   ],
 ];
 
-/** Answers each client with these lists in turn, between parts that are for others. */
+/** Answers each client with these lists in turn, between parts that are for others, and pushes. */
 async function startDifficultAgent(port: number) {
   const agent: MqttClient = await connectAsync(`mqtt://127.0.0.1:${port}`);
   const asked: { readonly topic: string; readonly id: string }[] = [];
@@ -74,6 +74,10 @@ async function startDifficultAgent(port: number) {
     agent.publish(response, "not JSON");
     for (const part of DIFFICULT[count - 1] ?? []) {
       agent.publish(response, JSON.stringify({ text: "another's", id: "r-0", seq: 0, done: true }));
+      agent.publish(
+        response,
+        JSON.stringify({ text: "!", id: "p", push: true, seq: 0, done: true }),
+      );
       agent.publish(response, JSON.stringify({ id, ...part }));
     }
   });

@@ -130,7 +130,7 @@ describe("a push with a ready text", () => {
 
   it("is cut to the length that the channel's displays have", async () => {
     const { texts, replyTo } = createClients();
-    const { gateway } = createTestGateway(shout, { replyTo, policy: { maxChars: 8 } });
+    const { gateway } = createTestGateway(shout, { replyTo, policy: { maxChars: () => 8 } });
     await gateway.push(ready("0123456789"));
     await settled();
     assert.deepEqual(texts(), ["0123456…"]);

@@ -20,6 +20,8 @@ export interface Permissions {
   /** Absolute paths with everything below them, as written; absent: what the settings allow everyone. */
   readonly files?: FilePermissions;
   readonly topics: TopicPermissions;
+  /** Patterns of the other clients to which the caller may have messages sent; none if left out. */
+  readonly messageTo?: readonly string[];
   /** Whether the caller may change the shared memory, or only its own. */
   readonly memory: "shared" | "own";
 }
@@ -46,6 +48,7 @@ export function mayClientsRun({ off, profiles, exec }: ToolSettings): boolean {
 export const FULL_ACCESS: Permissions = {
   allows: () => true,
   topics: { read: ["#", "$SYS/#"], publish: ["#"] },
+  messageTo: ["*"],
   memory: "shared",
 };
 
@@ -134,7 +137,7 @@ interface Place {
 }
 
 function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place): Permissions {
-  const { tools, read, write, topics } = profile;
+  const { tools, read, write, topics, message_to } = profile;
   const names = new Set(tools);
   const useless = new Set(ineffectiveTools(profile));
   if (!canRun) useless.add("exec");
@@ -143,12 +146,17 @@ function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place):
     allows: (tool) => (names.has(tool) || names.has("*")) && !useless.has(tool),
     files: { read, write },
     topics,
+    messageTo: message_to,
     memory: write.some((folder) => isInside(memory, folder)) ? "shared" : "own",
   };
 }
 
 /** Tools that can do nothing with the paths and topics of a profile. */
-export function ineffectiveTools({ read, write, topics }: Omit<ToolProfile, "pattern" | "tools">) {
+export function ineffectiveTools({
+  read,
+  write,
+  topics,
+}: Pick<ToolProfile, "read" | "write" | "topics">) {
   const [cannotRead, cannotWrite] = [read.length === 0, write.length === 0];
   return [
     ...(cannotRead ? ["read_file", "list_dir", "load_image"] : []),

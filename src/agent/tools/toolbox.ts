@@ -11,6 +11,8 @@ import type { Tool } from "./contract.ts";
 import { createExec } from "./exec.ts";
 import { createFileTools } from "./files/file-tools.ts";
 import { createMemoryTool } from "./memory.ts";
+import { createMessageTool } from "./message.ts";
+import type { Outbox } from "./message.ts";
 import { createMqttTool } from "./mqtt.ts";
 import type { Topics } from "./mqtt.ts";
 import { createSecretFilter, withFilter } from "./run.ts";
@@ -31,6 +33,8 @@ export interface ToolboxOptions {
   readonly log: Log;
   /** Absent if there is no broker. */
   readonly topics?: Topics;
+  /** Absent if there are no clients. */
+  readonly outbox?: Outbox | undefined;
   /** Masks secrets in the results of tools. */
   readonly redactor: Redactor;
 }
@@ -50,7 +54,7 @@ export interface Toolbox {
 }
 
 export function createToolbox(options: ToolboxOptions): Toolbox {
-  const { config, workspace, deviceTool, fetch, log, topics } = options;
+  const { config, workspace, deviceTool, fetch, log, topics, outbox } = options;
   const { tools: settings } = config;
   const { defaults } = config.agents;
   const bounds = {
@@ -73,6 +77,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     exec.tool,
     createWebFetch(web),
     ...(search === undefined ? [] : [search]),
+    ...(outbox === undefined ? [] : [createMessageTool(outbox, holdsSecret)]),
   ];
   const filteredTools = new WeakMap<Tool, Tool>();
   const filtered = (tool: Tool): Tool => {

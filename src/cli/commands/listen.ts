@@ -131,7 +131,8 @@ export function createWatchPrinter(
 
 /** A message as a line for scripts: time, client, direction and text, separated by tabs. */
 export function pipedLine(message: WatchedMessage): string {
-  const { time, client, direction } = message;
+  const { time, client, push } = message;
+  const direction = push ? "push" : message.direction;
   return `${[time.toISOString(), escapedText(client), direction, escapedText(textOf(message))].join("\t")}\n`;
 }
 
@@ -143,12 +144,13 @@ function watchedJson(watched: Watched): string {
 }
 
 function messageFacts(message: WatchedMessage): object {
-  const { client, direction, text, id, seq, done, error, retained } = message;
+  const { client, direction, text, id, push, seq, done, error, retained } = message;
   return {
     client,
     direction,
     text,
     id,
+    push,
     seq,
     done,
     error: error && { code: error.code, retry_after: error.retryAfter },

@@ -2,6 +2,7 @@ import { type Agent, openAgent } from "../../agent/agent.ts";
 import type { Turn, Turned } from "../../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../../agent/device/history.ts";
 import type { LearnedStore } from "../../agent/model/memory.ts";
+import type { Outbox } from "../../agent/tools/message.ts";
 import type { Topics } from "../../agent/tools/mqtt.ts";
 import type { AgentCluster } from "../../agent/workspace/contract.ts";
 import { createSerialQueue, pause } from "../../base/async.ts";
@@ -20,6 +21,8 @@ export interface ReloadableAgentOptions {
   readonly redactor?: Redactor;
   /** Access to the topics of the brokers. */
   readonly topics?: Topics;
+  /** Takes messages for clients. */
+  readonly outbox?: Outbox | undefined;
   /** What `/status` says of the channels. */
   readonly channelStatus?: () => readonly string[];
   /** The home folder of the program. */

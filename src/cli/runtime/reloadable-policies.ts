@@ -2,6 +2,7 @@ import type { Limits } from "../../base/contract.ts";
 import { Secret } from "../../base/secret.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import type { ChannelPolicy } from "../../gateway/channel-policy.ts";
+import { answerForm } from "../../mqtt/agent-channel/receive.ts";
 
 /** The access lists and limits that a running gateway reads at each request, and how a new configuration changes them. */
 export interface ReloadablePolicies {
@@ -32,7 +33,7 @@ function policyOf({ allow_from, deny_from, admin_from, settings }: MqttChannel):
     adminFrom: admin_from,
     intervalMs: settings.streaming.interval_ms,
     progressMs: settings.streaming.progress_secs * 1000,
-    ...(settings.max_chars > 0 && { maxChars: settings.max_chars }),
+    maxChars: (client) => answerForm(settings, client).max_chars,
     limits: settings.limits,
     totalLimits: { ...settings.limits.total },
   };

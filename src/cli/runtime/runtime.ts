@@ -21,6 +21,7 @@ import type { Context } from "../context.ts";
 import { isShared } from "../state/conversations.ts";
 import { openState, openTemporaryState, type State } from "../state/state.ts";
 import { Channels } from "./channels.ts";
+import { createOutbox } from "./outbox.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
 import { createReloadablePolicies, type ReloadablePolicies } from "./reloadable-policies.ts";
 import { createTopicFeeds } from "./topic-feeds.ts";
@@ -86,7 +87,12 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const channels = new Channels(options, state);
   const feeds = createTopicFeeds({ ...options, channels: () => channels.dialled });
   const policies = createReloadablePolicies(options);
-  const agent = await openAgentOf(options, { state, channels, policies });
+  const agent = await openAgentOf(options, {
+    state,
+    channels,
+    policies,
+    push: (push) => gateway.push(push),
+  });
   closing.defer(() => agent.close());
   const gateway = createGateway<Message>({
     ...gatewayOptionsOf(options),
@@ -202,16 +208,18 @@ function gatewayOptionsOf({ config, log, logContent, trace, traceText }: Runtime
 
 interface AgentParts extends Pick<RuntimeParts, "state" | "channels"> {
   readonly policies: ReloadablePolicies;
+  readonly push: Gateway["push"];
 }
 
 async function openAgentOf(
   options: RuntimeOptions,
-  { state, channels, policies }: AgentParts,
+  { state, channels, policies, push }: AgentParts,
 ): Promise<ReloadableAgent> {
   const topics = createTopics({ ...options, channels: () => channels.dialled });
   const channelStatus = (): readonly string[] => channels.status();
   const cluster = await agentClusterOf(state, options);
-  const parts = { ...options, ...state.files, ...policies, cluster, topics, channelStatus };
+  const outbox = createOutbox(push, options.redactor);
+  const parts = { ...options, ...state.files, ...policies, cluster, topics, outbox, channelStatus };
   return openReloadableAgent({ ...parts, ...options.reloaded });
 }
 

@@ -1,7 +1,7 @@
 import type { Host, Output } from "../../base/host.ts";
 
 /** Functions that colour text, or return it unchanged. */
-export type Paint = Readonly<Record<"bold" | "dim" | "red" | "green" | "cyan", Painter>>;
+export type Paint = Readonly<Record<"bold" | "dim" | "red" | "green" | "yellow" | "cyan", Painter>>;
 type Painter = (text: string) => string;
 
 /**
@@ -26,6 +26,7 @@ export function createPaint(coloured: boolean): Paint {
     dim: painter(2, 22),
     red: painter(31, 39),
     green: painter(32, 39),
+    yellow: painter(33, 39),
     cyan: painter(36, 39),
   };
 }

@@ -53,6 +53,7 @@ function kindOf(message: WatchedMessage, paint: Paint): Kind {
   if (message.direction === "request") return { mark: ">", colour: paint.cyan };
   if (message.error !== undefined) return { mark: "!", colour: paint.red };
   if (isPart(message)) return { mark: "·", colour: (text) => text };
+  if (message.push) return { mark: "*", colour: paint.yellow };
   return { mark: "<", colour: paint.green };
 }
 

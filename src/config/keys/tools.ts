@@ -154,6 +154,10 @@ export const PROFILE = group({
     read: filters("Topic filters to read."),
     publish: filters("Topic filters to publish to."),
   }),
+  message_to: items(
+    texts(),
+    "Ids of the other clients to which the tool `message` may write; `*` and `?` as in the name of a profile.",
+  ),
 });
 
 /** Tools that have nothing but a switch, as Go PicoClaw names them. */
@@ -164,6 +168,7 @@ const SWITCHED = {
   list_dir: toggle(),
   load_image: toggle(),
   memory: toggle(),
+  message: toggle(),
   mqtt: toggle(),
   skills: toggle(),
   spawn: toggle(),

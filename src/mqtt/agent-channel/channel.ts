@@ -65,7 +65,7 @@ export function openChannel(options: ChannelOptions): Channel {
     sessionsLost: () => connection.sessionsLost(),
     messagesDropped: () => queue?.dropped ?? 0,
     replyTo(recipient) {
-      const to = parseReplyAddress(address, recipient, channel.settings.accept);
+      const to = parseReplyAddress(address, recipient, channel.settings);
       return to && createReply(connection, to, replyOptions);
     },
     otherGateways: () => presence.others(),

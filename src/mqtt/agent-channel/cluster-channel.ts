@@ -59,7 +59,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
     ready: (signal) => voice.connection.ready(signal),
     ended: Promise.race([voice.connection.ended, failed.promise]),
     replyTo(recipient) {
-      const to = parseReplyAddress(address, recipient, channel.settings.accept);
+      const to = parseReplyAddress(address, recipient, channel.settings);
       return to && createReply(voice.connection, to, replyOptions);
     },
     sessionsLost: () => hearing.sessionsLost(),

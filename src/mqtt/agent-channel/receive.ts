@@ -13,6 +13,7 @@ import type { Incoming } from "../protocol/message.ts";
 import { leavesRoom } from "../protocol/parts.ts";
 import {
   clientIdOf,
+  isClientId,
   allowedResponseTopic,
   responseTopic,
   type AgentAddress,
@@ -260,11 +261,14 @@ const ADDRESS = v.tuple([v.string(), v.nullable(v.string()), v.optional(v.string
 export function parseReplyAddress(
   agent: AgentAddress,
   { client, address, id, expiresAt }: Recipient,
-  channelAccepts: MqttChannel["settings"]["accept"],
+  settings: MqttChannel["settings"],
 ): ReplyAddress | undefined {
+  // A device that asked had such an id; one that the agent writes to may have any.
+  if (!isClientId(client)) return undefined;
   const own = responseTopic(agent, client);
   if (address === PUSH_ADDRESS) {
-    return { topic: own, own, id, expiresAt, isPush: true, isPlain: channelAccepts === PLAIN };
+    const isPlain = answerForm(settings, client).accept === PLAIN;
+    return { topic: own, own, id, expiresAt, isPush: true, isPlain };
   }
   const read = v.safeParse(v.pipe(v.string(), v.parseJson(), ADDRESS), address);
   if (!read.success) return undefined;

@@ -62,8 +62,13 @@ export function clientIdOf(
   if (!topic.startsWith(start) || !topic.endsWith(end)) return undefined;
   const client = topic.slice(start.length, topic.length - end.length);
   if (topic.length < start.length + end.length + 1) return undefined;
+  return isClientId(client) ? client : undefined;
+}
+
+/** Whether a client of that id has topics: it is one level, and can be published to. */
+export function isClientId(client: string): boolean {
   const isOther = client.includes("/") || client.includes("\uFFFD") || REFUSED.test(client);
-  return isOther ? undefined : client;
+  return client !== "" && !isOther;
 }
 
 /**

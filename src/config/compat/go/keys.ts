@@ -25,7 +25,6 @@ export const GO_KEYS = {
     "install_skill",
     "mcp",
     "media_cleanup",
-    "message",
     "reaction",
     "send_file",
     "send_tts",
