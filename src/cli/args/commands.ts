@@ -165,10 +165,10 @@ const DOCTOR: Command = {
   name: "doctor",
   summary: "find out why it does not run, and how to mend it",
   arguments: [],
-  flags: ["config", "offline", "bundle", "json", ...CONNECTION_FLAGS],
+  flags: ["config", "offline", "queue", "bundle", "json", ...CONNECTION_FLAGS],
   detail: [
     "Checks the program, the configuration, the disk, the broker, the model and the clock, beside a running gateway or without one. Each line has a result (ok, warn, fail or skip), a code that stays the same, what was found, and how to mend it. It ends with 1 if a check fails.",
-    "It publishes empty messages to topics of the agent, because only an echo proves what a broker allows: gateways ignore them. It calls the model once, unless there is --offline.",
+    "It publishes empty messages to topics of the agent, because only an echo proves what a broker allows: gateways ignore them. It calls the model once, unless there is --offline. With --queue it publishes 1,100 more, to a topic that no gateway reads, or, where an access list forbids that, to the requests of its own user; a gateway at a mosquitto may warn of those that were dropped.",
   ],
   examples: [
     { line: "picoclaw doctor", does: "check everything" },

@@ -110,6 +110,10 @@ export const FLAGS = {
     summary: "also write an archive for a bug report (tar.gz), without secrets",
   },
   offline: { type: "boolean", summary: "do not call the model for a check" },
+  queue: {
+    type: "boolean",
+    summary: "also measure how many messages the broker queues for a gateway that is away",
+  },
   drain: {
     type: "duration",
     value: "TIME",

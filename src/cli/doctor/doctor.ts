@@ -73,6 +73,7 @@ function subjectOf(loaded: LoadedConfig, context: Context, log: Log): Subject {
     http: healthPlace(loaded, flags),
     connectTimeoutMs: flags.duration("connect-timeout", CONNECT_MS),
     asksModel: !flags.has("offline"),
+    measuresQueue: flags.has("queue"),
     unitFolder: userUnitFolder(host),
     user: userName(),
     log,

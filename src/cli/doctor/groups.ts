@@ -25,6 +25,8 @@ export interface Subject {
   readonly connectTimeoutMs: number;
   /** Whether the model is called. */
   readonly asksModel: boolean;
+  /** Whether brokers are asked how much they queue. */
+  readonly measuresQueue: boolean;
   /** The folder of the user's units of systemd. */
   readonly unitFolder: string;
   /** "" if the machine does not know it. */
@@ -118,7 +120,7 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
     code: "broker.connect",
     name,
     async run(signal) {
-      const { config, connectTimeoutMs, log } = subject;
+      const { config, connectTimeoutMs, measuresQueue, log } = subject;
       const [{ brokerChecks }, { presenceChecks }] = await Promise.all([
         import("../../mqtt/checks/broker.ts"),
         import("../checks/presence.ts"),
@@ -127,7 +129,7 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
       try {
         const options = { connectTimeoutMs, log, signal };
         const [broker, presence] = await Promise.all([
-          brokerChecks({ ...options, channel: dialled }),
+          brokerChecks({ ...options, measuresQueue, channel: dialled }),
           clusterOf(shared).then((cluster) =>
             presenceChecks({ ...options, config, channel: dialled, cluster }),
           ),

@@ -7,12 +7,15 @@ import { nodesOf } from "../client/nodes.ts";
 import type { Session } from "../client/session.ts";
 import { withSession } from "../requester/topic-session.ts";
 import { type BrokerTarget, requestCheck, responseCheck } from "./echo.ts";
+import { queueCheck, unmeasuredQueue } from "./queue.ts";
 import { obstacleTo, protocolObstacle } from "./reach.ts";
 import { sessionCheck } from "./session.ts";
 
 export interface BrokerCheckOptions {
   readonly channel: MqttChannel;
   readonly connectTimeoutMs: number;
+  /** Whether the queue of a client that is away is measured: other subscribers of everything see that. */
+  readonly measuresQueue: boolean;
   readonly log: Log;
   readonly signal: AbortSignal;
 }
@@ -36,7 +39,7 @@ function asWarning(found: Diagnosis): Diagnosis {
 
 async function nodeChecks(
   { broker, address }: BrokerNode,
-  { channel, connectTimeoutMs, log, signal }: BrokerCheckOptions,
+  { channel, connectTimeoutMs, measuresQueue, log, signal }: BrokerCheckOptions,
 ): Promise<readonly Diagnosis[]> {
   const { name } = channel;
   const settings = { ...channel.settings, broker: [broker] };
@@ -57,7 +60,9 @@ async function nodeChecks(
     return [loginFault(target, failure), ...notMade(name)];
   }
   const checks = [requestCheck(target), responseCheck(target), sessionCheck(target)];
-  return [about, ...(await Promise.all(checks))];
+  if (measuresQueue) checks.push(queueCheck(target));
+  const found = await Promise.all(checks);
+  return [about, ...found, ...(measuresQueue ? [] : [unmeasuredQueue(target)])];
 }
 
 function obstructed(
@@ -89,7 +94,7 @@ function loginFault({ name, broker, settings }: BrokerTarget, found: Failure): D
   };
 }
 
-const AFTER_CONNECT = ["broker.subscribe", "broker.publish", "broker.session"];
+const AFTER_CONNECT = ["broker.subscribe", "broker.publish", "broker.session", "broker.queue"];
 
 function notMade(name: string): readonly Diagnosis[] {
   const message = "the broker was not reached";

@@ -141,7 +141,7 @@ function remedyOf({ settings }: BrokerTarget, line: string): string {
 }
 
 /** A random client, and those that the broker may take us for. */
-async function probeClients({ username, tls }: MqttSettings): Promise<readonly string[]> {
+export async function probeClients({ username, tls }: MqttSettings): Promise<readonly string[]> {
   const names = [username?.reveal() ?? "", await certificateName(tls.cert_file)];
   const own = names.filter((name) => isDeviceClient(name));
   return [`doctor-${crypto.randomUUID().slice(0, 8)}`, ...new Set(own)];
