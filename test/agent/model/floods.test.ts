@@ -4,7 +4,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { describe, it } from "node:test";
 import type { Fetch } from "../../../src/agent/model/contract.ts";
 import { argumentsOf } from "../../../src/agent/model/http/answer.ts";
-import { createBlockCollector } from "../../../src/agent/model/protocols/anthropic.ts";
+import { createBlockCollector } from "../../../src/agent/model/protocols/message-blocks.ts";
 import { createCallCollector } from "../../../src/agent/model/protocols/openai.ts";
 import { createThoughtFilter } from "../../../src/agent/model/protocols/openai.ts";
 import { runTool } from "../../../src/agent/tools/run.ts";
