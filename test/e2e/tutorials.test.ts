@@ -15,7 +15,7 @@ printf '%s\n' 'user root' 'persistence true' 'persistence_location {folder}/' 'i
 sudo() { "$@"; }
 systemctl() {
   mosquitto -c '{folder}/etc/mosquitto.conf' >mosquitto.log 2>&1 &
-  for _ in $(seq 200); do grep -q running mosquitto.log && break; sleep 0.05; done
+  for _ in $(seq 200); do grep -qs running mosquitto.log && break; sleep 0.05; done
 }
 `;
 
