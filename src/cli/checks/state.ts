@@ -1,5 +1,6 @@
 import { open, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { sizeText } from "../../agent/device/format.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { codeOf, messageOf } from "../../base/failure.ts";
 
@@ -74,7 +75,7 @@ async function spaceCheck(place: string): Promise<Diagnosis> {
   try {
     const { bavail, bsize, files, ffree } = await statfs(place);
     const free = bavail * bsize;
-    const message = `${Math.floor(free / MEBIBYTE)} MiB are free at ${place}`;
+    const message = `${sizeText(free)} are free at ${place}`;
     if (free < LITTLE_BYTES) {
       return { ...facts, result: "warn", message, remedy: `free space: df -h ${place}` };
     }
