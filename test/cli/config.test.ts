@@ -181,6 +181,16 @@ describe("config validate", () => {
     });
   }
 
+  it("is 78 for a model that cannot be called, as the gateway would end", async () => {
+    const entry = { model_name: "m", model: "openai/gpt-5.4", api_keys: ["sk-…"] };
+    const config = { agents: { defaults: { model_name: "m" } }, model_list: [entry] };
+    await inHome(JSON.stringify(config), async (run) => {
+      const { code, stdout } = await run("validate");
+      assert.equal(code, 78);
+      assert.match(stdout, /^error: model_list "m" has an invalid key: .*\n {2}try: copy the key/m);
+    });
+  });
+
   it("is 0 without a file", async () => {
     await inHome(undefined, async (run) => assert.equal((await run("validate")).code, 0));
   });

@@ -1,5 +1,7 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
+import { SILENT } from "../../base/log.ts";
+import type { Config } from "../../config/contract.ts";
 import { problemLines } from "../../config/findings.ts";
 import { configFlagsOf, inspect } from "../connection.ts";
 import type { Context } from "../context.ts";
@@ -38,18 +40,32 @@ async function findingsOf(context: Context): Promise<{
     if (inspection.code !== "config") throw inspection;
     return { file: "the configuration", findings: [errorOf(inspection)] };
   }
-  const { problems, warnings, refusal, file } = inspection;
+  const { problems, warnings, refusal, file, config } = inspection;
   const errors = problemLines(problems).map((message): Finding => ({ severity: "error", message }));
   return {
     file,
     findings: [
       ...errors,
       ...(refusal ? [errorOf(refusal)] : []),
+      ...(config ? await modelErrors(config) : []),
       ...warnings.map(({ message, remedy }): Finding => {
         return { severity: "warning", message, try: remedy };
       }),
     ],
   };
+}
+
+/** The model that is named cannot be called as it is configured: a gateway would not start. */
+async function modelErrors(config: Config): Promise<readonly Finding[]> {
+  if (config.model_list.length === 0) return [];
+  const { openModels } = await import("../../agent/model/models.ts");
+  try {
+    await openModels({ config, fetch: globalThis.fetch, log: SILENT })?.close();
+    return [];
+  } catch (thrown) {
+    if (!(thrown instanceof Failure) || thrown.code !== "config") throw thrown;
+    return [errorOf(thrown)];
+  }
 }
 
 function errorOf({ message, why, remedy }: Failure): Finding {
