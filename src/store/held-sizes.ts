@@ -1,6 +1,6 @@
 import type { StoreBounds } from "./contract.ts";
 
-export interface Size {
+interface Size {
   readonly rows: number;
   readonly bytes: number;
 }
@@ -21,13 +21,15 @@ const COUNTED_LANES = 1024;
  * added since it was read may not be written, or deleted already. It has to be read again when one more would not fit.
  */
 export class HeldSizes {
-  readonly #bounds: StoreBounds;
+  readonly #mostOfAll: Size;
+  readonly #mostOfLane: Size;
   readonly #lanes = new Map<string, Held>();
   /** Of all requests; undefined while that is not known. */
   all: Held | undefined;
 
-  constructor(bounds: StoreBounds) {
-    this.#bounds = bounds;
+  constructor({ rows, bytes, laneRows, laneBytes }: StoreBounds) {
+    this.#mostOfAll = { rows, bytes };
+    this.#mostOfLane = { rows: laneRows, bytes: laneBytes };
   }
 
   lane(lane: string): Held | undefined {
@@ -48,16 +50,18 @@ export class HeldSizes {
 
   /** Whether all has to be read to know if more fits. */
   needsAll(more: Size): boolean {
-    return this.all?.isRead !== true && !this.#fitsAll(more);
+    return this.all?.isRead !== true && !isWithin(this.all, more, this.#mostOfAll);
   }
 
   needsLane(lane: string, more: Size): boolean {
-    return this.#lanes.get(lane)?.isRead !== true && !this.#fitsLane(lane, more);
+    const held = this.#lanes.get(lane);
+    return held?.isRead !== true && !isWithin(held, more, this.#mostOfLane);
   }
 
   /** Whether more fits, as far as it is known. */
   fits(lane: string, more: Size): boolean {
-    return this.#fitsAll(more) && this.#fitsLane(lane, more);
+    const own = this.#lanes.get(lane);
+    return isWithin(this.all, more, this.#mostOfAll) && isWithin(own, more, this.#mostOfLane);
   }
 
   /** Adds to what is held by all and by a lane. */
@@ -80,16 +84,6 @@ export class HeldSizes {
   forget(): void {
     this.all = undefined;
     this.#lanes.clear();
-  }
-
-  #fitsAll(more: Size): boolean {
-    const { rows, bytes } = this.#bounds;
-    return isWithin(this.all, more, { rows, bytes });
-  }
-
-  #fitsLane(lane: string, more: Size): boolean {
-    const { laneRows: rows, laneBytes: bytes } = this.#bounds;
-    return isWithin(this.#lanes.get(lane), more, { rows, bytes });
   }
 }
 
