@@ -9,7 +9,7 @@ import { callerOf, hasLocalName, isFromThisMachine, MACHINE } from "../http/loca
 export type Access = "full" | "local" | "none" | "refused";
 
 export interface AccessOptions {
-  /** The token that opens everything. Read again for each login. */
+  /** The token that opens everything. Read again for each request that shows it, or its cookie. */
   readonly token: () => Promise<string>;
   readonly now: () => number;
 }
