@@ -361,6 +361,18 @@ describe("logs", () => {
     });
   });
 
+  it("says that the journal has nothing of the service", async () => {
+    await onMachine({ programs: { journalctl: "" } }, async ({ context }) => {
+      const given = context("logs");
+      assert.equal(await runLogs(given), 0);
+      assert.match(
+        given.host.stderr.text(),
+        /^note: .* nothing of picoclaw\.service; .*terminal\n$/,
+      );
+      assert.equal(given.host.stdout.text(), "");
+    });
+  });
+
   it("says where logs are without systemd", async () => {
     await onMachine({}, async ({ context }) => {
       const given = context("logs");

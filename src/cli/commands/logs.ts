@@ -9,6 +9,8 @@ import { UNIT } from "../service/unit.ts";
 
 const LINES = 100;
 
+const EMPTY = `the journal has nothing of ${UNIT}; a gateway that was started by hand logs to its terminal`;
+
 /** `picoclaw logs`: the log of the service, from the journal of systemd. */
 export async function run(context: Context): Promise<number> {
   const { host, flags, signal } = context;
@@ -30,16 +32,19 @@ export async function run(context: Context): Promise<number> {
   });
   const stopListening = onAbort(signal, () => child.kill());
   try {
+    let isEmpty = true;
     const printing = (async () => {
       // Every program of the service can write to its journal.
       const isShown = host.stdout.isTTY;
       if (isShown) child.stdout.setEncoding("utf8");
       for await (const chunk of child.stdout) {
+        isEmpty = false;
         await host.stdout.write(isShown ? escapeControl(String(chunk), "\n\t") : chunk);
       }
     })();
     const [code] = await Promise.all([ended, printing]);
     if (signal.aborted) throw signal.reason;
+    if (code === 0 && isEmpty) await host.stderr.write(`note: ${EMPTY}\n`);
     return code === 0 ? 0 : 1;
   } finally {
     stopListening();
