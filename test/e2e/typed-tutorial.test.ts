@@ -106,6 +106,14 @@ describe("the quick start", { skip }, () => {
     });
   });
 
+  it("says what embedded is where no broker is", async () => {
+    await using stack = new AsyncDisposableStack();
+    const { inside } = await openMachine(stack);
+    const terminal = stack.use(await openTerminal(inside));
+    terminal.type(`'${join(root, "dist/picoclaw")}' onboard\r`);
+    await terminal.said(/^Found no broker .* embedded is .*\r\nMQTT broker \[embedded\] /m);
+  });
+
   it("takes less than two minutes, by the table of the page", async () => {
     const rows = await rowsOf("quick-start.md");
     const total = rows.pop();

@@ -25,6 +25,9 @@ import { reportOf } from "../report.ts";
 /** How long a model may take for the call with a new key. */
 const CALL_MS = 30_000;
 
+const NO_BROKER =
+  "Found no broker on this machine. A broker is tcp://host:1883; embedded is the one in this program.\n";
+
 /** `picoclaw onboard`: sets up broker, agent and model, and asks the first question. */
 export async function run(context: Context): Promise<number> {
   const { host, redactor } = context;
@@ -32,6 +35,8 @@ export async function run(context: Context): Promise<number> {
   const asker = createAsker(context);
   const found = await discover({ env: host.env, fetch, isOpen: isPortOpen });
   const [present] = loaded.config.channels;
+  const isBrokerOpen = !present && context.flags.text("broker") === undefined;
+  if (asker.isInteractive && isBrokerOpen && !found.hasBroker) await host.stderr.write(NO_BROKER);
   const connection = await askConnection(context, asker, found, present?.settings);
   if (asker.isInteractive) await host.stderr.write(modelsText(found));
   const draft = await settledDraft(context, asker, { found, loaded, connection });
