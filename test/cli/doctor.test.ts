@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmod, cp, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
@@ -8,6 +8,7 @@ import { serviceChecks } from "../../src/cli/checks/service.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { unitText, userUnitFolder } from "../../src/cli/service/unit.ts";
 import { makeCertificate, type CertificateOptions } from "../support/certificates.ts";
+import { clockEnvironment, needsFaketime } from "../support/faketime.ts";
 import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
 import type { Behaviour } from "../support/model-server.ts";
 import {
@@ -19,6 +20,7 @@ import {
 } from "../support/mosquitto.ts";
 import {
   onceInCi,
+  picoclaw,
   quickConfig,
   startGateway,
   temporaryHome,
@@ -411,6 +413,46 @@ describe("a fault of this machine is named with its place and its remedy", () =>
       /^fail {2}state\.write .*the disk of .*\/workspace\/state is full.*try: free space/,
     );
   });
+
+  it("the disk fills while the gateway runs, and has space again", async (test) => {
+    await using disk = await smallDisk(4096);
+    if (disk === undefined) return test.skip("no tmpfs can be mounted here");
+    const agents = { defaults: { workspace: disk.path } };
+    const broker = `embedded://127.0.0.1:${await freePort()}`;
+    await using home = await temporaryHome(quickConfig(broker, { qos: 1 }, { agents }));
+    await using gateway = await startGateway({ home: home.path });
+    await gateway.said('"msg":"gateway started"');
+    const ballast = join(disk.path, "ballast");
+    await writeFile(ballast, Buffer.alloc(4_194_304)).catch(() => {});
+    const busy = await picoclaw(["send", "kitchen", "hello"], { home: home.path });
+    assert.match(busy.stderr, /requests cannot be stored at the moment/);
+    const { first, code } = await doctor(home.path, OFFLINE);
+    assert.match(
+      first,
+      /^fail {2}state\.write .*the disk of .*\/workspace\/state is full.*try: free space \(df -h/,
+    );
+    assert.equal(code, 1);
+    await rm(ballast);
+    const { out } = await doctor(home.path, OFFLINE);
+    assert.match(out, /^ok {4}state\.write /m);
+    const sent = await picoclaw(["send", "kitchen", "hello"], { home: home.path });
+    assert.equal(sent.code, 0, sent.stderr);
+  });
+
+  for (const [offset, words] of [
+    ["+1d", "24 hours fast"],
+    ["-1d", "24 hours slow"],
+  ] as const) {
+    it(`the clock is a day off: ${offset}`, needsFaketime, async () => {
+      await using model = await startModelServer();
+      model.otherwise(calls({ name: "report", arguments: '{"result":"ok"}' }));
+      await using home = await temporaryHome(withModel(model.base));
+      const env = clockEnvironment({ FAKETIME: offset });
+      const { stdout } = await picoclaw(["doctor"], { home: home.path, env });
+      const line = `^fail {2}clock +clock: this device's clock is ${words}.*try: set the clock`;
+      assert.match(stdout, new RegExp(line, "m"));
+    });
+  }
 
   it("the home is read-only", async (test) => {
     await using disk = await smallDisk(64);

@@ -81,15 +81,41 @@ async function* request(
   const over = new AbortController();
   const signal = AbortSignal.any([options.signal, over.signal]);
   try {
-    if (settings.qos > 0) await publishRequest(link, options);
-    else await publish(link, options, 0);
-    const isChecked = settings.qos === 0 && link.connection.session()?.protocol === 5;
+    const isQuick = settings.qos === 0;
+    if (isQuick) await publish(link, options, 0);
+    const isPublished = isQuick
+      ? () => true
+      : publishMeanwhile(link, { ...options, signal }, queue);
+    const isChecked = isQuick && link.connection.session()?.protocol === 5;
     const check = (): void => void checkSubscribers(link, { ...options, signal }, queue);
-    yield* answerOf(link, queue, { ...options, check: isChecked ? check : undefined });
+    yield* answerOf(link, queue, {
+      ...options,
+      check: isChecked ? check : undefined,
+      isPublished,
+    });
   } finally {
     over.abort();
     stop();
   }
+}
+
+/**
+ * Publishes at QoS 1 while the answer is awaited, and returns whether that is done: the built-in broker acknowledges
+ * what the gateway has stored, and a rejection can come without that. A failure comes as an event.
+ */
+function publishMeanwhile(
+  link: RequesterLink,
+  options: RequestOptions,
+  queue: BoundedQueue<AnswerEvent>,
+): () => boolean {
+  let isPublished = false;
+  publishRequest(link, options).then(
+    () => {
+      isPublished = true;
+    },
+    (error: unknown) => queue.put({ type: "undeliverable", failure: asFailure(error) }),
+  );
+  return () => isPublished;
 }
 
 /** See `Requester.publishRequest`. */
@@ -227,6 +253,8 @@ function putStatus(queue: BoundedQueue<AnswerEvent>, status: string | undefined)
 interface AnswerOptions extends RequestOptions {
   /** Asks the broker for subscribers; undefined if it cannot answer, or has answered. */
   readonly check: (() => void) | undefined;
+  /** Whether the broker has acknowledged the request, if that was asked for. */
+  readonly isPublished: () => boolean;
 }
 
 /** What is known while an answer is being collected; times are milliseconds of `performance.now()`. */
@@ -368,9 +396,10 @@ async function publishAgain(
 
 function silence(
   link: RequesterLink,
-  { client, nextPartMs, firstPartMs }: RequestOptions,
+  { client, nextPartMs, firstPartMs, isPublished }: AnswerOptions,
   progress: Progress,
 ): Failure {
+  if (progress.parts === 0 && !isPublished()) return notAcknowledged(firstPartMs);
   if (progress.offlineUntil < progress.deadline) return unserved(link, "its status is offline");
   if (progress.noSubscribers) return unserved(link);
   if (progress.hasText) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
