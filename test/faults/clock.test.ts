@@ -1,27 +1,19 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { clockEnvironment, needsFaketime } from "../support/faketime.ts";
 import { until } from "../support/until.ts";
 import { openFaultHarness, withFaults, type FaultHarness } from "./fault-harness.ts";
 
-const LIBRARY = ["x86_64", "aarch64"]
-  .map((machine) => `/usr/lib/${machine}-linux-gnu/faketime/libfaketime.so.1`)
-  .find((file) => existsSync(file));
 const DAY_MS = 86_400_000;
-/** Skipped on a machine without libfaketime; CI installs it. */
-const withClock = { skip: withFaults.skip || (LIBRARY === undefined && !process.env["CI"]) };
+const withClock = { skip: withFaults.skip || needsFaketime.skip };
 
 /** Gateways of this harness read their wall clock through a file; timers are not affected. */
 async function bendTime(harness: FaultHarness): Promise<(offset: string) => Promise<void>> {
   const file = join(harness.home, "time");
-  Object.assign(harness.env, {
-    LD_PRELOAD: LIBRARY,
-    FAKETIME_TIMESTAMP_FILE: file,
-    FAKETIME_NO_CACHE: "1",
-    FAKETIME_DONT_FAKE_MONOTONIC: "1",
-  });
+  const clock = clockEnvironment({ FAKETIME_TIMESTAMP_FILE: file, FAKETIME_NO_CACHE: "1" });
+  Object.assign(harness.env, clock);
   const set = (offset: string): Promise<void> => writeFile(file, offset);
   await set("+0s");
   return set;
