@@ -17,6 +17,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   send: () => import("./commands/send.ts"),
   listen: () => import("./commands/listen.ts"),
   agent: () => import("./commands/agent.ts"),
+  agents: () => import("./commands/agents.ts"),
   doctor: () => import("./commands/doctor.ts"),
   status: () => import("./commands/status.ts"),
   sessions: () => import("./commands/sessions.ts"),

@@ -58,6 +58,11 @@ export interface Result {
   readonly exit: number;
   readonly id?: string;
   readonly client?: string;
+  /** How many were asked and how many answered, and the others; of a request to several. */
+  readonly asked?: number;
+  readonly answered?: number;
+  readonly failed?: readonly string[];
+  readonly unanswered?: readonly string[];
   /** The answer, as far as it arrived. */
   readonly text?: string;
   readonly message?: string;
@@ -80,15 +85,18 @@ export function failedResult(failure: Failure): Result {
 }
 
 export function resultLine(result: Result, redactor: Pick<Redactor, "redact">): string {
+  return jsonLine({ v: 1, type: "result", ...resultFields(result, redactor) });
+}
+
+/** The fields of a result, as scripts read them. */
+export function resultFields(result: Result, redactor: Pick<Redactor, "redact">): object {
   const { retryAfter, msFirst, msLast, message, ...facts } = result;
-  return jsonLine({
-    v: 1,
-    type: "result",
+  return {
     ...facts,
     ok: facts.outcome === "ok",
     message: message && redactor.redact(message),
     retry_after: retryAfter,
     ms_first: msFirst,
     ms_last: msLast,
-  });
+  };
 }

@@ -2,7 +2,7 @@ import type { Part, RequestExtras } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import type { MqttChannel } from "../config/contract.ts";
-import type { GatewayFacts, ListedGateway } from "./protocol/info.ts";
+import type { GatewayFacts, GatewayInfo, ListedGateway } from "./protocol/info.ts";
 
 /** The requesting side of the wire, for `send` and `listen`: connects as `picoclaw-cli-<random>`, never as the device. */
 export interface Requester {
@@ -23,7 +23,25 @@ export interface Requester {
   publishRequest(question: Omit<RequestOptions, "nextPartMs">): Promise<void>;
   /** Yields requests, responses and changes of the connection until `signal`; without clients, those of all. */
   watch(options: WatchOptions): AsyncGenerator<Watched, void>;
+  /**
+   * Yields the agents under the channel's prefix, by their retained `status` and `info`: each one when something of it
+   * is known, and again when that changes. All of it is untrusted.
+   */
+  agents(options: AgentsOptions): AsyncGenerator<AgentFacts, void>;
   close(): Promise<void>;
+}
+
+export interface AgentsOptions {
+  /** Ends after a silence of so many milliseconds; goes on until `signal` if left out. */
+  readonly quietMs?: number | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface AgentFacts {
+  readonly agent: string;
+  /** What its `status` says; absent without one. */
+  readonly online?: boolean;
+  readonly info?: GatewayInfo;
 }
 
 export interface RequesterOptions {
@@ -34,6 +52,8 @@ export interface RequesterOptions {
 }
 
 export interface RequestOptions {
+  /** Another agent under the prefix of the channel. */
+  readonly agent?: string | undefined;
   readonly client: string;
   readonly text: string;
   /** Names the request; at most 128 characters. */

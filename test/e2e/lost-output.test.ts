@@ -20,6 +20,7 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   send: ["send kitchen uptime", "send kitchen uptime --json", "send kitchen uptime --raw"],
   listen: ["listen -n 1", "listen -n 1 --json"],
   agent: ["agent -m uptime"],
+  agents: ["agents", "agents --json"],
   doctor: ["doctor --offline", "doctor --offline --json"],
   status: ["status", "status --json", "status --ready"],
   sessions: ["sessions list", "sessions list --json", "sessions show kitchen"],

@@ -7,6 +7,7 @@ export type CommandName =
   | "send"
   | "listen"
   | "agent"
+  | "agents"
   | "doctor"
   | "status"
   | "sessions"

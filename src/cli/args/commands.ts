@@ -1,5 +1,6 @@
 import type { Command } from "./command.ts";
 import { CONNECTION_FLAGS, type FlagName, shownOf } from "./flags.ts";
+import { AGENTS } from "./reach-commands.ts";
 
 /** Flags that every command has. */
 export const GLOBAL_FLAGS: readonly FlagName[] = ["debug", "no-color", "help"];
@@ -94,6 +95,7 @@ const SEND: Command = {
     "no-wait",
     "no-stream",
     "id",
+    "agents",
     "raw",
     "json",
     "channel",
@@ -104,7 +106,8 @@ const SEND: Command = {
     `${CLIENT_ARGUMENT}.`,
     "Ctrl-C stops the answer: it sends /stop, which cancels all that this client has asked.",
     "--timeout is for the first part of the answer, and for the next one while the agent is still working. Each later part has 30 seconds. With --no-stream it is for the whole answer, and 10 minutes by default.",
-    "--json prints one part line for each part, and always exactly one result line at the end.",
+    "With * or a comma the client names several: a,b,c, or a pattern for the clients of the conversations in this home. With --agents one client asks several agents under the prefix; a pattern finds those whose status the broker has. 16 are asked at once. Each whole answer is a line, name and text with a tab between; the end says who did not answer. The exit code is 1 if one answered with an error, else 3 if one did not answer.",
+    "--json prints one part line for each part, and always exactly one result line at the end. For several it prints one answer line for each in place of the parts.",
   ],
   examples: [
     { line: "picoclaw send kitchen how warm is it", does: "ask and print the answer as it comes" },
@@ -115,6 +118,11 @@ const SEND: Command = {
     {
       line: "picoclaw send kitchen --image photo.jpg is the stove on",
       does: "ask about an image",
+    },
+    { line: "picoclaw send 'garden-*' how wet is it", does: "ask in each of these conversations" },
+    {
+      line: "picoclaw send kitchen --agents 'garden-*' how wet is it",
+      does: "ask each of these agents",
     },
     { line: "df -h | picoclaw send nas", does: "send the output of another program" },
     {
@@ -381,6 +389,7 @@ export const COMMANDS: readonly Command[] = [
   SEND,
   LISTEN,
   AGENT,
+  AGENTS,
   DOCTOR,
   STATUS,
   SESSIONS,

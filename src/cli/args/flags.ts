@@ -68,6 +68,12 @@ export const FLAGS = {
   },
   "no-stream": { type: "boolean", summary: "ask for the answer in one piece" },
   id: { type: "string", value: "ID", summary: "the id of the request (default: a random one)" },
+  agents: {
+    type: "string",
+    value: "AGENTS",
+    summary: "ask these agents: names with commas between, or patterns such as garden-*",
+  },
+  watch: { type: "boolean", summary: "go on, and print each change" },
   raw: { type: "boolean", summary: "print the payloads as they arrive, one per line" },
   count: {
     type: "count",

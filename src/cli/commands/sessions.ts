@@ -13,6 +13,7 @@ import {
 } from "../state/conversation-reader.ts";
 import { loadStateConfig } from "../state/state-config.ts";
 import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
+import { table } from "../terminal/table.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
 export async function run(context: Context): Promise<number> {
@@ -89,20 +90,11 @@ async function list(
     `${bytes}`,
   ]);
   await stdout.write(
-    stdout.isTTY ? table(rows) : rows.map((row) => `${row.join("\t")}\n`).join(""),
+    stdout.isTTY ? table(HEAD, rows) : rows.map((row) => `${row.join("\t")}\n`).join(""),
   );
 }
 
 const HEAD = ["client", "channel", "turns", "last used", "bytes"];
-
-function table(rows: readonly (readonly string[])[]): string {
-  const all = [HEAD, ...rows];
-  const widths = HEAD.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all
-    .map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  "))
-    .map((line) => `${line.trimEnd()}\n`)
-    .join("");
-}
 
 function sessionFacts({
   client,

@@ -53,6 +53,8 @@ export interface LinkListener {
   readonly message: (message: Incoming) => void;
   readonly lost: (failure: Failure) => void;
   readonly restored: (node: NodeFact) => void;
+  /** Whether filters with wildcards get retained messages; those without always do. */
+  readonly retained?: boolean;
 }
 
 /** Milliseconds between attempts after a loss; short, because a person waits. */
@@ -78,7 +80,8 @@ export function openLink(options: RequesterOptions): RequesterLink {
     },
     async onSession(session) {
       sessions += 1;
-      for (const filters of listeners.values()) await session.subscribe(filters, 1);
+      for (const [listener, filters] of listeners)
+        await session.subscribe(filters, 1, optionsOf(listener));
       if (sessions === 1) return;
       for (const listener of listeners.keys()) listener.restored(nodeOf(session));
     },
@@ -98,7 +101,7 @@ export function openLink(options: RequesterOptions): RequesterLink {
       const session = await connection.ready(options.signal);
       listeners.set(listener, filters);
       const stop = (): void => void listeners.delete(listener);
-      await subscribeNow(session, filters).catch((error: unknown) => {
+      await subscribeNow(session, filters, listener).catch((error: unknown) => {
         stop();
         throw error;
       });
@@ -108,12 +111,20 @@ export function openLink(options: RequesterOptions): RequesterLink {
 }
 
 /** Subscribes. After a loss the next session does, for every listener. */
-async function subscribeNow(session: Session, filters: readonly string[]): Promise<void> {
+async function subscribeNow(
+  session: Session,
+  filters: readonly string[],
+  listener: LinkListener,
+): Promise<void> {
   try {
-    await session.subscribe(filters, 1);
+    await session.subscribe(filters, 1, optionsOf(listener));
   } catch (error) {
     if (!(error instanceof ConnectionLost)) throw error;
   }
+}
+
+function optionsOf({ retained }: LinkListener) {
+  return retained === undefined ? {} : { retained };
 }
 
 const QUEUE_SIZE = 10_000;

@@ -27,14 +27,23 @@ export async function openRequester(options: RequesterOptions): Promise<Requeste
   const session = await firstSession(link, options);
   return {
     protocol: session.protocol,
-    request: (wanted) => request(link, wanted),
-    publishRequest: (wanted) => publishRequest(link, wanted),
+    request: (wanted) => request(linkTo(link, wanted), wanted),
+    publishRequest: (wanted) => publishRequest(linkTo(link, wanted), wanted),
     async *watch(wanted) {
       const { watch } = await import("./watch.ts");
       yield* watch(link, wanted);
     },
+    async *agents(wanted) {
+      const { agents } = await import("./agents.ts");
+      yield* agents(link, wanted);
+    },
     close: () => link.connection.close().catch(() => {}),
   };
+}
+
+/** The same connection, for the agent that is asked. */
+function linkTo(link: RequesterLink, { agent }: Pick<RequestOptions, "agent">): RequesterLink {
+  return agent === undefined ? link : { ...link, address: { ...link.address, agent } };
 }
 
 async function firstSession({ connection, failed }: RequesterLink, options: RequesterOptions) {

@@ -1,0 +1,19 @@
+import type { Command } from "./command.ts";
+import { CONNECTION_FLAGS } from "./flags.ts";
+
+/** Commands about what lies beyond this gateway. */
+export const AGENTS: Command = {
+  name: "agents",
+  summary: "list the agents at the broker",
+  arguments: [],
+  flags: ["watch", "for", "json", "channel", ...CONNECTION_FLAGS],
+  detail: [
+    "Reads the retained status and info of every agent under the prefix: name, online or offline, version, time of its start, machine, how many gateways serve it together, and how many others serve the same name. What an access list hides is not listed.",
+    "It ends when the broker has sent nothing for half a second, or for the time of --for. With --watch it prints each agent again when something changes, until Ctrl-C or for the time of --for.",
+  ],
+  examples: [
+    { line: "picoclaw agents", does: "who is there" },
+    { line: "picoclaw agents --watch --json", does: "who comes and goes, for a script" },
+  ],
+  exits: [4, 5, 78, 130, 143],
+};

@@ -1,0 +1,209 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { needsMosquitto, startMosquitto, withAcl } from "../support/mosquitto.ts";
+import {
+  picoclaw,
+  quickConfig,
+  startClient,
+  startGateway,
+  startPicoclaw,
+  temporaryHome,
+} from "../support/picoclaw.ts";
+import { until } from "../support/until.ts";
+
+const needs = { ...needsMosquitto, timeout: 60_000 };
+
+/** Homes and gateways of so many agents at one broker. */
+async function startAgents(broker: string, names: readonly string[]) {
+  await using stack = new AsyncDisposableStack();
+  const homes: string[] = [];
+  for (const agent_id of names) {
+    const home = stack.use(await temporaryHome(quickConfig(broker, { agent_id })));
+    stack.use(await startGateway({ home: home.path }));
+    homes.push(home.path);
+  }
+  const all = stack.move();
+  return { home: homes[0] ?? "", [Symbol.asyncDispose]: () => all.disposeAsync() };
+}
+
+function jsonLines(text: string): Record<string, unknown>[] {
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line): Record<string, unknown> => JSON.parse(line));
+}
+
+const inOrder = (a: string, b: string): number => (a < b ? -1 : 1);
+
+function byName(text: string): string[] {
+  const names = text
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.split("\t")[0] ?? "");
+  return names.toSorted(inOrder);
+}
+
+describe("send to several", () => {
+  it(
+    "asks the clients of a list, and those with a conversation that a pattern matches",
+    needs,
+    async () => {
+      await using broker = await startMosquitto();
+      await using agents = await startAgents(broker.url, ["assistant"]);
+      const { home } = agents;
+      const listed = await picoclaw(["send", "garden-1,garden-2, shed", "uptime"], { home });
+      assert.equal(listed.code, 0, listed.stderr);
+      assert.deepEqual(byName(listed.stdout), ["garden-1", "garden-2", "shed"]);
+      assert.match(listed.stdout, /^garden-1\tUptime is /m);
+      const matched = await picoclaw(["send", "garden-*", "uptime", "--json"], { home });
+      assert.equal(matched.code, 0, matched.stderr);
+      const lines = jsonLines(matched.stdout);
+      const answers = lines.filter(({ type }) => type === "answer");
+      assert.deepEqual(answers.map(({ client }) => String(client)).toSorted(inOrder), [
+        "garden-1",
+        "garden-2",
+      ]);
+      assert.ok(
+        answers.every(({ ok, text }) => ok === true && String(text).startsWith("Uptime is ")),
+      );
+      const { type, outcome, exit, asked, answered } = lines.at(-1) ?? {};
+      assert.deepEqual([type, outcome, exit, asked, answered], ["result", "ok", 0, 2, 2]);
+    },
+  );
+
+  it("fails where nobody matches, and refuses what is only for one", needs, async () => {
+    await using broker = await startMosquitto();
+    await using agents = await startAgents(broker.url, ["assistant"]);
+    const { home } = agents;
+    const nobody = await picoclaw(["send", "attic-*", "uptime"], { home });
+    assert.equal(nobody.code, 2);
+    assert.match(nobody.stderr, /no client matches "attic-\*"/);
+    assert.equal((await picoclaw(["send", "a,b/c", "uptime"], { home })).code, 2);
+    assert.equal((await picoclaw(["send", "a,b", "uptime", "--raw"], { home })).code, 2);
+  });
+
+  it("asks several agents, and says which did not answer", needs, async () => {
+    await using broker = await startMosquitto();
+    const names = ["garden-1", "garden-2", "kitchen"];
+    await using agents = await startAgents(broker.url, names);
+    const { home } = agents;
+    const all = await picoclaw(["send", "phone", "--agents", "garden-*", "uptime"], { home });
+    assert.equal(all.code, 0, all.stderr);
+    assert.deepEqual(byName(all.stdout), ["garden-1", "garden-2"]);
+    const words = ["send", "phone", "--agents", "kitchen,attic", "uptime", "-t", "3s"];
+    const some = await picoclaw(words, { home });
+    assert.equal(some.code, 3, some.stderr);
+    assert.deepEqual(byName(some.stdout), ["kitchen"]);
+    assert.match(some.stderr, /error: 1 of 2 answered\n {2}no answer from: attic\n/);
+    const json = await picoclaw([...words, "--json"], { home });
+    assert.equal(json.code, 3);
+    const result = jsonLines(json.stdout).at(-1) ?? {};
+    assert.deepEqual([result["outcome"], result["unanswered"]], ["no_answer", ["attic"]]);
+  });
+
+  it("ends with 1 if one answers with an error, and the others are printed", needs, async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryHome({
+      channel_list: {
+        mqtt: {
+          enabled: true,
+          type: "mqtt",
+          deny_from: ["shed"],
+          settings: { broker: broker.url, agent_id: "assistant" },
+        },
+      },
+    });
+    await using _gateway = await startGateway({ home: home.path });
+    const { code, stdout, stderr } = await picoclaw(["send", "shed,garden", "uptime"], {
+      home: home.path,
+    });
+    assert.equal(code, 1);
+    assert.deepEqual(byName(stdout), ["garden"]);
+    assert.match(stderr, /note: shed: .*\nerror: 1 of 2 answered\n {2}an error from: shed\n/);
+  });
+
+  it("asks a bounded number at once, over one connection", needs, async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryHome(quickConfig(broker.url));
+    // An agent that answers nothing: foreign clients see how many requests came.
+    const words = ["-p", String(broker.port), "-t", "/picoclaw/assistant/+/request", "-F", "%l"];
+    await using silent = startClient("mosquitto_sub", words);
+    await until("it has subscribed", () => /\+\/request \(QoS 0\)/.test(broker.log()));
+    const names = Array.from({ length: 40 }, (_, index) => `c${index}`);
+    const sent = startPicoclaw(["send", names.join(","), "uptime", "-t", "2s"], {
+      home: home.path,
+    });
+    await using _sent = sent;
+    // `send` also publishes empty messages, to learn whether anybody subscribes.
+    const requests = (): number => silent.stdout().match(/^[1-9]/gm)?.length ?? 0;
+    await until("some have come", () => requests() >= 16);
+    assert.equal(requests(), 16);
+    const { code, stderr } = await sent.ended;
+    assert.equal(code, 3);
+    assert.match(stderr, /error: 0 of 40 answered\n/);
+    assert.equal(requests(), 40);
+    assert.equal(broker.log().split(" as picoclaw-cli-").length - 1, 1);
+  });
+});
+
+describe("agents", () => {
+  it("lists who is there, and who has gone", needs, async () => {
+    await using broker = await startMosquitto();
+    await using agents = await startAgents(broker.url, ["kitchen", "garden"]);
+    const { home } = agents;
+    const will = ["-t", "/picoclaw/attic/status", "-m", "offline", "-r"];
+    await startClient("mosquitto_pub", ["-p", String(broker.port), ...will]).ended;
+    const { code, stdout, stderr } = await picoclaw(["agents"], { home });
+    assert.equal(code, 0, stderr);
+    const rows = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.split("\t"));
+    assert.deepEqual(
+      rows.map(([agent, status]) => [agent, status]),
+      [
+        ["attic", "offline"],
+        ["garden", "online"],
+        ["kitchen", "online"],
+      ],
+    );
+    assert.match(rows[1]?.[3] ?? "", /^\d{4}-\d\d-\d\dT/);
+    const [, garden] = jsonLines((await picoclaw(["agents", "--json"], { home })).stdout);
+    assert.deepEqual([garden?.["type"], garden?.["online"]], ["agent", true]);
+    assert.equal(typeof garden?.["version"], "string");
+  });
+
+  it("watches them come and go, and survives what is no status", needs, async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryHome(quickConfig(broker.url));
+    const to = ["-p", String(broker.port)];
+    const publish = (topic: string, payload: string) =>
+      startClient("mosquitto_pub", [...to, "-t", `/picoclaw/${topic}`, "-m", payload, "-r"]).ended;
+    await using watch = startPicoclaw(["agents", "--watch", "--json"], { home: home.path });
+    await until("it has subscribed", () => /\+\/info \(QoS 1\)/.test(broker.log()));
+    await publish("attic/info", "no JSON");
+    await publish("attic/status", "perhaps");
+    await publish("attic/status", "online");
+    await publish("attic/status", "offline");
+    await until("both came", () => watch.stdout().trimEnd().split("\n").length === 2);
+    watch.kill("SIGINT");
+    const { code, stdout } = await watch.ended;
+    assert.equal(code, 0);
+    assert.deepEqual(
+      jsonLines(stdout).map(({ agent, online }) => [agent, online]),
+      [
+        ["attic", true],
+        ["attic", false],
+      ],
+    );
+  });
+
+  it("says why nobody may be seen where an access list hides them", needs, async () => {
+    await using broker = await startMosquitto(withAcl("topic readwrite /nothing"));
+    await using home = await temporaryHome(quickConfig(broker.url));
+    const { code, stdout, stderr } = await picoclaw(["agents"], { home: home.path });
+    assert.equal(code, 0);
+    assert.equal(stdout, "");
+    assert.match(stderr, /an access list hides/);
+  });
+});
