@@ -14,7 +14,9 @@ export type Failpoint =
   | "answered"
   | "published"
   | "delivered"
-  | "condensed";
+  | "condensed"
+  | "job_claimed"
+  | "job_pushed";
 
 /** Set only by `scripts/build.ts --faults`; in every other build `failpoint` compiles to nothing. */
 declare const PICOCLAW_FAULTS: boolean | undefined;

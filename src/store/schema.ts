@@ -88,6 +88,22 @@ export const MIGRATIONS: readonly string[] = [
   INSERT INTO meters SELECT name, meter, until FROM former_meters;
   DROP TABLE former_meters;
   `,
+  `
+  CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    owner TEXT NOT NULL,
+    job TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    next_at INTEGER,
+    last_at INTEGER,
+    last_error TEXT,
+    claimed_by TEXT NOT NULL DEFAULT '',
+    attempt INTEGER NOT NULL DEFAULT 0
+  );
+  CREATE INDEX jobs_by_owner ON jobs (owner, seq);
+  CREATE INDEX jobs_due ON jobs (next_at, seq) WHERE next_at IS NOT NULL;
+  `,
 ];
 
 /** The tables and their columns after all migrations. */
@@ -100,6 +116,7 @@ export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   ["turns", "id, lane, messages, count, bytes, at"],
   ["cuts", "lane, through, summary, at"],
   ["meters", "name, meter, until"],
+  ["jobs", "seq, id, owner, job, version, next_at, last_at, last_error, claimed_by, attempt"],
 ];
 
 /** Applies the migrations that a file lacks, in one transaction. Throws a `Failure` (`config`) if its version is newer. */

@@ -1,5 +1,5 @@
 import { Failure } from "../base/failure.ts";
-import type { ConversationStore, Counter, StoreOptions } from "./contract.ts";
+import type { ConversationStore, Counter, JobStore, StoreOptions } from "./contract.ts";
 import { asyncConversations, Conversations } from "./conversations.ts";
 import { eachCounter } from "./counters.ts";
 import { openSharedDatabase, unusable } from "./database.ts";
@@ -22,6 +22,24 @@ export async function readCounters<T>(
   } finally {
     db.close();
   }
+}
+
+/** Opens the jobs in a database in the same way as `openConversations`; only a gateway claims them. */
+export async function openJobs(
+  file: string,
+  { owner, readOnly }: Pick<StoreOptions, "owner"> & Pick<SharedAccessOptions, "readOnly">,
+): Promise<JobStore & Pick<ConversationStore<unknown>, "close">> {
+  const { jobsIn } = await import("./jobs.ts");
+  const db = await openSharedDatabase(file, { readOnly });
+  const commits = new GroupCommit(db, file, readOnly ? { sync: undefined } : {});
+  return {
+    ...jobsIn(db, owner, commits),
+    close() {
+      commits.close();
+      if (db.isOpen) db.close();
+      return Promise.resolve();
+    },
+  };
 }
 
 export interface SharedAccessOptions extends Pick<StoreOptions, "now" | "bounds"> {

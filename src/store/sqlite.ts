@@ -96,6 +96,8 @@ function storeIn<M>(
     counters: (most) => read(() => counters.all(most)),
     counter: (name) => read(() => counters.one(name)),
     count: (take) => run(() => counters.count(take()), "process"),
+    hasJobs: () => read(() => db.prepare("SELECT 1 FROM jobs LIMIT 1").get() !== undefined),
+    jobs: async () => (await import("./jobs.ts")).jobsIn(db, options.owner, commits),
     claimAbandoned: () => run(() => requests.claimAbandoned()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),

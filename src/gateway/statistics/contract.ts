@@ -38,6 +38,8 @@ export interface GatewayStatus {
   readonly tools: readonly StatusTool[];
   /** How long transactions of the store took. */
   readonly store: { readonly commit_seconds: StatusHistogram };
+  /** What is done for clients later; absent if there is none, or while the store cannot be read. */
+  readonly jobs?: StatusJobs;
   /** The last minutes that had requests, of four hours at the most, the oldest first. */
   readonly minutes: readonly StatusMinute[];
   /** The last requests, 100 at the most, the newest first. */
@@ -68,6 +70,14 @@ export interface StatusAgent {
   readonly model?: string;
   /** Its protocol. */
   readonly provider?: string;
+}
+
+export interface StatusJobs {
+  readonly jobs: number;
+  /** Of these, the ones that are not disabled. */
+  readonly enabled: number;
+  /** When the next one is due: ISO 8601, UTC. */
+  readonly next_at?: string;
 }
 
 export interface StatusQueue {

@@ -7,6 +7,7 @@ import type {
   StatusAgent,
   StatusChannel,
   StatusHistogram,
+  StatusJobs,
   StatusQueue,
   StatusRequest,
   StatusRequests,
@@ -27,6 +28,7 @@ export interface ProcessFacts {
   readonly instance: string;
   readonly channels: readonly StatusChannel[];
   readonly agent: StatusAgent;
+  readonly jobs?: StatusJobs | undefined;
   /** Why it is not ready; undefined if it is. */
   readonly problem: string | undefined;
 }
@@ -34,7 +36,7 @@ export interface ProcessFacts {
 /** What a running gateway knows of itself, now. Takes a millisecond. */
 export function statusOf(
   { statistics, queue, accounts }: GatewayReport,
-  { pid, instance, channels, agent, problem }: ProcessFacts,
+  { pid, instance, channels, agent, jobs, problem }: ProcessFacts,
 ): GatewayStatus {
   const { now, uptimeMs } = statistics.moment();
   const { gateway: total, channels: totals, clients } = usageToday(accounts);
@@ -73,6 +75,7 @@ export function statusOf(
     tools: [...statistics.tools.values()].map(({ tool, verdict, calls, ms }) => {
       return { tool, verdict, calls, seconds: rounded(ms / 1000) };
     }),
+    ...(jobs && { jobs }),
     store: { commit_seconds: histogramOf(statistics.commits) },
     minutes: statistics.minutes.until(now),
     recent: statistics.recent().map((request) => requestOf(request)),

@@ -60,5 +60,7 @@ const SQL = {
   die: "UPDATE picoclaw.owners SET alive = false WHERE owner = $1",
   dropStops: `DELETE FROM picoclaw.stops AS s
     WHERE NOT EXISTS (SELECT FROM picoclaw.owners AS o WHERE o.owner = s.owner AND o.alive)`,
-  dropDead: "DELETE FROM picoclaw.owners WHERE NOT alive AND until <= now() - interval '1 day'",
+  // A claim of an unknown owner would hold for ever.
+  dropDead: `DELETE FROM picoclaw.owners WHERE NOT alive AND until <= now() - interval '1 day'
+    AND owner NOT IN (SELECT claimed_by FROM picoclaw.jobs)`,
 };

@@ -44,7 +44,10 @@ export interface RequestStoreOptions<M>
 /** The part of a store that is about requests, and what several gateways need. */
 export interface RequestStore<M>
   extends
-    Omit<Store<M>, Exclude<keyof ConversationStore<M>, "append"> | keyof CounterStore>,
+    Omit<
+      Store<M>,
+      Exclude<keyof ConversationStore<M>, "append"> | keyof CounterStore | "hasJobs" | "jobs"
+    >,
     Pick<Store<M>, "purge"> {
   readonly cluster: Cluster;
   /** This owner lives from now on. */

@@ -116,6 +116,22 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX requests_rejected_waiting ON picoclaw.requests (seq)
     WHERE owner = '' AND state = 1 AND failed = 2;
   `,
+  `
+  CREATE TABLE picoclaw.jobs (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id text COLLATE "C" NOT NULL UNIQUE,
+    owner text COLLATE "C" NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    next_at bigint,
+    last_at bigint,
+    last_error text COLLATE "C",
+    claimed_by text COLLATE "C" NOT NULL DEFAULT '',
+    attempt integer NOT NULL DEFAULT 0
+  ) WITH (fillfactor = 70);
+  CREATE INDEX jobs_by_owner ON picoclaw.jobs (owner, seq);
+  CREATE INDEX jobs_due ON picoclaw.jobs (next_at, seq) WHERE next_at IS NOT NULL;
+  `,
 ];
 
 /** Of the lock under which gateways that start at once migrate one after the other. */

@@ -55,6 +55,11 @@ export async function openPostgresStore<M>(
     counter: (name) => counters.counter(name),
     count: (take) => counters.count(take),
     clock: () => counters.clock(),
+    hasJobs: async () => (await commits.read("SELECT FROM picoclaw.jobs LIMIT 1")).length > 0,
+    async jobs() {
+      const { PostgresJobs } = await import("./jobs.ts");
+      return new PostgresJobs(commits, options.owner);
+    },
     async purge() {
       await requests.purge();
       await turns.purge();

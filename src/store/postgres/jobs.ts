@@ -1,0 +1,146 @@
+import type {
+  ClaimedJob,
+  FiringOutcome,
+  Job,
+  JobLimits,
+  JobOwner,
+  JobStore,
+  JobSummary,
+  NewJob,
+} from "../contract.ts";
+import {
+  claimedJobsOf,
+  errorText,
+  JOB_COLUMNS,
+  jobOf,
+  jobOwnerKey,
+  jobText,
+  summaryOf,
+} from "../job-rows.ts";
+import type { Query } from "./connections.ts";
+import type { PostgresCommits } from "./group-commit.ts";
+import { keyOf } from "./keys.ts";
+import type { Value } from "./session.ts";
+
+/** The jobs in a database, which several gateways claim. */
+export class PostgresJobs implements JobStore {
+  readonly #commits: PostgresCommits;
+  readonly #owner: string;
+
+  constructor(commits: PostgresCommits, owner: string) {
+    this.#commits = commits;
+    this.#owner = keyOf(owner);
+  }
+
+  async jobs(owner?: JobOwner): Promise<readonly Job[]> {
+    const rows = await (owner === undefined
+      ? this.#commits.read(SQL.all)
+      : this.#commits.read(SQL.own, [ownerKey(owner)]));
+    return rows.map(jobOf);
+  }
+
+  async job(id: string): Promise<Job | undefined> {
+    const [row] = await this.#commits.read(SQL.one, [keyOf(id)]);
+    return row && jobOf(row);
+  }
+
+  async jobSummary(after: number): Promise<JobSummary> {
+    const [row] = await this.#commits.read(SQL.summary, [after]);
+    return summaryOf(row);
+  }
+
+  addJob(job: NewJob, most: JobLimits): Promise<"added" | "known" | "full"> {
+    return this.#commits.run((tx) => tx.inOrder(() => add(tx.query, job, most)), {
+      args: ["addJob", job],
+    });
+  }
+
+  changeJob(job: Job): Promise<boolean> {
+    const values = [jobText(job), job.nextAt ?? null, keyOf(job.id), job.version];
+    return this.#change(SQL.change, values, ["changeJob", job]);
+  }
+
+  removeJob(id: string): Promise<boolean> {
+    return this.#change(SQL.remove, [keyOf(id)], ["removeJob", id]);
+  }
+
+  claimJobs(now: number, most: number): Promise<readonly ClaimedJob[]> {
+    return this.#commits.run(
+      async ({ query }) => {
+        return claimedJobsOf(await query(SQL.claim, [this.#owner, now, most]));
+      },
+      // After `unsure`, whatever the time is by then.
+      { args: ["claimJobs"] },
+    );
+  }
+
+  endFiring(claimed: ClaimedJob, outcome: FiringOutcome): Promise<boolean> {
+    const args = ["endFiring", claimed, outcome];
+    const claim = this.#claimOf(claimed);
+    if (outcome.remove === true) return this.#change(SQL.removeFired, claim, args);
+    const { nextAt = null, error } = outcome;
+    return this.#change(SQL.end, [...claim, nextAt, errorText(error)], args);
+  }
+
+  releaseJob(claimed: ClaimedJob): Promise<boolean> {
+    return this.#change(SQL.release, this.#claimOf(claimed), ["releaseJob", claimed]);
+  }
+
+  #claimOf({ id, nextAt, attempt }: ClaimedJob): readonly Value[] {
+    return [keyOf(id), nextAt, this.#owner, attempt];
+  }
+
+  /** Whether the statement found its row. */
+  #change(text: string, values: readonly Value[], args: readonly unknown[]): Promise<boolean> {
+    return this.#commits.run(async ({ query }) => (await query(text, values)).length > 0, { args });
+  }
+}
+
+async function add(
+  query: Query,
+  job: NewJob,
+  { ofClient, ofAll }: JobLimits,
+): Promise<"added" | "known" | "full"> {
+  // One after the other: two at once would each find room for the last one.
+  await query(SQL.lock);
+  if ((await query(SQL.one, [keyOf(job.id)])).length > 0) return "known";
+  const key = ownerKey(job);
+  const [counted] = await query(SQL.counts, [key]);
+  if (Number(counted?.["own"]) >= ofClient || Number(counted?.["jobs"]) >= ofAll) return "full";
+  await query(SQL.add, [keyOf(job.id), key, jobText(job), job.nextAt ?? null]);
+  return "added";
+}
+
+function ownerKey(owner: JobOwner): string {
+  return keyOf(jobOwnerKey(owner));
+}
+
+const IN_FORCE = "id = $1 AND next_at = $2 AND claimed_by = $3 AND attempt = $4";
+const SQL = {
+  all: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs ORDER BY seq`,
+  own: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs WHERE owner = $1 ORDER BY seq`,
+  one: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs WHERE id = $1`,
+  summary: `SELECT count(*) AS jobs, count(next_at) AS enabled,
+       (SELECT min(next_at) FROM picoclaw.jobs WHERE next_at > $1) AS next_at FROM picoclaw.jobs`,
+  lock: "SELECT pg_advisory_xact_lock(7421300915003)",
+  counts: `SELECT count(*) AS jobs, count(*) FILTER (WHERE owner = $1) AS own FROM picoclaw.jobs`,
+  add: `INSERT INTO picoclaw.jobs (id, owner, job, version, next_at) VALUES ($1, $2, $3, 1, $4)`,
+  change: `UPDATE picoclaw.jobs SET job = $1, version = version + 1, next_at = $2::bigint,
+         claimed_by = CASE WHEN next_at IS NOT DISTINCT FROM $2::bigint THEN claimed_by ELSE '' END,
+         attempt = CASE WHEN next_at IS NOT DISTINCT FROM $2::bigint THEN attempt ELSE 0 END
+       WHERE id = $3 AND version = $4 RETURNING 1`,
+  remove: "DELETE FROM picoclaw.jobs WHERE id = $1 RETURNING 1",
+  // The dead come as a list: joined, they would not be looked at again for a row that another owner has just claimed.
+  claim: `UPDATE picoclaw.jobs SET claimed_by = $1, attempt = attempt + 1
+       WHERE seq IN (
+         SELECT seq FROM picoclaw.jobs
+         WHERE next_at <= $2 AND (claimed_by = '' OR claimed_by = ANY (ARRAY(
+           SELECT owner FROM picoclaw.owners WHERE NOT alive)))
+         ORDER BY next_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED)
+       AND (SELECT alive FROM picoclaw.owners WHERE owner = $1)
+       RETURNING ${JOB_COLUMNS}`,
+  end: `UPDATE picoclaw.jobs SET next_at = $5::bigint, last_at = $2, last_error = $6,
+         version = version + 1, claimed_by = '', attempt = 0 WHERE ${IN_FORCE} RETURNING 1`,
+  removeFired: `DELETE FROM picoclaw.jobs WHERE ${IN_FORCE} RETURNING 1`,
+  release: `UPDATE picoclaw.jobs SET claimed_by = '', attempt = attempt - 1 WHERE ${IN_FORCE} RETURNING 1`,
+} as const;
