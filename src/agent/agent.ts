@@ -1,5 +1,6 @@
 import { Lazy, pause } from "../base/async.ts";
 import { commandIn } from "../base/command.ts";
+import { Failure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
 import { createRedactor, redactFailure } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
@@ -18,7 +19,9 @@ import type { Fetch } from "./model/contract.ts";
 import type { LearnedStore } from "./model/memory.ts";
 import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
+import type { Jobs } from "./tools/cron.ts";
 import { createDeviceTool } from "./tools/device.ts";
+import type { RunCommand } from "./tools/exec/scheduled-command.ts";
 import type { Outbox } from "./tools/message.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { createSecretFilter, withHooks } from "./tools/run.ts";
@@ -40,6 +43,8 @@ export interface AgentOptions {
   readonly topics?: Topics;
   /** Takes messages for clients, if there are channels. */
   readonly outbox?: Outbox | undefined;
+  /** The jobs of clients; absent if nobody does them. */
+  readonly jobs?: Jobs | undefined;
   /** What `/status` says of the channels; nothing if left out. */
   readonly channelStatus?: () => readonly string[];
   /** Past measurements of the device; the caller closes it. */
@@ -62,6 +67,8 @@ export interface Agent {
   readonly model: () => ModelName | undefined;
   /** Summarizes a conversation that is too long; absent without a model. */
   readonly compact?: Compact | undefined;
+  /** Runs a command of a job. */
+  readonly runCommand: RunCommand;
   /** Loads the code of a turn before the first one needs it. */
   load(): Promise<void>;
   /** Ends commands and tasks that run in the background. */
@@ -112,6 +119,11 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
       agent && isEverTooLong(config.agents.defaults)
         ? redactedCompact(compactWith(agent), redactor)
         : undefined,
+    runCommand: async (scheduled) => {
+      if (agent === undefined) throw new Failure("failed", "commands are run only with a model");
+      const output = await (await agent.load()).runCommand(scheduled);
+      return output && redactor.redact(output);
+    },
     async load() {
       await body.load();
     },

@@ -4,7 +4,6 @@ import type { Check } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { SILENT } from "../base/log.ts";
 import { isInside } from "../base/path-contains.ts";
-import { fromJson, at, listAt } from "../base/unknown.ts";
 import { isLoopback } from "../base/url.ts";
 import type { Config, ModelEntry, ToolProfile, ToolSettings } from "../config/contract.ts";
 import { isSwitchedOff, ineffectiveTools } from "./access/permissions.ts";
@@ -282,30 +281,14 @@ const FIELDS = ["model", "mcpServers"] as const;
 
 /** One warning for each part of a Go workspace that has no effect here. */
 export async function goWorkspaceChecks(workspace: string): Promise<readonly Check[]> {
-  const read = (name: string): Promise<string> => textOf(workspace, name);
-  const [agent, jobs, heartbeat] = await Promise.all([
-    read("AGENT.md"),
-    read("cron/jobs.json"),
-    read("HEARTBEAT.md"),
-  ]);
+  const agent = await textOf(workspace, "AGENT.md");
   const { fields } = await documentOf(agent);
-  const count = enabledJobs(jobs);
-  return [
-    ...FIELDS.filter((field) => fields.has(field)).map((field) =>
-      noEffect("AGENT.md", `${field} of AGENT.md`),
-    ),
-    ...(count > 0 ? [noEffect("cron", `cron/jobs.json (${count} enabled)`)] : []),
-    ...(heartbeat.trim() === "" ? [] : [noEffect("heartbeat", "HEARTBEAT.md")]),
-  ];
-}
-
-function noEffect(name: string, what: string): Check {
-  return {
-    name,
+  return FIELDS.filter((field) => fields.has(field)).map((field) => ({
+    name: "AGENT.md",
     result: "warn",
-    message: `${what} has no effect here`,
+    message: `${field} of AGENT.md has no effect here`,
     remedy: "remove it, or run the Go program for it",
-  };
+  }));
 }
 
 /** The text of a file; "" if it cannot be read. */
@@ -314,14 +297,5 @@ async function textOf(workspace: string, name: string): Promise<string> {
     return (await readWithin(workspace, join(workspace, name), MAX_FILE)).text;
   } catch {
     return "";
-  }
-}
-
-function enabledJobs(text: string): number {
-  try {
-    const jobs = listAt(fromJson(text), "jobs");
-    return jobs.filter((job) => at(job, "enabled") !== false).length;
-  } catch {
-    return 0;
   }
 }

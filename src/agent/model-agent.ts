@@ -12,6 +12,7 @@ import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
 import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
+import type { RunCommand, ScheduledCommand } from "./tools/exec/scheduled-command.ts";
 import { withHooks } from "./tools/run.ts";
 import { createToolbox } from "./tools/toolbox.ts";
 import type { Toolbox, ToolboxOptions } from "./tools/toolbox.ts";
@@ -40,6 +41,7 @@ export interface ModelAgent {
   readonly tools: (caller: Caller) => Promise<readonly Tool[]>;
   readonly subagents: Subagents;
   readonly workspace: Workspace;
+  readonly runCommand: RunCommand;
   close(): Promise<void>;
 }
 
@@ -94,11 +96,22 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
       (await offerOf(await options.workspace.read(), permissionsOf(caller), deps)).tools,
     subagents,
     workspace: options.workspace,
+    runCommand: (scheduled) => runCommand(scheduled, deps),
     async close() {
       subagents.close();
       await toolbox.close();
     },
   };
+}
+
+async function runCommand(
+  scheduled: ScheduledCommand,
+  deps: AgentDeps,
+): Promise<string | undefined> {
+  const { runScheduledCommand } = await import("./tools/exec/scheduled-command.ts");
+  const permissions = deps.permissionsOf(scheduled);
+  const { tools } = await offerOf(await deps.workspace.read(), permissions, deps);
+  return runScheduledCommand(scheduled, { ...deps, permissions, tools });
 }
 
 interface AgentDeps extends ModelAgentOptions {

@@ -21,6 +21,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   doctor: () => import("./commands/doctor.ts"),
   status: () => import("./commands/status.ts"),
   sessions: () => import("./commands/sessions.ts"),
+  jobs: () => import("./commands/jobs.ts"),
   config: () => import("./commands/config.ts"),
   service: () => import("./commands/service.ts"),
   logs: () => import("./commands/logs.ts"),

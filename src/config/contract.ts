@@ -26,6 +26,7 @@ export interface Config {
   };
   /** Absent if no hook is to be asked. */
   readonly hooks?: HookSettings;
+  readonly heartbeat: Values<typeof KEYS>["heartbeat"];
   readonly gateway: GatewaySettings;
 }
 
@@ -86,6 +87,7 @@ export interface ToolSettings extends Pick<
   readonly off: ReadonlySet<string>;
   /** The permissions of MQTT clients, in the order of the file: the first whose pattern matches counts. */
   readonly profiles: readonly ToolProfile[];
+  readonly cron: Omit<ToolValues["cron"], "enabled">;
   readonly exec: ExecSettings;
   readonly read_file: ReadFileSettings;
   readonly web: WebSettings;

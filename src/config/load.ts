@@ -328,6 +328,7 @@ function assembled(
     tools: toolSettings(output.tools, profiles),
     session: { dimensions: dimensions ?? dm_scope },
     ...(hooks && { hooks }),
+    heartbeat: output.heartbeat,
   };
 }
 

@@ -26,6 +26,7 @@ export function toolSettings(
 ): ToolSettings {
   const switches = { ...tools, web_search: tools.web };
   const names = [...SWITCHED_TOOLS, "exec", "read_file", "web_search"] as const;
+  const { enabled: _cron, ...cron } = tools.cron;
   const { enabled: _exec, ...exec } = tools.exec;
   const { enabled: _readFile, ...read_file } = tools.read_file;
   const { enabled: _web, ...web } = tools.web;
@@ -37,6 +38,7 @@ export function toolSettings(
     filter_sensitive_data,
     filter_min_length,
     profiles,
+    cron,
     exec,
     read_file,
     web,

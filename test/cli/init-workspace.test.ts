@@ -20,7 +20,12 @@ function configFor(workspace: string, models = [modelEntry()]): Config {
     page: { enabled: false },
     limits: NO_LIMITS,
   } as const;
-  return { ...agentConfig(models, { workspace }), gateway, session: { dimensions: ["chat"] } };
+  return {
+    ...agentConfig(models, { workspace }),
+    gateway,
+    heartbeat: { enabled: true, interval: 30 },
+    session: { dimensions: ["chat"] },
+  };
 }
 
 describe("a workspace that nobody has begun", () => {

@@ -29,6 +29,7 @@ function configOf(server: ModelServer): Config {
   const entry = modelEntry({ api_base: server.base, request_timeout: 60 });
   return {
     ...agentConfig([entry], { workspace: join(folder.path, "workspace"), max_llm_retries: 0 }),
+    heartbeat: { enabled: true, interval: 30 },
     session: { dimensions: ["chat"] },
     gateway: QUIET_GATEWAY,
   };

@@ -19,6 +19,7 @@ it("closes the built-in broker, the agent and the store if a check fails", async
   const opening = openRuntime({
     config: {
       ...agentConfig([], { workspace }),
+      heartbeat: { enabled: true, interval: 30 },
       session: { dimensions: ["chat"] },
       gateway: QUIET_GATEWAY,
     },

@@ -57,6 +57,7 @@ describe("a configuration that is not there", () => {
         },
         session: { dimensions: ["chat"] },
         tools: toolSettings(),
+        heartbeat: { enabled: true, interval: 30 },
         gateway: {
           host: "localhost",
           port: 18_790,

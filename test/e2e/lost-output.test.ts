@@ -24,6 +24,7 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   doctor: ["doctor --offline", "doctor --offline --json"],
   status: ["status", "status --json", "status --ready"],
   sessions: ["sessions list", "sessions list --json", "sessions show kitchen"],
+  jobs: ["jobs --help"],
   store: ["store --help"],
   acl: ["acl mosquitto"],
   config: ["config encrypt --dry-run", "config path", "config show"],

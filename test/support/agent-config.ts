@@ -77,6 +77,7 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
     filter_sensitive_data: true,
     filter_min_length: 8,
     profiles: [],
+    cron: { allow_command: true, exec_timeout_minutes: 5 },
     exec: {
       enable_deny_patterns: true,
       custom_deny_patterns: [],

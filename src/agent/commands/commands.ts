@@ -11,6 +11,8 @@ import type { Models } from "../model/models.ts";
 import { promptText } from "../small-window.ts";
 import { estimatedTokens } from "../tokens.ts";
 import type { Tool } from "../tools/contract.ts";
+import { jobText } from "../tools/cron.ts";
+import type { Jobs } from "../tools/cron.ts";
 import { callContextOf } from "../tools/run.ts";
 import { useSkill } from "../tools/use-skill.ts";
 import { bothMemories } from "../workspace/client-memory.ts";
@@ -44,6 +46,7 @@ interface CommandsOptions {
   readonly reload?: () => Promise<string>;
   readonly channelStatus?: () => readonly string[];
   readonly deviceTool: Tool;
+  readonly jobs?: Jobs | undefined;
   readonly permissionsOf: PermissionsOf;
   readonly models: Models | undefined;
   /** Absent for the offline agent. */
@@ -81,6 +84,7 @@ export function openCommands(options: CommandsOptions): Commands {
     tokens: estimatedTokens,
     channelStatus: () => options.channelStatus?.() ?? [],
     tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
+    jobs: options.jobs,
     ...(reload && { reload }),
     ...(agent && { answer: agent.answer }),
   });
@@ -172,6 +176,34 @@ const clear: Command = {
   run: () => ({ text: "Chat history cleared!", forget: true }),
 };
 
+const jobsCommand: Command = {
+  name: "jobs",
+  options: "[remove <id>]",
+  about: "what the agent does for you later, or no longer",
+  async run({ words, turn: { client, channel } }, { jobs }) {
+    if (jobs === undefined || channel === undefined) return "No jobs are done here.";
+    const owner = { channel, client };
+    const { word, rest } = firstWord(words);
+    if (word === "") {
+      const found = await jobs.list(owner);
+      return found.length === 0
+        ? "You have no jobs."
+        : listing(
+            "Your jobs:",
+            found.map((job) => jobText(job)),
+          );
+    }
+    if (word !== "remove" || rest === "")
+      return usageText(jobsCommand, word === "remove" ? "" : words);
+    try {
+      await jobs.remove(owner, rest);
+      return `Job ${shown(rest)} is removed.`;
+    } catch (error) {
+      return `The job was not removed: ${reasonOf(error)}.`;
+    }
+  },
+};
+
 const switchCommand: Command = {
   name: "switch",
   options: "model to <name>",
@@ -202,7 +234,7 @@ const reloadCommand: Command = {
 };
 
 /** Commands that change something. */
-const CHANGE_COMMANDS: readonly Command[] = [clear, switchCommand, reloadCommand];
+const CHANGE_COMMANDS: readonly Command[] = [clear, jobsCommand, switchCommand, reloadCommand];
 
 async function switchModel(name: string, { models }: CommandContext): Promise<string> {
   const names = models.list().map((model) => model.name);

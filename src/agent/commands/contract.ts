@@ -2,6 +2,7 @@ import { escapeControl } from "../../base/escape-control.ts";
 import { truncate } from "../../base/truncate.ts";
 import type { Message, Turn, Turned } from "../contract.ts";
 import type { BackgroundTask } from "../subagents/background-tasks.ts";
+import type { Jobs } from "../tools/cron.ts";
 import type { OpenSkill, Workspace } from "../workspace/contract.ts";
 
 /** What the commands read and change. */
@@ -32,6 +33,8 @@ export interface CommandContext {
   readonly channelStatus: () => readonly string[];
   /** Background tasks of the client. */
   readonly tasks: (turn: Turn) => readonly BackgroundTask[];
+  /** The jobs of clients; absent if nobody does them. */
+  readonly jobs?: Jobs | undefined;
   /** Reads the configuration again and returns the outcome as text; absent if that is not possible. */
   readonly reload?: () => Promise<string>;
   /** Answers with a model; absent if none is configured. */

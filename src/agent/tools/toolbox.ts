@@ -8,6 +8,8 @@ import type { Fetch } from "../model/contract.ts";
 import type { Workspace, WorkspaceTexts } from "../workspace/contract.ts";
 import { usableSkills } from "../workspace/skills.ts";
 import type { Tool } from "./contract.ts";
+import { createCronTool } from "./cron.ts";
+import type { Jobs } from "./cron.ts";
 import { createExec } from "./exec.ts";
 import { createFileTools } from "./files/file-tools.ts";
 import { createMemoryTool } from "./memory.ts";
@@ -35,6 +37,8 @@ export interface ToolboxOptions {
   readonly topics?: Topics;
   /** Absent if there are no clients. */
   readonly outbox?: Outbox | undefined;
+  /** Absent if nobody does jobs. */
+  readonly jobs?: Jobs | undefined;
   /** Masks secrets in the results of tools. */
   readonly redactor: Redactor;
 }
@@ -85,6 +89,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     filteredTools.set(tool, made);
     return made;
   };
+  const cron = options.jobs && createCronTool(options.jobs, settings.cron);
   const mqtt = topics && createMqttTool(topics, holdsSecret);
   return {
     tools(texts, permissions, more = []) {
@@ -94,6 +99,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
         ...filesFor(permissions.files),
         skills,
         ...(mqtt !== undefined && topics?.trees().length !== 0 ? [mqtt] : []),
+        ...(cron === undefined ? [] : [cron]),
         ...more,
       ];
       const wanted = all.filter((tool) => {
@@ -105,7 +111,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
       return wanted.filter((tool) => tool !== skills || hasSkills).map(filtered);
     },
     has: (name) =>
-      [...always, ...filesFor(undefined), skills, mqtt].some((tool) => tool?.name === name),
+      [...always, ...filesFor(undefined), skills, mqtt, cron].some((tool) => tool?.name === name),
     close: () => exec.close(),
   };
 }

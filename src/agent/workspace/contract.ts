@@ -94,20 +94,21 @@ export interface OpenSkill {
   readonly files: readonly string[];
 }
 
-/** Folders of a workspace with the conversations of all clients: this program's, and the Go program's. */
-export const STATE_FOLDERS: readonly string[] = ["state", "sessions"];
+/** Folders of a workspace with the conversations and jobs of all clients: this program's, and the Go program's. */
+export const STATE_FOLDERS: readonly string[] = ["state", "sessions", "cron"];
 /** The folder of a workspace with the memories of single clients. Each client reads only its own. */
 export const CLIENT_MEMORIES = "memory/clients";
 /** Names of files with keys. */
 export const KEY_FILES = { config: "config.json", security: ".security.yml" };
 
 /**
- * Names in a workspace of the owner's instructions to the model: AGENT.md with its older forms, and the
- * skills. They rule the turns of all clients, so write access to the folder around them is not enough.
+ * Names in a workspace of the owner's instructions to the model: AGENT.md with its older forms, the
+ * tasks of the heartbeat, and the skills. They rule the turns of all clients, so write access to the folder around them is not enough.
  */
 export const OWNER_FILES: readonly string[] = [
   "AGENT.md",
   "AGENTS.md",
+  "HEARTBEAT.md",
   "IDENTITY.md",
   "SOUL.md",
   "USER.md",

@@ -11,6 +11,7 @@ export type CommandName =
   | "doctor"
   | "status"
   | "sessions"
+  | "jobs"
   | "store"
   | "acl"
   | "config"

@@ -38,6 +38,11 @@ export const FLAGS = {
     value: "NAME",
     summary: "the channel to use, by its name in channel_list",
   },
+  client: {
+    type: "string",
+    value: "ID",
+    summary: "only what belongs to this client",
+  },
   timeout: {
     type: "duration",
     letter: "t",

@@ -82,6 +82,7 @@ function statusText(status: GatewayStatus, paint: Paint): string {
     ["agent", agentText(status)],
     ["queue", queueText(status)],
     ["requests", outcomesText(status)],
+    ...(status.jobs ? [["jobs", jobsText(status.jobs)] as const] : []),
     ["today", usageText(status.usage.gateway)],
     ...status.usage.channels
       .filter(({ limits }) => limits.tokens_per_day > 0 || limits.cost_per_day > 0)
@@ -119,6 +120,14 @@ function outcomesText({ requests }: GatewayStatus): string {
   }
   if (sums.size === 0) return "none since the start";
   return [...sums].map(([outcome, count]) => `${count} ${outcome}`).join(", ");
+}
+
+function jobsText({ jobs, enabled, next_at }: NonNullable<GatewayStatus["jobs"]>): string {
+  return [
+    `${jobs}`,
+    ...(enabled < jobs ? [`${jobs - enabled} disabled`] : []),
+    ...(next_at === undefined ? [] : [`next at ${localMinute(next_at)}`]),
+  ].join(", ");
 }
 
 function usageText({ requests, tokens, cost, limits }: StatusUsage): string {

@@ -1,11 +1,17 @@
 import type { Agent } from "../../agent/agent.ts";
+import { withTimeout } from "../../base/async.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { brokerCredentials } from "../../config/broker.ts";
 import type { MqttChannel } from "../../config/contract.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import type { GatewayStatus, StatusChannel } from "../../gateway/statistics/contract.ts";
+import type {
+  GatewayStatus,
+  StatusChannel,
+  StatusJobs,
+} from "../../gateway/statistics/contract.ts";
 import { statusOf } from "../../gateway/statistics/status.ts";
 import type { Channel } from "../../mqtt/contract.ts";
+import type { RuntimeJobs } from "./jobs.ts";
 
 export interface StatusParts {
   readonly gateway: Pick<Gateway, "report">;
@@ -17,10 +23,11 @@ export interface StatusParts {
   readonly instanceId: string;
   readonly redactor: Pick<Redactor, "redact">;
   readonly problem: () => string | undefined;
+  readonly jobs: Pick<RuntimeJobs, "summary"> | undefined;
 }
 
 /** What the gateway of this process knows of itself. */
-export function gatewayStatus(parts: StatusParts): GatewayStatus {
+export async function gatewayStatus(parts: StatusParts): Promise<GatewayStatus> {
   const { gateway, agent, dialled, pid, redactor } = parts;
   const problem = parts.problem();
   const model = agent.model();
@@ -30,7 +37,22 @@ export function gatewayStatus(parts: StatusParts): GatewayStatus {
     problem: problem && redactor.redact(problem),
     agent: model === undefined ? {} : { model: model.name, provider: model.provider },
     channels: dialled.map((settings) => channelOf(settings, parts)),
+    jobs: await jobsOf(parts),
   });
+}
+
+/** Milliseconds for which a store that hangs is waited for. */
+const STORE_MS = 500;
+
+async function jobsOf({ jobs }: StatusParts): Promise<StatusJobs | undefined> {
+  try {
+    const found = await withTimeout(STORE_MS, undefined, async () => jobs?.summary());
+    if (found === undefined) return undefined;
+    const { nextAt, ...counts } = found;
+    return { ...counts, ...(nextAt !== undefined && { next_at: new Date(nextAt).toISOString() }) };
+  } catch {
+    return undefined;
+  }
 }
 
 function channelOf(

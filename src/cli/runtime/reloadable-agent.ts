@@ -2,6 +2,7 @@ import { type Agent, openAgent } from "../../agent/agent.ts";
 import type { Turn, Turned } from "../../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../../agent/device/history.ts";
 import type { LearnedStore } from "../../agent/model/memory.ts";
+import type { Jobs } from "../../agent/tools/cron.ts";
 import type { Outbox } from "../../agent/tools/message.ts";
 import type { Topics } from "../../agent/tools/mqtt.ts";
 import type { AgentCluster } from "../../agent/workspace/contract.ts";
@@ -23,6 +24,8 @@ export interface ReloadableAgentOptions {
   readonly topics?: Topics;
   /** Takes messages for clients. */
   readonly outbox?: Outbox | undefined;
+  /** The jobs of clients; absent if nobody does them. */
+  readonly jobs?: Jobs | undefined;
   /** What `/status` says of the channels. */
   readonly channelStatus?: () => readonly string[];
   /** The home folder of the program. */
@@ -104,6 +107,7 @@ export async function openReloadableAgent(
     get compact() {
       return current.agent.compact;
     },
+    runCommand: (scheduled) => current.agent.runCommand(scheduled),
     load: () => current.agent.load(),
     async close() {
       isClosed = true;

@@ -21,6 +21,7 @@ import type { Context } from "../context.ts";
 import { isShared } from "../state/conversations.ts";
 import { openState, openTemporaryState, type State } from "../state/state.ts";
 import { Channels } from "./channels.ts";
+import { RuntimeJobs } from "./jobs.ts";
 import { createOutbox } from "./outbox.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
 import { createReloadablePolicies, type ReloadablePolicies } from "./reloadable-policies.ts";
@@ -87,10 +88,12 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const channels = new Channels(options, state);
   const feeds = createTopicFeeds({ ...options, channels: () => channels.dialled });
   const policies = createReloadablePolicies(options);
+  const jobs = jobsOf(options, state);
   const agent = await openAgentOf(options, {
     state,
     channels,
     policies,
+    jobs: jobs?.jobs,
     push: (push) => gateway.push(push),
   });
   closing.defer(() => agent.close());
@@ -112,8 +115,10 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   await channels.listen();
   await gateway.resume();
   await channels.open(gateway, agent);
-  const parts = { ...options, state, channels, agent, gateway };
+  const parts = { ...options, state, channels, agent, gateway, jobs };
   if (options.log !== SILENT) closing.defer(await checkOnceSubscribed(parts));
+  closing.defer(async () => jobs?.close());
+  void jobs?.start({ push: (push) => gateway.push(push), runCommand: agent.runCommand });
   return runtimeOf(parts, closing.move());
 }
 
@@ -150,10 +155,11 @@ interface RuntimeParts extends Omit<RuntimeOptions, "channels"> {
   readonly channels: Channels;
   readonly agent: ReloadableAgent;
   readonly gateway: Gateway;
+  readonly jobs: RuntimeJobs | undefined;
 }
 
 function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime {
-  const { state, channels, agent, gateway } = parts;
+  const { state, channels, agent, gateway, jobs } = parts;
   const problem = (): string | undefined => channels.problem() ?? gateway.problem();
   return {
     dialled: channels.dialled,
@@ -166,6 +172,7 @@ function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime 
     status: () => statusOf(parts, problem),
     over: Promise.race([channels.ended(), leaseLost(gateway)]),
     async stop(drainMs) {
+      await jobs?.close();
       await channels.handOver();
       const drained = await gateway.drain(drainMs);
       await closing.disposeAsync();
@@ -206,20 +213,28 @@ function gatewayOptionsOf({ config, log, logContent, trace, traceText }: Runtime
   };
 }
 
+/** Absent without state on disk: a job outlives the process. */
+function jobsOf(options: RuntimeOptions, { store, cluster }: State): RuntimeJobs | undefined {
+  if (!options.persistent) return undefined;
+  return new RuntimeJobs({ ...options, store, isShared: cluster !== undefined });
+}
+
 interface AgentParts extends Pick<RuntimeParts, "state" | "channels"> {
+  readonly jobs: RuntimeJobs["jobs"] | undefined;
   readonly policies: ReloadablePolicies;
   readonly push: Gateway["push"];
 }
 
 async function openAgentOf(
   options: RuntimeOptions,
-  { state, channels, policies, push }: AgentParts,
+  { state, channels, policies, jobs, push }: AgentParts,
 ): Promise<ReloadableAgent> {
   const topics = createTopics({ ...options, channels: () => channels.dialled });
   const channelStatus = (): readonly string[] => channels.status();
   const cluster = await agentClusterOf(state, options);
   const outbox = createOutbox(push, options.redactor);
-  const parts = { ...options, ...state.files, ...policies, cluster, topics, outbox, channelStatus };
+  const ports = { topics, outbox, jobs, channelStatus };
+  const parts = { ...options, ...state.files, ...policies, cluster, ...ports };
   return openReloadableAgent({ ...parts, ...options.reloaded });
 }
 

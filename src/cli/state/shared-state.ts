@@ -6,13 +6,14 @@ import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import type { ClusterGateway } from "../../store/cluster.ts";
-import type { ConversationStore, Counter, StoreClock } from "../../store/contract.ts";
+import type { ConversationStore, Counter, JobStore, StoreClock } from "../../store/contract.ts";
 import type { OnCommit } from "../../store/group-commit.ts";
 import { openDiscoveryNotes } from "../../store/home/discovery-notes.ts";
 import { openInstance } from "../../store/home/instance-lock.ts";
 import { livingGateways } from "../../store/postgres/cluster.ts";
 import { methodsOf } from "../../store/postgres/conversations.ts";
 import { openPostgres } from "../../store/postgres/database.ts";
+import { PostgresJobs } from "../../store/postgres/jobs.ts";
 import { openPostgresStore } from "../../store/postgres/store.ts";
 import { storeOptions, withGoSessions } from "./conversations.ts";
 import { agentFilesIn, stateFolderOf } from "./state-folder.ts";
@@ -109,6 +110,16 @@ export async function openSharedMemory(
     log.warn("what the agents remember cannot be read", { error: message, why });
     return undefined;
   }
+}
+
+/** The jobs that gateways share, for other commands. */
+export async function openSharedJobs(
+  address: PostgresAddress,
+  config: Config,
+): Promise<{ readonly store: JobStore; readonly close: () => Promise<void> }> {
+  const options = storeOptions(config);
+  const { commits } = await openPostgres<Message>(address, options);
+  return { store: new PostgresJobs(commits, options.owner), close: () => commits.close() };
 }
 
 /** The conversations that gateways share, for other commands. */

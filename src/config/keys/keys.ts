@@ -102,6 +102,21 @@ export const KEYS = group(
     ),
     tools: TOOLS,
     hooks: HOOKS,
+    heartbeat: group(
+      {
+        enabled: key(
+          bool(),
+          true,
+          "Whether the tasks in `HEARTBEAT.md` of a [Go home](agent.md#heartbeat) are done.",
+        ),
+        interval: key(
+          integer(0, 525_600),
+          30,
+          "Minutes between two times; at least 5, and 0 is 30.",
+        ),
+      },
+      "any",
+    ),
   },
   GO_KEYS.root,
 );

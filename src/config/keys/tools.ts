@@ -160,9 +160,19 @@ export const PROFILE = group({
   ),
 });
 
-/** Tools that have nothing but a switch, as Go PicoClaw names them. */
+/** Tools with little more than a switch, as Go PicoClaw names them. */
 const SWITCHED = {
   append_file: toggle(),
+  cron: group({
+    enabled: enabled(),
+    allow_command: key(bool(), true, "Whether [jobs](agent.md#jobs) may run commands.", VARIABLE),
+    exec_timeout_minutes: key(
+      integer(0, 1440),
+      5,
+      "Minutes for a command of a job; `tools.exec.timeout_seconds` holds, too. 0 is no other limit.",
+      VARIABLE,
+    ),
+  }),
   device: toggle(),
   edit_file: toggle(),
   list_dir: toggle(),

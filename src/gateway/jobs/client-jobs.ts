@@ -41,7 +41,7 @@ export interface ClientJobsOptions {
 
 /**
  * The jobs as their clients see and change them: nobody those of another. Rejects with a `Failure` whose message the
- * client may read: `bad_request`, `failed` if there is no such job, `busy`.
+ * client may read: `bad_request` or `busy`.
  */
 export class ClientJobs {
   readonly #options: ClientJobsOptions;
@@ -57,7 +57,7 @@ export class ClientJobs {
   async get(owner: JobOwner, id: string): Promise<Job> {
     const job = await (await this.#options.store()).job(id);
     if (job?.channel === owner.channel && job.client === owner.client) return job;
-    throw new Failure("failed", "there is no job with this id");
+    throw new Failure("bad_request", "there is no job with this id");
   }
 
   async add(owner: JobOwner, { name = "", payload, schedule: wanted }: JobDraft): Promise<Job> {
@@ -165,7 +165,7 @@ function oneLine(text: string): string {
 
 function full(): Failure {
   return new Failure(
-    "failed",
+    "bad_request",
     `there are too many jobs already: a client has at most ${JOB_LIMITS.ofClient}. Remove one first.`,
   );
 }

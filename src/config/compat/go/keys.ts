@@ -8,7 +8,6 @@ export const GO_KEYS = {
     "devices",
     "events",
     "evolution",
-    "heartbeat",
     "isolation",
     "memory",
     "providers",
@@ -18,7 +17,6 @@ export const GO_KEYS = {
   ],
   session: ["identity_links"],
   tools: [
-    "cron",
     "delegate",
     "find_skills",
     "i2c",

@@ -1,0 +1,145 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Agent } from "../../agent/agent.ts";
+import type { Message } from "../../agent/contract.ts";
+import type { Jobs } from "../../agent/tools/cron.ts";
+import { Lazy } from "../../base/async.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { Config, MqttChannel } from "../../config/contract.ts";
+import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
+import type { JobScheduler, JobSchedulerOptions } from "../../gateway/jobs/scheduler.ts";
+import type { JobSummary, Store } from "../../store/contract.ts";
+
+export interface RuntimeJobsOptions {
+  readonly config: Config;
+  readonly channels: readonly Pick<MqttChannel, "name">[];
+  readonly store: Store<Message>;
+  /** Other gateways share the store, and add jobs to it. */
+  readonly isShared: boolean;
+  readonly log: Log;
+}
+
+/** What a job needs to be done. */
+export interface JobRunner {
+  readonly push: JobSchedulerOptions["push"];
+  readonly runCommand: Agent["runCommand"];
+}
+
+/** Milliseconds between two looks for the first job, which another gateway may add. */
+const LOOK_MS = 60_000;
+
+/** The jobs of a gateway. Their code is loaded when there is one, or when a client asks for them. */
+export class RuntimeJobs {
+  /** For the agent. */
+  readonly jobs: Jobs;
+  readonly #options: RuntimeJobsOptions;
+  #scheduler: Lazy<JobScheduler> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isClosed = false;
+
+  constructor(options: RuntimeJobsOptions) {
+    this.#options = options;
+    const clients = new Lazy(async () => {
+      const { ClientJobs } = await import("../../gateway/jobs/client-jobs.ts");
+      const { store } = options;
+      return new ClientJobs({
+        store: () => store.jobs(),
+        clock: SYSTEM_CLOCK,
+        changed: this.#wake,
+      });
+    });
+    this.jobs = {
+      list: async (owner) => (await clients.load()).list(owner),
+      get: async (owner, id) => (await clients.load()).get(owner, id),
+      add: async (owner, draft) => (await clients.load()).add(owner, draft),
+      update: async (owner, id, changes) => (await clients.load()).update(owner, id, changes),
+      enable: async (owner, id, isEnabled) => (await clients.load()).enable(owner, id, isEnabled),
+      remove: async (owner, id) => (await clients.load()).remove(owner, id),
+    };
+  }
+
+  /** Takes over the jobs of a Go home, and does what is due from now on. Does not reject: failures are logged. */
+  async start(runner: JobRunner): Promise<void> {
+    if (this.#isClosed) return;
+    this.#scheduler = new Lazy(() => this.#loadScheduler(runner));
+    await this.#takeOver().catch((thrown: unknown) => {
+      this.#warn("the jobs of the Go program are not taken over", thrown);
+    });
+    await this.#look();
+  }
+
+  /** How many there are, and when the next one is due; undefined without any. */
+  async summary(): Promise<JobSummary | undefined> {
+    const { store } = this.#options;
+    if (!(await store.hasJobs())) return undefined;
+    return (await store.jobs()).jobSummary(SYSTEM_CLOCK.epoch());
+  }
+
+  /** Fires nothing more. Does not reject. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    const scheduler = await this.#scheduler?.loading?.catch(() => undefined);
+    await scheduler?.close();
+  }
+
+  /** Starts the scheduler if there is a job. */
+  async #look(): Promise<void> {
+    const { store, isShared, log } = this.#options;
+    let looksAgain = isShared;
+    try {
+      if (await store.hasJobs()) {
+        this.#wake();
+        return;
+      }
+    } catch (thrown) {
+      log.debug("jobs cannot be read", { why: asFailure(thrown).why });
+      looksAgain = true;
+    }
+    if (looksAgain && !this.#isClosed) this.#timer = setTimeout(() => void this.#look(), LOOK_MS);
+  }
+
+  readonly #wake = (): void => {
+    if (this.#isClosed || this.#scheduler === undefined) return;
+    clearTimeout(this.#timer);
+    this.#scheduler.load().then(
+      (scheduler) => scheduler.wake(),
+      (thrown: unknown) => this.#warn("jobs cannot be done", thrown),
+    );
+  };
+
+  async #loadScheduler({ push, runCommand }: JobRunner): Promise<JobScheduler> {
+    const { store, config, log } = this.#options;
+    const { JobScheduler: Scheduler } = await import("../../gateway/jobs/scheduler.ts");
+    return new Scheduler({
+      store: await store.jobs(),
+      clock: SYSTEM_CLOCK,
+      log,
+      push,
+      runCommand: ({ channel, client, payload: { text: command } }, signal) =>
+        runCommand({ channel, client, isRemote: true, command, signal }),
+      async readTasks(file) {
+        const { readTasks } = await import("./go-jobs.ts");
+        return readTasks(config.agents.defaults.workspace, file);
+      },
+    });
+  }
+
+  async #takeOver(): Promise<void> {
+    const { config, channels, store, log } = this.#options;
+    const { workspace } = config.agents.defaults;
+    if (!GO_FILES.some((name) => existsSync(join(workspace, name)))) return;
+    const { takeOverGoJobs } = await import("./go-jobs.ts");
+    const channel = channels.length === 1 ? channels[0]?.name : undefined;
+    await takeOverGoJobs({ config, channel, store: await store.jobs(), log });
+  }
+
+  #warn(message: string, thrown: unknown): void {
+    const { message: error, why } = asFailure(thrown);
+    this.#options.log.warn(message, { error, why });
+  }
+}
+
+/** What a workspace of the Go program may have. */
+const GO_FILES = ["cron/jobs.json", "state/state.json"];
