@@ -1,18 +1,11 @@
-import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
-import { randomUUID } from "node:crypto";
-import { platform } from "node:os";
-import type { Readable } from "node:stream";
-import { TimeoutError, withTimeout, settlesWithin } from "../../base/async.ts";
+import { TimeoutError, withTimeout } from "../../base/async.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { messageOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { truncate } from "../../base/truncate.ts";
 import { at, fromJson, textAt } from "../../base/unknown.ts";
 import type { HookStage, ProcessHookSettings } from "../../config/contract.ts";
-import { readPaced } from "../tools/exec/output.ts";
-import { endTree, MARK, treeOf } from "../tools/exec/process-tree.ts";
-import type { ProcessTree } from "../tools/exec/process-tree.ts";
+import { LineProcess } from "../tools/exec/line-process.ts";
 
 export interface HookOptions {
   readonly settings: ProcessHookSettings;
@@ -179,53 +172,44 @@ type HookCommand = Pick<ProcessHookSettings, "command" | "dir" | "env">;
 
 /** Requests without an answer yet. */
 const MAX_PENDING = 256;
+/** Bytes of one line of output. */
+const LONGEST_LINE = 2 ** 20;
 /** Bytes of requests that the process has not read. */
 const MAX_UNREAD = 8 * 2 ** 20;
 /** Bytes of lines that are no answers, since the last answer. */
 const MAX_NOISE = 4 * 2 ** 20;
-/** Milliseconds between the end of its input and a kill. */
-const PATIENCE_MS = 1000;
-/** Milliseconds for its last output after its end. */
-const LAST_OUTPUT_MS = 200;
-/** Characters of its last stderr output in the log. */
+/** Characters of an error in the log. */
 const MAX_WORDS = 200;
 
 /** A process that answers requests in JSON, one a line (JSON-RPC 2.0), as process hooks of Go PicoClaw. */
 class HookProcess {
   /** Resolves when the process has ended or could not start, with the reason in a line for the log. */
   readonly gone: Promise<string>;
-  readonly #child: ChildProcess;
-  readonly #tree: ProcessTree;
+  readonly #process: LineProcess;
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
   #lastId = 0;
   /** Bytes of lines that were no answers, since the last answer. */
   #noise = 0;
-  #lastOutput = "";
   #over: HookError | undefined;
-  #stopping: Promise<void> | undefined;
 
   /** Starts it. If it cannot start, `gone` resolves, or this throws the system's error. */
   constructor(start: HookCommand) {
-    const mark = randomUUID();
-    this.#child = spawnProcess(start, mark);
-    this.#tree = treeOf({ leader: this.#child.pid ?? 0, mark, isSandboxed: false });
-    const { stdin, stdout, stderr } = this.#child;
-    this.gone = this.#ended();
-    stdin?.on("error", () => {
-      // The process reads no more. Its end is reported, or its answers time out.
+    this.#process = new LineProcess({
+      ...start,
+      longestLine: LONGEST_LINE,
+      onLine: (line) => this.#take(line),
+      onTooLong: () => this.#abandon("it wrote a line without an end"),
     });
-    if (stdout !== null) {
-      const onTooLong = () => this.#abandon("it wrote a line without an end");
-      readLines(stdout, (line) => this.#take(line), onTooLong);
-    }
-    if (stderr !== null) readPaced(stderr, (bytes) => this.#recordOutput(bytes));
+    this.gone = this.#process.gone.then(({ kind, why, text }) => {
+      this.#failAll(new HookError(kind, why));
+      return text;
+    });
   }
 
   /** The result of a request. Throws a `HookError` if there is none. Never settles if the process is silent. */
   async request(method: string, params: unknown, signal: AbortSignal): Promise<unknown> {
     if (this.#over !== undefined) throw this.#over;
-    const { stdin } = this.#child;
-    if (this.#pending.size >= MAX_PENDING || (stdin?.writableLength ?? 0) > MAX_UNREAD) {
+    if (this.#pending.size >= MAX_PENDING || this.#process.unread > MAX_UNREAD) {
       throw new HookError("busy", "it has too many unanswered questions");
     }
     this.#lastId += 1;
@@ -233,43 +217,13 @@ class HookProcess {
     const waiting = Promise.withResolvers<unknown>();
     this.#pending.set(id, waiting);
     signal.addEventListener("abort", () => this.#pending.delete(id), { once: true });
-    stdin?.write(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
+    this.#process.write(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
     return await waiting.promise;
   }
 
   /** Closes its input, waits, and ends the process and everything that it started. */
   stop(): Promise<void> {
-    this.#stopping ??= this.#stopped();
-    return this.#stopping;
-  }
-
-  async #stopped(): Promise<void> {
-    const { pid, stdin, stdout, stderr } = this.#child;
-    stdin?.end();
-    await settlesWithin(this.gone, PATIENCE_MS);
-    if (pid !== undefined) await endTree(this.#tree);
-    for (const stream of [stdin, stdout, stderr]) stream?.destroy();
-  }
-
-  #ended(): Promise<string> {
-    const { promise, resolve } = Promise.withResolvers<string>();
-    const child = this.#child;
-    child.once("error", (error) => {
-      this.#failAll(new HookError("unstartable", error.message));
-      resolve(escapeControl(error.message));
-    });
-    child.once("exit", (code, signal) => {
-      const how = `it ended with ${signal ?? code}`;
-      const conclude = (): void => {
-        this.#failAll(new HookError("died", how));
-        const words = escapeControl(this.#lastOutput.trim());
-        resolve(words === "" ? how : `${how}; its last output: ${words}`);
-      };
-      // Its last answer may still arrive.
-      child.once("close", conclude);
-      setTimeout(conclude, LAST_OUTPUT_MS);
-    });
-    return promise;
+    return this.#process.stop();
   }
 
   #failAll(fault: HookError): void {
@@ -296,23 +250,6 @@ class HookProcess {
     this.#noise += line.length + 1;
     if (this.#noise > MAX_NOISE) this.#abandon("it wrote megabytes that are no answers");
   }
-
-  #recordOutput(bytes: Uint8Array): void {
-    const last = Buffer.from(bytes.subarray(-MAX_WORDS)).toString();
-    this.#lastOutput = `${this.#lastOutput}${last}`.slice(-MAX_WORDS);
-  }
-}
-
-function spawnProcess({ command, dir, env }: HookCommand, mark: string): ChildProcess {
-  const [file = "", ...words] = command;
-  return spawn(file, words, {
-    env: { ...env, [MARK]: mark },
-    // A process group of its own: Ctrl+C ends this program, which needs the hook until its last turn has ended.
-    detached: platform() !== "win32",
-    stdio: ["pipe", "pipe", "pipe"],
-    windowsHide: true,
-    ...(dir !== undefined && { cwd: dir }),
-  });
 }
 
 function settle(waiting: PromiseWithResolvers<unknown>, message: unknown): void {
@@ -331,29 +268,4 @@ function parseLine(line: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** Bytes of one line of output. */
-const LONGEST_LINE = 2 ** 20;
-
-/** Calls `onLine` for each line. After a line that is too long it calls `onTooLong` once, and reads no more. */
-function readLines(stream: Readable, onLine: (line: string) => void, onTooLong: () => void): void {
-  let [pieces, bytes, isOver]: [Uint8Array[], number, boolean] = [[], 0, false];
-  const add = (piece: Uint8Array): boolean => {
-    bytes += piece.length;
-    isOver ||= bytes > LONGEST_LINE;
-    if (!isOver) pieces.push(piece);
-    return !isOver;
-  };
-  readPaced(stream, (chunk) => {
-    if (isOver) return;
-    let from = 0;
-    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
-      if (!add(chunk.subarray(from, end))) return onTooLong();
-      const line = Buffer.concat(pieces).toString("utf8");
-      [pieces, bytes, from] = [[], 0, end + 1];
-      onLine(line);
-    }
-    if (!add(chunk.subarray(from))) onTooLong();
-  });
 }
