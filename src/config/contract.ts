@@ -6,6 +6,7 @@ import type { AGENTS, MODEL_LIST } from "./keys/agents.ts";
 import type { CHANNEL, CLIENT, SETTINGS } from "./keys/channel.ts";
 import type { Group, ValuesOf } from "./keys/key.ts";
 import type { KEYS } from "./keys/keys.ts";
+import type { MCP, MCP_SERVER } from "./keys/mcp.ts";
 import type { PROFILE, TOOLS } from "./keys/tools.ts";
 
 type Values<Of extends Group> = ValuesOf<Of["rows"]>;
@@ -76,6 +77,18 @@ export interface ProcessHookSettings {
   readonly dir?: string;
 }
 
+/** Servers of the Model Context Protocol, in the order of the file. */
+export type McpSettings = Omit<Values<typeof MCP>, "enabled"> & {
+  readonly servers: readonly McpServerSettings[];
+};
+
+/** One server. `env_file` is an absolute path. */
+export type McpServerSettings = Omit<Values<typeof MCP_SERVER>, "enabled" | "type" | "env_file"> & {
+  readonly name: string;
+  readonly type: "stdio" | "http";
+  readonly env_file?: string;
+};
+
 type ToolValues = Values<typeof TOOLS>;
 
 /** Which tools there are, and their bounds. */
@@ -91,6 +104,8 @@ export interface ToolSettings extends Pick<
   readonly exec: ExecSettings;
   readonly read_file: ReadFileSettings;
   readonly web: WebSettings;
+  /** Absent without a server that is used. */
+  readonly mcp?: McpSettings;
 }
 
 /** The permissions of clients; nothing else is allowed. `read` and `write` are absolute paths. */

@@ -17,6 +17,7 @@ import type { Group, Row } from "./keys/key.ts";
 import { keysIn } from "./keys/key.ts";
 import { KEYS, keysWithVariables } from "./keys/keys.ts";
 import type { Variable } from "./keys/keys.ts";
+import { mcpSettings } from "./mcp.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { withSecrets } from "./secrets.ts";
 import type { PostgresStore } from "./store/store.ts";
@@ -128,7 +129,8 @@ async function postgresIn(
 }
 
 function keyFiles(config: Config | undefined): string[] {
-  return config?.channels.flatMap(({ settings }) => settings.tls.key_file ?? []) ?? [];
+  const keys = config?.channels.flatMap(({ settings }) => settings.tls.key_file ?? []) ?? [];
+  return [...keys, ...(config?.tools.mcp?.servers.flatMap(({ env_file }) => env_file ?? []) ?? [])];
 }
 
 /**
@@ -305,7 +307,9 @@ function assembled(
   const hooks = hookSettings(tree, findings, { folder: cwd, userHome });
   const output = KEYS.read(tree, [], findings.problem);
   const workspace = workspacePath(output?.agents.defaults.workspace ?? "", findings, place);
-  const profiles = toolProfiles(tree, findings, { folder: workspace, userHome });
+  const inWorkspace = { folder: workspace, userHome };
+  const profiles = toolProfiles(tree, findings, inWorkspace);
+  const mcp = mcpSettings(tree, findings, inWorkspace);
   if (output === undefined) return undefined;
   const model_list = modelEntries(output.model_list);
   const { model_name: named, ...rest } = output.agents.defaults;
@@ -325,7 +329,7 @@ function assembled(
     gateway: { ...gateway, ...(store && { store }) },
     model_list,
     channels,
-    tools: toolSettings(output.tools, profiles),
+    tools: toolSettings(output.tools, profiles, mcp),
     session: { dimensions: dimensions ?? dm_scope },
     ...(hooks && { hooks }),
     heartbeat: output.heartbeat,

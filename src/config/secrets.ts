@@ -88,7 +88,10 @@ function rowAt(row: Row, name: string | number): Row | undefined {
   return Object.hasOwn(row.rows, name) ? row.rows[name] : undefined;
 }
 
-/** Whether a channel, model or search is used. */
+/** What is used only if it is enabled. */
+const SWITCHED_OFF = /^tools\.(?:web\.(?:brave|tavily)|mcp(?:\.servers\.[^.]+)?)$/;
+
+/** Whether a channel, model, search or server is used. */
 function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
   const place = path.map((name) => (typeof name === "number" ? "*" : name)).join(".");
   if (node.kind !== "branch") return true;
@@ -100,8 +103,11 @@ function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
     return channelType(String(path[1]), node) === "mqtt" && enabledOf(node) === true;
   }
   if (place === "tools.web") return enabledOf(node) !== false;
-  return !["tools.web.brave", "tools.web.tavily"].includes(place) || enabledOf(node) === true;
+  return !SWITCHED_OFF.test(place) || enabledOf(node) === true;
 }
+
+/** Objects whose entries are secrets by their names: `Authorization`, but not `Accept`. */
+const TABLES: ReadonlySet<unknown> = new Set(["custom_headers", "headers", "env"]);
 
 /** User names, and headers such as Accept, may be references but are not secrets. */
 function fileOfSecret(
@@ -109,8 +115,9 @@ function fileOfSecret(
   path: Path,
   surroundings: SecretSurroundings,
 ): string | undefined {
-  const isHeader = path.at(-2) === "custom_headers";
-  const isNone = isHeader ? !isSecretName(String(path.at(-1))) : path.at(-1) === "username";
+  const isNone = TABLES.has(path.at(-2))
+    ? !isSecretName(String(path.at(-1)))
+    : path.at(-1) === "username";
   if (text === "" || isNone) return undefined;
   if (isReference(text)) return fileOf(text, surroundings);
   return origin.from === "file" ? origin.file : undefined;
@@ -204,15 +211,18 @@ export function secretsIn(config: object): readonly string[] {
       return urlSecrets(value).concat(isCredential(name) ? value : []);
     }
     if (typeof value !== "object" || value === null) return [];
-    return name === "custom_headers" ? headerSecrets(value) : secretsIn(value);
+    return TABLES.has(name) ? tableSecrets(value) : secretsIn(value);
   });
 }
 
-/** Of `Bearer sk-…`, both the whole text and the key. */
-function headerSecrets(headers: object): string[] {
-  const secret = Object.entries(headers).filter(([name]) => isSecretName(name));
-  const values = secret.flatMap(([, value]) => (value instanceof Secret ? value.reveal() : []));
-  return values.flatMap((value) => [value, value.replace(/^\w+\s+/, "")]);
+/** Of headers and variables; of `Bearer sk-…`, both the whole text and the key. */
+function tableSecrets(table: object): readonly string[] {
+  return Object.entries(table).flatMap(([name, value]: [string, unknown]) => {
+    if (!(value instanceof Secret)) return secretsIn({ [name]: value });
+    const text = value.reveal();
+    const whole = isSecretName(name) ? [text, text.replace(/^\w+\s+/, "")] : [];
+    return whole.concat(urlSecrets(text));
+  });
 }
 
 /** Passwords of proxies in the environment. */

@@ -194,8 +194,8 @@ export function nodeAt(tree: Tree, path: Path): Tree | undefined {
 export function isSecretPlace({ path, row, isInside }: Place): boolean {
   if (row.kind !== "key") return false;
   const name = String(path.findLast((key) => typeof key === "string"));
-  if (path.at(-2) === "custom_headers") return isSecretName(name);
   const isTable = row.schema?.["type"] === "object";
-  if (isTable) return isInside && isCredential(name);
+  const isNamedSecret = row.reference === true ? isSecretName : isCredential;
+  if (isTable) return isInside && isNamedSecret(name);
   return row.reference === true && name !== "username";
 }

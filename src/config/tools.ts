@@ -2,6 +2,7 @@ import { nearestWord } from "../base/spelling.ts";
 import type {
   HookSettings,
   HookStage,
+  McpSettings,
   ProcessHookSettings,
   ToolProfile,
   ToolSettings,
@@ -17,12 +18,13 @@ import { HOOKS, PROCESS_HOOK, PROFILE, SWITCHED_TOOLS, TOOL_NAMES } from "./keys
 import type { TOOLS } from "./keys/tools.ts";
 import { childOf } from "./tree.ts";
 import type { Branch, Path, Tree } from "./tree.ts";
-import { isSwitchedOff, namedEntries } from "./values.ts";
+import { isSwitchedOff, namedEntries, NEVER_GIVEN } from "./values.ts";
 
 /** The settings of the tools. Which tools are switched off is in `off`, not in a switch of each. */
 export function toolSettings(
   tools: ValuesOf<typeof TOOLS.rows>,
   profiles: readonly ToolProfile[],
+  mcp: McpSettings | undefined,
 ): ToolSettings {
   const switches = { ...tools, web_search: tools.web };
   const names = [...SWITCHED_TOOLS, "exec", "read_file", "web_search"] as const;
@@ -42,6 +44,7 @@ export function toolSettings(
     exec,
     read_file,
     web,
+    ...(mcp && { mcp }),
   };
 }
 
@@ -51,10 +54,11 @@ export function toolSettings(
  */
 export function toolProfiles(tree: Branch, findings: Findings, bases: PathBases): ToolProfile[] {
   const path = ["tools", "profiles"];
+  const servers = serversIn(tree);
   const absolute = (written: string): string => absolutePath(written.trim(), bases);
   return namedEntries(childOf(tree, ...path), path, findings.problem).flatMap(
     ([pattern, entry]) => {
-      const profile = toolProfile(entry, [...path, pattern], findings);
+      const profile = toolProfile(entry, [...path, pattern], { findings, servers });
       if (profile === undefined) return [];
       const { read, write } = profile;
       return [{ ...profile, pattern, read: read.map(absolute), write: write.map(absolute) }];
@@ -65,19 +69,35 @@ export function toolProfiles(tree: Branch, findings: Findings, bases: PathBases)
 function toolProfile(
   entry: Tree,
   path: Path,
-  findings: Findings,
+  { findings, servers }: NameCheck,
 ): ValuesOf<typeof PROFILE.rows> | undefined {
   checkPattern(path, findings);
   const output = PROFILE.read(entry, path, findings.problem);
   if (output === undefined) return undefined;
   const tools = output.tools.map((name) => (name === "skills" ? "use_skill" : name));
-  for (const [index, name] of tools.entries()) checkName(name, [...path, "tools", index], findings);
+  for (const [index, name] of tools.entries()) {
+    checkName(name, [...path, "tools", index], { findings, servers });
+  }
   return { ...output, tools };
 }
 
+interface NameCheck {
+  readonly findings: Findings;
+  /** Names of servers of the Model Context Protocol; their tools are `server.tool`. */
+  readonly servers: readonly string[];
+}
+
+/** The servers of the Model Context Protocol, used or not. */
+function serversIn(tree: Branch): readonly string[] {
+  const found = childOf(tree, "tools", "mcp", "servers");
+  return found?.kind === "branch" ? [...found.entries.keys()] : [];
+}
+
 /** An unknown name is only a warning, because nothing can be called by it. */
-function checkName(name: string, path: Path, findings: Findings): void {
+function checkName(name: string, path: Path, { findings, servers }: NameCheck): void {
   if (name === "*" || TOOL_NAMES.includes(name)) return;
+  const server = name.slice(0, name.indexOf("."));
+  if (name.includes(".") && servers.includes(server)) return;
   const nearest = nearestWord(name, TOOL_NAMES);
   findings.warn(
     path,
@@ -121,7 +141,8 @@ function allowedBy({ mode, allow }: AllowList): ReadonlySet<string> | undefined 
 function checkTurnTools(names: readonly string[], path: Path, findings: Findings): void {
   for (const [index, name] of names.entries()) {
     const written = name.trim().toLowerCase();
-    if (written === "" || TOOL_NAMES.includes(written)) continue;
+    // Tools of servers are known only once the servers are asked.
+    if (written === "" || TOOL_NAMES.includes(written) || /^mcp_|\./.test(written)) continue;
     const nearest = nearestWord(written, TOOL_NAMES);
     findings.warn(
       [...path, "tools", "allow", index],
@@ -136,8 +157,6 @@ function checkTurnTools(names: readonly string[], path: Path, findings: Findings
 const STAGES: readonly HookStage[] = ["before_tool", "after_tool", "approve_tool"];
 /** Stages of Go PicoClaw that are not built here. */
 export const MODEL_STAGES = ["before_llm", "after_llm"];
-/** Variables that change what a compiled picoclaw or Bun does. */
-const NEVER = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
 
 /**
  * The hooks for tool calls, in the order in which they are asked: by `priority`, then by name.
@@ -211,11 +230,11 @@ function envOf(
   findings: Findings,
 ): Readonly<Record<string, string>> {
   const entries = Object.entries(written).map(([name, value]) => [name, String(value)] as const);
-  for (const [name] of entries.filter(([key]) => NEVER.has(key))) {
+  for (const [name] of entries.filter(([key]) => NEVER_GIVEN.has(key))) {
     findings.warn(
       [...path, "env", name],
       "has no effect: this variable is never given to another program",
     );
   }
-  return Object.fromEntries(entries.filter(([key]) => !NEVER.has(key)));
+  return Object.fromEntries(entries.filter(([key]) => !NEVER_GIVEN.has(key)));
 }

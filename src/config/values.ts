@@ -177,6 +177,15 @@ export function anyObject(): Read<Readonly<Record<string, unknown>>> {
   });
 }
 
+/** Whether an HTTP header has a name and a value of one line (RFC 9110, section 5). */
+export function isHeader(name: string, value: string): boolean {
+  return /^[!#$%&'*+.^_`|~\w-]+$/.test(name) && isHeaderText(value);
+}
+
+export function isHeaderText(value: string): boolean {
+  return /^[\t\u0020-\u007e\u0080-\u00ff]*$/.test(value);
+}
+
 /** An object of secrets whose keys and values `accepts` accepts. */
 export function secretTable(
   allowed: string,
@@ -193,6 +202,9 @@ export function secretTable(
     return secrets.length === entries?.size ? Object.fromEntries(secrets) : undefined;
   });
 }
+
+/** Variables that change what a compiled picoclaw or Bun does. */
+export const NEVER_GIVEN: ReadonlySet<string> = new Set(["BUN_OPTIONS", "BUN_BE_BUN"]);
 
 /** Whether `enabled` of a group is false, or missing with false as its default. */
 export function isSwitchedOff(

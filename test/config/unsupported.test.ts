@@ -57,10 +57,6 @@ const ADDITIONS: readonly (readonly [more: object, key: string])[] = [
   [{ evolution: { enabled: true } }, "evolution.enabled"],
   [{ voice: { model_name: "whisper" } }, "voice.model_name"],
   [{ session: { identity_links: { me: ["mqtt:a", "telegram:7"] } } }, "session.identity_links"],
-  [
-    { tools: { mcp: { enabled: true, servers: { fs: { command: "npx", enabled: true } } } } },
-    "tools.mcp",
-  ],
   [{ tools: { i2c: { enabled: true } } }, "tools.i2c.enabled"],
   [{ tools: { web: { kagi: { enabled: true, api_keys: ["k"] } } } }, "tools.web.kagi.enabled"],
   [{ tools: { web: { provider: "perplexity" } } }, "tools.web.provider"],

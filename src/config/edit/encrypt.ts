@@ -117,7 +117,8 @@ function isReferable(path: Path): boolean {
 
 function reasonToStay(path: Path, text: string): string | undefined {
   const name = nameOf(path);
-  if (path.at(-2) === "custom_headers" && isSecretName(name)) {
+  const isOfServer = path[1] === "mcp" && ["env", "headers"].includes(String(path.at(-2)));
+  if ((isOfServer || path.at(-2) === "custom_headers") && isSecretName(name)) {
     return "Go PicoClaw would send a reference as it is; write file:// or cred:// yourself";
   }
   if (URL.parse(text)?.password || storeCredentials(text).password) {

@@ -6,6 +6,8 @@ import {
   choice,
   decimal,
   integer,
+  isHeader,
+  isHeaderText,
   oneOrMore,
   secret,
   secretTable,
@@ -245,10 +247,3 @@ function isModel(model: string): boolean {
 }
 
 /** RFC 9110, section 5. */
-function isHeader(name: string, value: string): boolean {
-  return /^[!#$%&'*+.^_`|~\w-]+$/.test(name) && isHeaderText(value);
-}
-
-function isHeaderText(value: string): boolean {
-  return /^[\t\u0020-\u007e\u0080-\u00ff]*$/.test(value);
-}

@@ -18,6 +18,7 @@ import {
 } from "../values.ts";
 import type { Read } from "../values.ts";
 import { apart, entries, group, items, key, named, optional } from "./key.ts";
+import { MCP } from "./mcp.ts";
 
 const GIB = 2 ** 30;
 const VARIABLE = { variable: true } as const;
@@ -147,7 +148,10 @@ const paths = (doc: string) => items(oneOrMore(text("a path", isPath)), doc);
 
 /** The permissions of clients; nothing else is allowed. */
 export const PROFILE = group({
-  tools: items(texts(), "Names of tools; `*` is every tool."),
+  tools: items(
+    texts(),
+    "Names of tools; `*` is every tool, `server.tool` and `server.*` are those of an [MCP server](mcp.md).",
+  ),
   read: paths("Files and folders to read, with everything below them."),
   write: paths("Files and folders to write, with everything below them."),
   topics: group({
@@ -215,6 +219,7 @@ export const TOOLS = group(
     exec: EXEC,
     read_file: READ_FILE,
     web: WEB,
+    mcp: MCP,
     profiles: named(PROFILE),
     ...SWITCHED,
   },

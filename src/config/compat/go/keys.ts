@@ -21,7 +21,6 @@ export const GO_KEYS = {
     "find_skills",
     "i2c",
     "install_skill",
-    "mcp",
     "media_cleanup",
     "reaction",
     "send_file",

@@ -224,19 +224,10 @@ const ADDITIONS: readonly Row[] = [
   ...rows(oneOf(...SEARCHES), ["tools.web.provider"]),
   ...rows(oneOf("all"), ["agents.defaults.steering_mode"]),
   ...rows((node) => isFilled(node) && !oneOf("legacy")(node), ["agents.defaults.context_manager"]),
-  ...rows(servesMcp, ["tools.mcp"]),
 ];
 
 function rows(asks: Asks, paths: readonly string[]): Row[] {
   return paths.map((at) => ({ at, asks }));
-}
-
-function servesMcp(node: Tree): boolean {
-  const servers = branchAt(node, "servers");
-  const isServed = [...(servers?.entries.values() ?? [])].some(
-    (server) => textAt(server, "enabled") !== "false",
-  );
-  return textAt(node, "enabled") === "true" && isServed;
 }
 
 interface Refusal {
