@@ -249,7 +249,27 @@ async function loadModelAgent(
     // The first prompt depends on the window.
     options.models.load(),
   ]);
-  return openModelAgent({ ...options, workspace: workspaceOf(options) });
+  const mcp = await configuredMcp(options);
+  return openModelAgent({ ...options, workspace: workspaceOf(options), mcp });
+}
+
+/** The servers of the Model Context Protocol, which are connected from now on. */
+async function configuredMcp({
+  config,
+  fetch,
+  log,
+  redactor,
+}: Pick<ModelAgentOptions, "config" | "fetch" | "log" | "redactor">) {
+  const { mcp: settings } = config.tools;
+  if (settings === undefined) return undefined;
+  const [{ openMcp }, { createLeakWatch }] = await Promise.all([
+    import("./tools/mcp/mcp.ts"),
+    import("./tools/web/secret-leak.ts"),
+  ]);
+  const { workspace } = config.agents.defaults;
+  const holdsSecret = createLeakWatch(secretsIn(config));
+  const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
+  return openMcp({ settings, workspace, fetch, log, holdsSecret, learn });
 }
 
 async function loadOffline(

@@ -93,7 +93,8 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
       room: models.room,
     }),
     tools: async (caller) =>
-      (await offerOf(await options.workspace.read(), permissionsOf(caller), deps)).tools,
+      (await offerOf(await options.workspace.read(), { permissions: permissionsOf(caller) }, deps))
+        .tools,
     subagents,
     workspace: options.workspace,
     runCommand: (scheduled) => runCommand(scheduled, deps),
@@ -137,9 +138,11 @@ async function prepareTurn(
   const [texts, own] = await Promise.all([
     workspace.read(),
     permissions.memory === "own" ? workspace.own(ownerOf(turn)) : "",
+    deps.mcp?.settled(turn.signal),
   ]);
   const isBare = deps.config.agents.defaults.turn_profile?.system_prompt === "off";
-  const { tools, isShort } = await offerOf(texts, permissions, deps, context.depth);
+  const wanted = { permissions, turn, depth: context.depth };
+  const { tools, isShort } = await offerOf(texts, wanted, deps);
   const summary = turn.history.find(({ role }) => role === "summary")?.text ?? "";
   const system = systemPrompt({
     workspace: workspace.folder,
@@ -190,16 +193,24 @@ async function formatted(model: Model, turn: TurnWithHistory): Promise<Model> {
   return withFormat(model, format);
 }
 
+interface Wanted {
+  readonly permissions: Permissions;
+  /** Absent for a list of tools. */
+  readonly turn?: Pick<TurnWithHistory, "history" | "resumed">;
+  readonly depth?: number;
+}
+
 /** The tools for the model: for a small window few, in a short form, and no subagents. */
 async function offerOf(
   texts: WorkspaceTexts,
-  permissions: Permissions,
+  { permissions, turn, depth = 0 }: Wanted,
   { models, toolbox, subagents }: AgentDeps,
-  depth = 0,
 ) {
   const isShort = isSmallWindow(models.window());
   if (!isShort) {
-    return { isShort, tools: toolbox.tools(texts, permissions, subagents?.tools(depth)) };
+    const more = subagents?.tools(depth) ?? [];
+    const history = [...(turn?.history ?? []), ...(turn?.resumed ?? [])];
+    return { isShort, tools: toolbox.tools(texts, permissions, { more, history }) };
   }
   const { shortTools } = await import("./tools/short-forms.ts");
   return { isShort, tools: shortTools(toolbox.tools(texts, permissions), texts.settings.tools) };

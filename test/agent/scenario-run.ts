@@ -174,6 +174,11 @@ function checkQuestion(step: ModelStep, body: ChatRequest): void {
   assertHolds(all.slice(behind).join("\n"), step.reads, "what the model reads");
   assertHolds(all[0] ?? "", step.knows, "the system prompt");
   assertHolds(all.join("\n"), step.remembers, "the conversation");
+  const tools = JSON.stringify(body.tools ?? []);
+  assertHolds(tools, step.offers, "the list of tools");
+  for (const word of step.offersNot) {
+    assert.ok(!holds(tools, word), `the list of tools must not hold ${word}`);
+  }
   for (const word of step.lacks) {
     assert.ok(!holds(all.join("\n"), word), `the model must not read ${word}`);
   }

@@ -24,6 +24,9 @@ export const MODEL_STEP = v.strictObject({
   /** What the system prompt holds, and the whole request. */
   knows: v.optional(oneOrMore, []),
   remembers: v.optional(oneOrMore, []),
+  /** What the definitions of its tools hold, as JSON, and what they do not. */
+  offers: v.optional(oneOrMore, []),
+  offersNot: v.optional(oneOrMore, []),
   /** What the system prompt does not hold. */
   knowsNot: v.optional(oneOrMore, []),
   /** What the whole request does not hold. */

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { matchesPattern } from "../../base/client-pattern.ts";
 import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings, TurnProfile } from "../../config/contract.ts";
+import { isListed } from "../tools/mcp/names.ts";
 
 /** The sender of a request. */
 export interface Caller {
@@ -15,7 +16,7 @@ export interface Caller {
 
 /** What a caller may do through the agent. */
 export interface Permissions {
-  /** Whether a tool may be offered and run. */
+  /** Whether a tool may be offered and run, by its name in profiles. */
   readonly allows: (tool: string) => boolean;
   /** Absolute paths with everything below them, as written; absent: what the settings allow everyone. */
   readonly files?: FilePermissions;
@@ -113,7 +114,7 @@ function restrict(
   const { tools, history = "default" } = profile ?? {};
   const isAllowed = (tool: string): boolean =>
     !isSwitchedOff(tool, off) &&
-    (tools?.has(tool) ?? true) &&
+    (tools === undefined || isListed(tools, tool) || isListed(tools, tool.toLowerCase())) &&
     (history === "default" || !LATER_RESULTS.has(tool));
   return { ...permissions, allows: (tool) => isAllowed(tool) && permissions.allows(tool) };
 }
@@ -143,12 +144,17 @@ function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place):
   if (!canRun) useless.add("exec");
   const memory = join(workspace, "memory");
   return {
-    allows: (tool) => (names.has(tool) || names.has("*")) && !useless.has(tool),
+    allows: (tool) => isNamed(tool, names) && !useless.has(tool),
     files: { read, write },
     topics,
     messageTo: message_to,
     memory: write.some((folder) => isInside(memory, folder)) ? "shared" : "own",
   };
+}
+
+/** Whether a profile names a tool. Only tools of MCP servers have a dot. */
+function isNamed(tool: string, names: ReadonlySet<string>): boolean {
+  return names.has(tool) || names.has("*") || (tool.includes(".") && isListed(names, tool));
 }
 
 /** Tools that can do nothing with the paths and topics of a profile. */

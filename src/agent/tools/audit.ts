@@ -49,8 +49,10 @@ export function verdictOnCall(
   { text, isRefused }: CallResult,
   { tools, permissions, hasTool }: OfferedTools,
 ): ToolVerdict {
-  if (tools.some((tool) => tool.name === name)) {
-    return verdictOn({ text, isRefused: isRefused || !permissions.allows(name) });
+  const tool = tools.find((each) => each.name === name);
+  if (tool !== undefined) {
+    const isAllowed = permissions.allows(tool.permission ?? name);
+    return verdictOn({ text, isRefused: isRefused || !isAllowed });
   }
   return hasTool?.(name) ? "refused" : "unknown";
 }

@@ -50,6 +50,8 @@ export async function resultOf(
  * `defineTool` makes one, and `toolbox.ts` lists it.
  */
 export interface Tool extends ToolDefinition {
+  /** What profiles call it; its name if absent. */
+  readonly permission?: string;
   /** The tool changes what other calls may read: no other call of the turn runs at the same time. */
   readonly exclusive?: true;
   /** Time limit of one call in milliseconds; default 30 s. */

@@ -94,7 +94,8 @@ function findTool(name: string, { tools, permissions }: RunOptions): Tool {
     throw new ToolError(limitLength(why));
   }
   // Such a tool was not offered to the model, but a model may call it anyway.
-  if (!permissions.allows(tool.name)) throw new RefusedCall(`this client may not use ${tool.name}`);
+  if (!permissions.allows(tool.permission ?? tool.name))
+    throw new RefusedCall(`this client may not use ${tool.name}`);
   return tool;
 }
 
@@ -164,7 +165,7 @@ function limitLength(text: string, most = MAX_RESULT): string {
 }
 
 /** Masks secrets in a text for a model. */
-type SecretFilter = (text: string) => string;
+export type SecretFilter = (text: string) => string;
 
 /** What the settings leave of the redactor for the model's eyes: nothing at all, or longer texts alone. */
 export function createSecretFilter(

@@ -4,6 +4,7 @@ import type { Config } from "../../config/contract.ts";
 import { secretsIn } from "../../config/secrets.ts";
 import { isSwitchedOff } from "../access/permissions.ts";
 import type { Permissions } from "../access/permissions.ts";
+import type { Message } from "../contract.ts";
 import type { Fetch } from "../model/contract.ts";
 import type { Workspace, WorkspaceTexts } from "../workspace/contract.ts";
 import { usableSkills } from "../workspace/skills.ts";
@@ -12,12 +13,15 @@ import { createCronTool } from "./cron.ts";
 import type { Jobs } from "./cron.ts";
 import { createExec } from "./exec.ts";
 import { createFileTools } from "./files/file-tools.ts";
+import type { McpTools } from "./mcp/mcp.ts";
+import { isListed } from "./mcp/names.ts";
 import { createMemoryTool } from "./memory.ts";
 import { createMessageTool } from "./message.ts";
 import type { Outbox } from "./message.ts";
 import { createMqttTool } from "./mqtt.ts";
 import type { Topics } from "./mqtt.ts";
 import { createSecretFilter, withFilter } from "./run.ts";
+import type { SecretFilter } from "./run.ts";
 import { createSkillTool } from "./use-skill.ts";
 import { createLeakWatch } from "./web/secret-leak.ts";
 import { createWebFetch } from "./web/web-fetch.ts";
@@ -41,15 +45,25 @@ export interface ToolboxOptions {
   readonly jobs?: Jobs | undefined;
   /** Masks secrets in the results of tools. */
   readonly redactor: Redactor;
+  /** Tools of other programs; absent if none is configured. The toolbox closes it. */
+  readonly mcp?: McpTools | undefined;
+}
+
+/** What the tools of a turn depend on. */
+export interface ToolsWanted {
+  /** Tools of this turn only. */
+  readonly more?: readonly Tool[];
+  /** The conversation, for tools that were found in it. */
+  readonly history?: readonly Message[];
 }
 
 /** All tools that the configuration enables. */
 export interface Toolbox {
-  /** The tools for one turn of a caller with these permissions; `more` are tools of this turn only. */
+  /** The tools for one turn of a caller with these permissions. A search in the turn adds to them. */
   readonly tools: (
     texts: WorkspaceTexts,
     permissions: Permissions,
-    more?: readonly Tool[],
+    wanted?: ToolsWanted,
   ) => readonly Tool[];
   /** Whether there is a tool of that name, for whomever. */
   readonly has: (name: string) => boolean;
@@ -58,7 +72,7 @@ export interface Toolbox {
 }
 
 export function createToolbox(options: ToolboxOptions): Toolbox {
-  const { config, workspace, deviceTool, fetch, log, topics, outbox } = options;
+  const { config, workspace, deviceTool, fetch, log, topics, outbox, jobs, mcp } = options;
   const { tools: settings } = config;
   const { defaults } = config.agents;
   const bounds = {
@@ -74,7 +88,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
   const web = { settings: settings.web, fetch, log, holdsSecret };
   const search = createWebSearch(web);
   const skills = createSkillTool(workspace);
-  const filter = createSecretFilter(options.redactor, settings);
+  const filtered = filteredWith(createSecretFilter(options.redactor, settings));
   const always = [
     deviceTool,
     createMemoryTool({ workspace, now: () => new Date() }),
@@ -82,38 +96,55 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     createWebFetch(web),
     ...(search === undefined ? [] : [search]),
     ...(outbox === undefined ? [] : [createMessageTool(outbox, holdsSecret)]),
+    ...(jobs === undefined ? [] : [createCronTool(jobs, settings.cron)]),
   ];
-  const filteredTools = new WeakMap<Tool, Tool>();
-  const filtered = (tool: Tool): Tool => {
-    const made = filteredTools.get(tool) ?? withFilter(tool, filter);
-    filteredTools.set(tool, made);
-    return made;
-  };
-  const cron = options.jobs && createCronTool(options.jobs, settings.cron);
   const mqtt = topics && createMqttTool(topics, holdsSecret);
   return {
-    tools(texts, permissions, more = []) {
-      const { tools: chosen } = texts.settings;
+    tools(texts, permissions, { more = [], history = [] } = {}) {
+      const isChosen = choiceOf(texts);
+      const isWanted = (tool: Tool): boolean =>
+        isChosen(tool) &&
+        !isSwitchedOff(tool.name, settings.off) &&
+        permissions.allows(tool.permission ?? tool.name);
+      const offer = mcp?.offer(isWanted, history);
       const all = [
         ...always,
         ...filesFor(permissions.files),
         skills,
         ...(mqtt !== undefined && topics?.trees().length !== 0 ? [mqtt] : []),
-        ...(cron === undefined ? [] : [cron]),
         ...more,
       ];
-      const wanted = all.filter((tool) => {
-        const isChosen = chosen === undefined || chosen.includes(tool.name);
-        return isChosen && !isSwitchedOff(tool.name, settings.off) && permissions.allows(tool.name);
-      });
+      const wanted = [...all.filter(isWanted), ...(offer?.tools ?? [])];
       const names = wanted.map(({ name }) => name);
       const hasSkills = usableSkills(texts.skills, names).length > 0;
-      return wanted.filter((tool) => tool !== skills || hasSkills).map(filtered);
+      const offered = wanted.filter((tool) => tool !== skills || hasSkills).map(filtered);
+      offer?.onFound((found) => offered.push(...found.map(filtered)));
+      return offered;
     },
     has: (name) =>
-      [...always, ...filesFor(undefined), skills, mqtt, cron].some((tool) => tool?.name === name),
-    close: () => exec.close(),
+      [...always, ...filesFor(undefined), skills, mqtt].some((tool) => tool?.name === name) ||
+      mcp?.has(name) === true,
+    async close() {
+      await Promise.all([exec.close(), mcp?.close()]);
+    },
   };
+}
+
+/** Tools with the filter; the same for the same tool. */
+function filteredWith(filter: SecretFilter): (tool: Tool) => Tool {
+  const known = new WeakMap<Tool, Tool>();
+  return (tool) => {
+    const made = known.get(tool) ?? withFilter(tool, filter);
+    known.set(tool, made);
+    return made;
+  };
+}
+
+/** Whether AGENT.md chooses a tool: all, if it names none. */
+function choiceOf({ settings }: WorkspaceTexts): (tool: Tool) => boolean {
+  if (settings.tools === undefined) return () => true;
+  const chosen = new Set(settings.tools);
+  return ({ name, permission = name }) => chosen.has(name) || isListed(chosen, permission);
 }
 
 /** The files with secrets, those of a reloaded configuration too. */

@@ -1,5 +1,6 @@
 import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { MCP_PROGRAM } from "../../support/mcp.ts";
 import type { ModelServer } from "../../support/model-server.ts";
 import { writeFiles } from "../scenario.ts";
 import type { Attack } from "./attack.ts";
@@ -43,6 +44,7 @@ export function placesOf({
     id: base.slice(base.lastIndexOf("/") + 1),
     key: MODEL_KEY,
     model: server.base,
+    mcp: MCP_PROGRAM,
   };
 }
 

@@ -30,6 +30,9 @@ export interface ProcessEnd {
   readonly text: string;
 }
 
+/** How the reason of a process begins that has run. */
+export const ENDED = "it ended with";
+
 /** Milliseconds between the end of its input and a kill. */
 const PATIENCE_MS = 1000;
 /** Milliseconds for its last output after its end. */
@@ -93,7 +96,7 @@ export class LineProcess {
       resolve({ kind: "unstartable", why: message, text: escapeControl(message) }),
     );
     child.once("exit", (code, signal) => {
-      const why = `it ended with ${signal ?? code}`;
+      const why = `${ENDED} ${signal ?? code}`;
       const conclude = (): void => {
         const words = escapeControl(this.#lastOutput.trim());
         const text = words === "" ? why : `${why}; its last output: ${words}`;

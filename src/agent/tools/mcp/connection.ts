@@ -1,0 +1,278 @@
+import type {
+  CallToolResult,
+  ListToolsResult,
+  Tool,
+  Transport,
+} from "@modelcontextprotocol/client";
+import {
+  Client,
+  ProtocolError,
+  SdkError,
+  SdkErrorCode,
+  StreamableHTTPClientTransport,
+} from "@modelcontextprotocol/client";
+import { onAbort, settlesWithin, startDeadline } from "../../../base/async.ts";
+import { escapeControl } from "../../../base/escape-control.ts";
+import { messageOf } from "../../../base/failure.ts";
+import { networkMessage } from "../../../base/network-error.ts";
+import { truncate } from "../../../base/truncate.ts";
+import { at } from "../../../base/unknown.ts";
+import { VERSION } from "../../../base/version.ts";
+import type { McpServerSettings } from "../../../config/contract.ts";
+import type { Fetch } from "../../model/contract.ts";
+import { ENDED } from "../exec/line-process.ts";
+import { httpTransport } from "./http.ts";
+import { StdioTransport } from "./stdio.ts";
+
+export interface ConnectOptions {
+  readonly settings: McpServerSettings;
+  /** All variables of a program. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly fetch: Fetch;
+  /** It is known to speak a version before 2026-07-28. */
+  readonly isLegacy?: boolean;
+  readonly signal: AbortSignal;
+  /** Called when the server says that its list of tools has changed. */
+  readonly onToolsChanged?: () => void;
+  /** Called for a request of the server, which is refused. */
+  readonly onRefused?: (method: string) => void;
+  /** Called once, when the connection is lost or closed. */
+  readonly onLost?: () => void;
+}
+
+/** An open connection to a server. */
+export interface Connection {
+  /** The version of the protocol. */
+  readonly version: string;
+  readonly isLegacy: boolean;
+  /** What the server calls itself. */
+  readonly server: string;
+  /** All tools of the server. Throws a `ServerError`. */
+  list(signal: AbortSignal): Promise<ToolList>;
+  /** Throws a `ServerError`, and the signal's reason. */
+  call(
+    tool: Tool,
+    input: Readonly<Record<string, unknown>>,
+    signal: AbortSignal,
+  ): Promise<CallToolResult>;
+  close(): Promise<void>;
+}
+
+export interface ToolList {
+  readonly tools: readonly Tool[];
+  /** There were more than are read. */
+  readonly isCut: boolean;
+  /** Milliseconds for which the list holds; undefined if the server does not say. */
+  readonly ttlMs: number | undefined;
+}
+
+/** A server did not do what it was asked. The message is one line for the log and the model. */
+export class ServerError extends Error {
+  override readonly name = "ServerError";
+  /** `answer`: it answered with an error; `late`: it did not answer in time; `lost`: the connection is of no more use. */
+  readonly kind: "answer" | "late" | "lost";
+  /** The server no longer knows the session, so the request was not run. */
+  readonly isForgotten: boolean;
+
+  constructor(kind: ServerError["kind"], message: string, isForgotten = false) {
+    super(message);
+    this.kind = kind;
+    this.isForgotten = isForgotten;
+  }
+}
+
+/** Milliseconds to connect: npx may fetch the program first. */
+const CONNECT_MS = { stdio: 60_000, http: 20_000 } as const;
+/** Milliseconds for the answer to the first question, which older servers leave out. */
+const PROBE_MS = { stdio: 5_000, http: 10_000 } as const;
+const LIST_MS = 20_000;
+const MAX_PAGES = 20;
+const MAX_TOOLS = 500;
+/** Characters of a server's words in an error. */
+const MAX_WORDS = 300;
+
+/** Connects to a server: at version 2026-07-28 of the protocol, or at an older one. Throws a `ServerError`. */
+export async function connect(options: ConnectOptions): Promise<Connection> {
+  const { settings, signal, isLegacy = false } = options;
+  const milliseconds = CONNECT_MS[settings.type];
+  const deadline = startDeadline(milliseconds, { parent: signal });
+  try {
+    return await connectOnce(options, deadline.signal);
+  } catch (thrown) {
+    signal.throwIfAborted();
+    if (deadline.isOver()) {
+      throw new ServerError("late", `it was not connected within ${milliseconds / 1000} s`);
+    }
+    // Older programs may end at a question that they do not know, instead of refusing it.
+    const isEnded = thrown instanceof ServerError && thrown.message.startsWith(ENDED);
+    if (!isEnded || isLegacy || settings.type !== "stdio") throw thrown;
+    return await connectOnce({ ...options, isLegacy: true }, deadline.signal);
+  } finally {
+    deadline.close();
+  }
+}
+
+async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promise<Connection> {
+  const { settings, isLegacy = false, onToolsChanged, onRefused, onLost } = options;
+  const client = new Client(
+    { name: "picoclaw", version: VERSION },
+    {
+      capabilities: {},
+      inputRequired: { autoFulfill: false },
+      versionNegotiation: { mode: "auto", probe: { timeoutMs: PROBE_MS[settings.type] } },
+      listChanged: {
+        tools: { autoRefresh: false, debounceMs: 0, onChanged: () => onToolsChanged?.() },
+      },
+    },
+  );
+  let flood = "";
+  const transport = transportOf(options, () => {
+    flood = "it sent too much";
+    void client.close();
+  });
+  client.fallbackRequestHandler = ({ method }) => {
+    onRefused?.(method);
+    const text = "this client offers no sampling, elicitation or roots";
+    return Promise.reject(new ProtocolError(-32_601, text));
+  };
+  // Its other errors matter to no request.
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it is no event target
+  client.onclose = () => onLost?.();
+  const whyLost = (): string => flood || ("why" in transport ? String(transport.why) : "");
+  // The first question of the client does not listen to the signal.
+  const stopListening = onAbort(signal, () => void transport.close());
+  try {
+    const more = isLegacy ? { prior: { kind: "legacy" } as const } : {};
+    await client.connect(transport, { ...more, signal, timeout: CONNECT_MS[settings.type] });
+  } catch (thrown) {
+    const error = serverError(thrown, whyLost());
+    await transport.close();
+    throw error;
+  } finally {
+    stopListening();
+  }
+  const deps = { client, settings, whyLost };
+  return {
+    version: client.getNegotiatedProtocolVersion() ?? "",
+    isLegacy: client.getProtocolEra() !== "modern",
+    server: nameOf(client),
+    list: (limit) => listTools(deps, limit),
+    call: (tool, input, limit) => callTool(deps, tool, input, limit),
+    async close() {
+      if (transport instanceof StreamableHTTPClientTransport) await endSession(transport);
+      await client.close();
+    },
+  };
+}
+
+const END_MS = 1000;
+
+/** Lets the server forget the session. It need not answer. */
+async function endSession(transport: StreamableHTTPClientTransport): Promise<void> {
+  await settlesWithin(transport.terminateSession(), END_MS).catch(() => false);
+}
+
+function transportOf({ settings, env, fetch }: ConnectOptions, onFlood: () => void): Transport {
+  if (settings.type === "http") return httpTransport(settings, fetch, onFlood);
+  return new StdioTransport({ command: [settings.command, ...settings.args], env });
+}
+
+function nameOf(client: Client): string {
+  const { name = "", version = "" } = client.getServerVersion() ?? {};
+  return shown(`${name} ${version}`.trim());
+}
+
+interface Deps {
+  readonly client: Client;
+  readonly settings: McpServerSettings;
+  /** Why the connection is lost; "" if it is not known. */
+  readonly whyLost: () => string;
+}
+
+/** Reads the pages itself: the client writes to the console about lists that it does not like. */
+async function listTools({ client, whyLost }: Deps, signal: AbortSignal): Promise<ToolList> {
+  if (client.getServerCapabilities()?.tools === undefined) {
+    return { tools: [], isCut: false, ttlMs: undefined };
+  }
+  const tools: Tool[] = [];
+  let cursor: string | undefined;
+  let ttlMs: number | undefined;
+  try {
+    for (let page = 0; page < MAX_PAGES && tools.length < MAX_TOOLS; page += 1) {
+      const params = cursor === undefined ? {} : { cursor };
+      const result: ListToolsResult = await client.request(
+        { method: "tools/list", params },
+        { signal, timeout: LIST_MS },
+      );
+      tools.push(...result.tools);
+      const ttl = at(result, "ttlMs");
+      if (typeof ttl === "number") ttlMs = Math.min(ttl, ttlMs ?? ttl);
+      cursor = result.nextCursor;
+      if (cursor === undefined) break;
+    }
+  } catch (thrown) {
+    signal.throwIfAborted();
+    throw serverError(thrown, whyLost());
+  }
+  const isCut = cursor !== undefined || tools.length > MAX_TOOLS;
+  return { tools: tools.slice(0, MAX_TOOLS), isCut, ttlMs };
+}
+
+async function callTool(
+  { client, settings, whyLost }: Deps,
+  tool: Tool,
+  input: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Promise<CallToolResult> {
+  const timeout = settings.timeout_seconds * 1000;
+  try {
+    return await client.callTool(
+      { name: tool.name, arguments: { ...input } },
+      { signal, timeout, toolDefinition: tool },
+    );
+  } catch (thrown) {
+    signal.throwIfAborted();
+    throw serverError(thrown, whyLost());
+  }
+}
+
+const NEEDS_INPUT = "it asks for input from a person, or for a model's, which it cannot get here";
+
+/** The error of a request as a `ServerError`. */
+function serverError(thrown: unknown, whyLost: string): ServerError {
+  if (thrown instanceof ServerError) return thrown;
+  if (whyLost !== "") return new ServerError("lost", whyLost);
+  if (thrown instanceof ProtocolError) {
+    return new ServerError("answer", `it answered with an error: ${shown(thrown.message)}`);
+  }
+  const status = at(at(thrown, "data"), "status");
+  if (typeof status === "number") return httpError(status);
+  if (thrown instanceof SdkError) {
+    if (thrown.code === SdkErrorCode.UnsupportedResultType) {
+      return new ServerError("answer", NEEDS_INPUT);
+    }
+    if (thrown.code === SdkErrorCode.InvalidResult) {
+      return new ServerError("answer", "its answer is not what the protocol allows");
+    }
+    if (thrown.code === SdkErrorCode.RequestTimeout) {
+      return new ServerError("late", "it did not answer in time");
+    }
+  }
+  const words = thrown instanceof Error ? networkMessage(thrown) : messageOf(thrown);
+  return new ServerError("lost", shown(words));
+}
+
+function httpError(status: number): ServerError {
+  const words = WORDS[status] ?? `it answered with the status ${status}`;
+  return new ServerError("lost", words, status === 404);
+}
+
+const WORDS: Readonly<Record<number, string>> = {
+  401: "it wants other credentials (status 401): set its headers, for example Authorization",
+  403: "it does not allow this (status 403)",
+  404: "there is nothing at its url (status 404)",
+};
+
+function shown(text: string): string {
+  return escapeControl(truncate(text, MAX_WORDS));
+}

@@ -1,0 +1,295 @@
+import { createHash } from "node:crypto";
+import type { CallToolResult, Tool as ServerTool } from "@modelcontextprotocol/client";
+import { pause, settlesWithin } from "../../../base/async.ts";
+import { escapeControl } from "../../../base/escape-control.ts";
+import type { Log } from "../../../base/log.ts";
+import { truncate } from "../../../base/truncate.ts";
+import type { McpServerSettings } from "../../../config/contract.ts";
+import { ToolError } from "../contract.ts";
+import { connect, ServerError } from "./connection.ts";
+import type { Connection, ConnectOptions, ToolList } from "./connection.ts";
+
+export interface McpServerOptions {
+  readonly settings: McpServerSettings;
+  /** The variables of its program; read anew at each start. */
+  readonly environment: () => Promise<Readonly<Record<string, string>>>;
+  readonly fetch: ConnectOptions["fetch"];
+  readonly log: Log;
+  /** Called when its tools are there for the first time, and when they change. */
+  readonly onTools: (tools: readonly ServerTool[]) => void;
+}
+
+/** Milliseconds before a lost server is connected again; doubled each time, until it answers a call or lasts. */
+const FIRST_REST_MS = 1000;
+const LONGEST_REST_MS = 5 * 60_000;
+/** Milliseconds after which a connection counts as good. */
+const LASTING_MS = 60_000;
+/** Milliseconds between two readings of a list that changes. */
+const LIST_REST_MS = 5000;
+/** The bounds of how long a list holds, if the server says so. */
+const LEAST_TTL_MS = 60_000;
+const MOST_TTL_MS = 24 * 3_600_000;
+/** Milliseconds that a call waits for a server that is being connected. */
+const CALL_PATIENCE_MS = 10_000;
+/** Calls of one server at the same time. */
+const MAX_CALLS = 32;
+/** Calls without an answer in a row, after which it is connected anew. */
+const MAX_UNANSWERED = 3;
+/** Names in one line of the log. */
+const MAX_NAMED = 20;
+
+/** One server. It is connected until `close`, and again when it is lost. Its faults concern its own tools only. */
+export class McpServer {
+  readonly name: string;
+  readonly #options: McpServerOptions;
+  readonly #closing = new AbortController();
+  #connection: Connection | undefined;
+  #connecting: Promise<void> | undefined;
+  #lost = Promise.withResolvers<void>();
+  /** Resolves when it was tried to connect, after it was lost. */
+  #attempt = Promise.withResolvers<void>();
+  /** Ends a rest. */
+  #hurry = Promise.withResolvers<void>();
+  #listing: Promise<void> | undefined;
+  #isLegacy = false;
+  #rest = FIRST_REST_MS;
+  #calls = 0;
+  #unanswered = 0;
+  #listedAt = 0;
+  /** When the list was read again. */
+  #readAt = Number.NEGATIVE_INFINITY;
+  #ttlMs: number | undefined;
+  #why = "it is not connected yet";
+  #digests = new Map<string, string>();
+  readonly #running: Promise<void>;
+  readonly #first = Promise.withResolvers<void>();
+
+  /** Starts to connect at once. */
+  constructor(options: McpServerOptions) {
+    this.name = options.settings.name;
+    this.#options = options;
+    this.#running = this.#run();
+  }
+
+  /** Resolves when it was connected, or could not be, for the first time. */
+  get settled(): Promise<void> {
+    return this.#first.promise;
+  }
+
+  /** Reads the list of tools again in the background, if the server said that it holds no longer. */
+  renew(): void {
+    if (this.#ttlMs === undefined || this.#connection === undefined) return;
+    if (performance.now() - this.#listedAt > this.#ttlMs) void this.#refresh();
+  }
+
+  /** Calls a tool. Throws a `ToolError` that says what is wrong with the server, and the signal's reason. */
+  async call(
+    tool: ServerTool,
+    input: Readonly<Record<string, unknown>>,
+    signal: AbortSignal,
+  ): Promise<CallToolResult> {
+    if (this.#calls >= MAX_CALLS) throw this.#error("it has too many calls at once");
+    this.#calls += 1;
+    try {
+      return await this.#callOnce(tool, input, signal).catch((thrown: unknown) => {
+        const isForgotten = thrown instanceof ServerError && thrown.isForgotten;
+        if (!isForgotten) throw thrown;
+        return this.#callAgain(tool, input, signal);
+      });
+    } catch (thrown) {
+      signal.throwIfAborted();
+      if (!(thrown instanceof ServerError)) throw thrown;
+      const isUnknown =
+        thrown.kind === "answer" ? "" : "; whether the call took effect is not known";
+      throw this.#error(`${thrown.message}${isUnknown}`);
+    } finally {
+      this.#calls -= 1;
+    }
+  }
+
+  /** Ends the connection, and the program with everything that it started. */
+  async close(): Promise<void> {
+    this.#closing.abort(new ServerError("lost", "the program is ending"));
+    await this.#connection?.close();
+    await this.#running;
+  }
+
+  async #callOnce(
+    tool: ServerTool,
+    input: Readonly<Record<string, unknown>>,
+    signal: AbortSignal,
+  ): Promise<CallToolResult> {
+    if (this.#connection === undefined && this.#connecting !== undefined) {
+      await settlesWithin(this.#connecting, CALL_PATIENCE_MS, signal);
+    }
+    const connection = this.#connection;
+    if (connection === undefined) throw this.#error(this.#why);
+    try {
+      const result = await connection.call(tool, input, signal);
+      [this.#unanswered, this.#rest] = [0, FIRST_REST_MS];
+      return result;
+    } catch (thrown) {
+      if (thrown instanceof ServerError) await this.#dropIfUseless(thrown, connection);
+      throw thrown;
+    }
+  }
+
+  /** Calls once the server is connected anew, which it is at once. */
+  async #callAgain(...call: Parameters<McpServer["call"]>): Promise<CallToolResult> {
+    this.#hurry.resolve();
+    await settlesWithin(this.#attempt.promise, CALL_PATIENCE_MS, call[2]);
+    return await this.#callOnce(...call);
+  }
+
+  /** Drops a connection that is lost, and one that answers no more. */
+  async #dropIfUseless({ kind, message }: ServerError, connection: Connection): Promise<void> {
+    this.#unanswered = kind === "late" ? this.#unanswered + 1 : 0;
+    if (kind !== "lost" && this.#unanswered < MAX_UNANSWERED) return;
+    if (connection !== this.#connection) return;
+    this.#onLost(kind === "lost" ? message : "it answered none of its last calls in time");
+    await connection.close();
+  }
+
+  #error(why: string): ToolError {
+    return new ToolError(`the MCP server ${this.name} failed: ${why}`);
+  }
+
+  /** Connects until `close`, with growing rests. */
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      const startedAt = performance.now();
+      this.#connecting = this.#open();
+      await this.#connecting;
+      this.#connecting = undefined;
+      this.#attempt.resolve();
+      this.#first.resolve();
+      if (this.#connection !== undefined) await this.#lost.promise;
+      if (signal.aborted) return;
+      if (performance.now() - startedAt > LASTING_MS) this.#rest = FIRST_REST_MS;
+      const facts = { server: this.name, why: this.#why, rest_ms: this.#rest };
+      this.#options.log.warn("an MCP server is not connected", facts);
+      await settlesWithin(this.#hurry.promise, this.#rest, signal).catch(() => false);
+      this.#rest = Math.min(2 * this.#rest, LONGEST_REST_MS);
+    }
+  }
+
+  /** Connects and reads the list of tools. Does not reject. */
+  async #open(): Promise<void> {
+    const { settings, environment, fetch, log } = this.#options;
+    const { signal } = this.#closing;
+    this.#lost = Promise.withResolvers();
+    let opened: Connection | undefined;
+    let isLost = false;
+    try {
+      opened = await connect({
+        settings,
+        env: await environment(),
+        fetch,
+        // A server of HTTP may be another one tomorrow, and asking it is cheap.
+        isLegacy: this.#isLegacy && settings.type === "stdio",
+        signal,
+        onToolsChanged: () => void this.#refresh(),
+        onRefused: (method) => {
+          const asked = escapeControl(truncate(method, 100));
+          log.warn("a request of an MCP server was refused", { server: this.name, asked });
+        },
+        onLost: () => {
+          isLost = true;
+          this.#onLost("it closed the connection");
+        },
+      });
+      this.#isLegacy = opened.isLegacy;
+      const list = await opened.list(signal);
+      if (isLost) throw new ServerError("lost", "it closed the connection");
+      this.#take(list);
+      this.#connection = opened;
+      const { version, server } = opened;
+      const tools = this.#digests.size;
+      log.info("connected to an MCP server", { server: this.name, is: server, version, tools });
+    } catch (thrown) {
+      this.#why = thrown instanceof Error ? thrown.message : "for no reason";
+      await opened?.close();
+    }
+  }
+
+  #onLost(why: string): void {
+    if (this.#connection !== undefined) {
+      this.#why = why;
+      this.#attempt = Promise.withResolvers();
+      this.#hurry = Promise.withResolvers();
+    }
+    this.#connection = undefined;
+    [this.#unanswered, this.#listing] = [0, undefined];
+    this.#lost.resolve();
+  }
+
+  /** Reads the list again; that of a server that changes it all the time every five seconds. */
+  async #refresh(): Promise<void> {
+    this.#listing ??= this.#readAgain();
+    await this.#listing;
+  }
+
+  async #readAgain(): Promise<void> {
+    const { signal } = this.#closing;
+    try {
+      await pause(Math.max(0, this.#readAt + LIST_REST_MS - performance.now()), signal);
+      [this.#readAt, this.#listing] = [performance.now(), undefined];
+      const list = await this.#connection?.list(signal);
+      if (list !== undefined) this.#take(list);
+    } catch (thrown) {
+      if (signal.aborted) return;
+      const why = thrown instanceof Error ? thrown.message : "";
+      this.#options.log.warn("the tools of an MCP server were not read", {
+        server: this.name,
+        why,
+      });
+    }
+  }
+
+  /** Takes a list of tools, and says in the log what a server changed after it was first asked. */
+  #take({ tools, isCut, ttlMs }: ToolList): void {
+    const { log, onTools } = this.#options;
+    this.#listedAt = performance.now();
+    this.#ttlMs =
+      ttlMs === undefined ? undefined : Math.min(Math.max(ttlMs, LEAST_TTL_MS), MOST_TTL_MS);
+    if (isCut)
+      log.warn("an MCP server has too many tools", { server: this.name, used: tools.length });
+    const digests = new Map(tools.map((tool) => [tool.name, digestOf(tool)]));
+    const changed = tools.filter(({ name }) => {
+      const before = this.#digests.get(name);
+      return before !== undefined && before !== digests.get(name);
+    });
+    const named = namesOf(changed);
+    if (named !== "") {
+      log.warn("an MCP server changed what its tools say of themselves", {
+        server: this.name,
+        tools: named,
+      });
+    }
+    // Tools that are gone for a while are still known.
+    for (const [name, digest] of digests) this.#digests.set(name, digest);
+    while (this.#digests.size > MAX_KNOWN) this.#digests.delete(this.#oldest());
+    onTools(tools);
+  }
+
+  #oldest(): string {
+    const [oldest = ""] = this.#digests.keys();
+    return oldest;
+  }
+}
+
+/** Tools of a server whose descriptions are compared. */
+const MAX_KNOWN = 1000;
+
+/** A hash of what a model reads of a tool. */
+function digestOf({ description, inputSchema }: ServerTool): string {
+  return createHash("sha256")
+    .update(JSON.stringify([description, inputSchema]))
+    .digest("base64");
+}
+
+function namesOf(tools: readonly ServerTool[]): string {
+  const names = tools.slice(0, MAX_NAMED).map(({ name }) => truncate(name, 64));
+  return escapeControl(names.join(" "));
+}

@@ -1,0 +1,57 @@
+import {
+  createMcpHandler,
+  fromJsonSchema,
+  inputRequired,
+  McpServer,
+} from "@modelcontextprotocol/server";
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
+import { openWebServer } from "./web-server.ts";
+import type { WebServer } from "./web-server.ts";
+
+/** A server made with the official library, of version 2026-07-28. */
+function createServer(): McpServer {
+  const server = new McpServer({ name: "official", version: "2" });
+  const sent = { type: "string", "x-mcp-header": "Word" };
+  const inputSchema = fromJsonSchema<{ word: string }>({
+    type: "object",
+    properties: { word: sent },
+    required: ["word"],
+  });
+  server.registerTool("shout", { description: "Shouts.", inputSchema }, ({ word }) => {
+    server.registerTool(`again_${word}`, { description: "New." }, () => ({ content: [] }));
+    return { content: [{ type: "text", text: word.toUpperCase() }] };
+  });
+  server.registerTool("confirm", { description: "Asks first." }, () =>
+    inputRequired({
+      inputRequests: {
+        sure: inputRequired.elicit({
+          message: "Sure?",
+          requestedSchema: { type: "object", properties: { sure: { type: "boolean" } } },
+        }),
+      },
+    }),
+  );
+  return server;
+}
+
+/** It serves over HTTP; `heard` gets the headers of each request. */
+export async function openSdkServer(heard: Headers[] = []): Promise<WebServer> {
+  const handler = createMcpHandler(() => createServer());
+  return await openWebServer((request, response, body) => {
+    const headers = new Headers(
+      Object.entries(request.headers).map(([name, value]) => [name, String(value)]),
+    );
+    heard.push(headers);
+    const url = `http://${request.headers.host}${request.url}`;
+    const method = request.method ?? "GET";
+    const asked = new Request(url, { method, headers, ...(method === "POST" && { body }) });
+    void handler.fetch(asked).then(async (answer) => {
+      response.writeHead(answer.status, Object.fromEntries(answer.headers));
+      for await (const chunk of answer.body ?? []) response.write(chunk);
+      response.end();
+    });
+  });
+}
+
+// As a program it serves over its standard input and output.
+if (import.meta.main) serveStdio(() => createServer());
