@@ -111,7 +111,7 @@ async function runCommand(
 ): Promise<string | undefined> {
   const { runScheduledCommand } = await import("./tools/exec/scheduled-command.ts");
   const permissions = deps.permissionsOf(scheduled);
-  const { tools } = await offerOf(await deps.workspace.read(), permissions, deps);
+  const { tools } = await offerOf(await deps.workspace.read(), { permissions }, deps);
   return runScheduledCommand(scheduled, { ...deps, permissions, tools });
 }
 

@@ -20,6 +20,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<{ readonly run: Run }>
   agents: () => import("./commands/agents.ts"),
   doctor: () => import("./commands/doctor.ts"),
   status: () => import("./commands/status.ts"),
+  mcp: () => import("./commands/mcp.ts"),
   sessions: () => import("./commands/sessions.ts"),
   jobs: () => import("./commands/jobs.ts"),
   config: () => import("./commands/config.ts"),

@@ -23,6 +23,7 @@ const LINES: Readonly<Record<CommandName, readonly string[]>> = {
   agents: ["agents", "agents --json"],
   doctor: ["doctor --offline", "doctor --offline --json"],
   status: ["status", "status --json", "status --ready"],
+  mcp: ["mcp --help"],
   sessions: ["sessions list", "sessions list --json", "sessions show kitchen"],
   jobs: ["jobs --help"],
   store: ["store --help"],

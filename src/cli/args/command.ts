@@ -12,6 +12,7 @@ export type CommandName =
   | "status"
   | "sessions"
   | "jobs"
+  | "mcp"
   | "store"
   | "acl"
   | "config"

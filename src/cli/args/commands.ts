@@ -1,6 +1,6 @@
 import type { Command } from "./command.ts";
 import { CONNECTION_FLAGS, type FlagName, shownOf } from "./flags.ts";
-import { AGENTS } from "./reach-commands.ts";
+import { AGENTS, MCP } from "./reach-commands.ts";
 import { JOBS, SESSIONS, STORE } from "./state-commands.ts";
 
 /** Flags that every command has. */
@@ -358,6 +358,7 @@ export const COMMANDS: readonly Command[] = [
   STATUS,
   SESSIONS,
   JOBS,
+  MCP,
   STORE,
   ACL,
   CONFIG,

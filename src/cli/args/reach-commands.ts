@@ -17,3 +17,23 @@ export const AGENTS: Command = {
   ],
   exits: [4, 5, 78, 130, 143],
 };
+
+export const MCP: Command = {
+  name: "mcp",
+  summary: "list and test the MCP servers, whose tools the agent has",
+  arguments: [
+    { name: "subcommand", required: true, choices: ["list", "test"] },
+    { name: "server" },
+  ],
+  flags: ["json"],
+  detail: [
+    "list prints the servers of tools.mcp.servers that are enabled: name, type, and program or address. It connects to none.",
+    "test connects to each, or to the one that is named, reads its tools, and ends the connection. It starts the programs of servers of type stdio. With a name it prints each tool as profiles name it. It ends with 1 if a server is not connected.",
+  ],
+  examples: [
+    { line: "picoclaw mcp list", does: "what is configured" },
+    { line: "picoclaw mcp test", does: "whether each server works, and how many tools it has" },
+    { line: "picoclaw mcp test files", does: "the tools of one server, with their descriptions" },
+  ],
+  exits: [78, 130, 143],
+};

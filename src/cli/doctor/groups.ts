@@ -4,7 +4,7 @@ import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import { authorityOf } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
-import type { Config, MqttChannel } from "../../config/contract.ts";
+import type { Config, McpServerSettings, MqttChannel } from "../../config/contract.ts";
 import type { ClusterGateway } from "../../store/cluster.ts";
 import { coded, runChecks } from "../checks/checks.ts";
 import { portCheck } from "../checks/port.ts";
@@ -58,6 +58,7 @@ export function groupsOf(subject: Subject): readonly Group[] {
     },
     { code: "agent", name: "agent", run: () => agentChecks(subject) },
     ...channels.map((channel) => channelGroup(channel, subject, shared)),
+    ...(config.tools.mcp?.servers ?? []).map((server) => mcpGroup(server, subject)),
     { code: "checks", name: "settings", run: () => settingChecks(subject) },
     { code: "certificate", name: "certificates", run: () => termChecks(channels) },
     { code: "model.call", name: "model", run: (signal) => modelChecks(subject, signal) },
@@ -95,6 +96,20 @@ async function modelChecks(
   }
   const { modelCallChecks } = await import("../../agent/model-check.ts");
   return modelCallChecks({ config, signal });
+}
+
+/** A server of the Model Context Protocol. */
+function mcpGroup(settings: McpServerSettings, { config, log, redactor }: Subject): Group {
+  const { workspace } = config.agents.defaults;
+  const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
+  return {
+    code: "mcp.server",
+    name: `MCP server ${settings.name}`,
+    async run(signal) {
+      const { serverCheck } = await import("../../agent/tools/mcp/probe.ts");
+      return coded("mcp.server", [await serverCheck({ settings, workspace, log, learn, signal })]);
+    },
+  };
 }
 
 type Shared = Promise<SharedFacts | Check> | undefined;

@@ -1,0 +1,115 @@
+import { probeServer } from "../../agent/tools/mcp/probe.ts";
+import type { Probed } from "../../agent/tools/mcp/probe.ts";
+import { escapeControl, jsonLine } from "../../base/escape-control.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import { suggestWord } from "../../base/spelling.ts";
+import type { Config, McpServerSettings } from "../../config/contract.ts";
+import { loadOrThrow } from "../connection.ts";
+import { createCommandLog, type Context } from "../context.ts";
+
+/** `picoclaw mcp list|test [server]`; 1 if a server that is tested is not connected. */
+export async function run(context: Context): Promise<number> {
+  const [what, name] = context.words;
+  const log = await createCommandLog(context);
+  const { config } = await loadOrThrow(context, log, {});
+  const servers = chosen(config.tools.mcp?.servers ?? [], name);
+  if (servers.length === 0) {
+    const { stderr } = context.host;
+    await stderr.write("note: tools.mcp is off, or has no server that is enabled\n");
+    return 0;
+  }
+  if (what === "list") {
+    for (const server of servers) await print(listed(server), context);
+    return 0;
+  }
+  const tests = servers.map(async (server) => ({
+    server,
+    probed: await tested(server, config, { context, log }),
+  }));
+  let areWell = true;
+  for (const test of tests) {
+    const { server, probed } = await test;
+    areWell &&= probed.ok;
+    await print(testedLine(server, probed), context);
+    if (name !== undefined && !context.flags.has("json")) await printTools(probed, context);
+  }
+  return areWell ? 0 : 1;
+}
+
+async function printTools(probed: Probed, context: Context): Promise<void> {
+  if (!probed.ok) return;
+  for (const { permission, description } of probed.tools) {
+    await print({ cells: [`  ${permission}`, description], json: {} }, context);
+  }
+}
+
+function chosen(
+  servers: readonly McpServerSettings[],
+  name: string | undefined,
+): readonly McpServerSettings[] {
+  if (name === undefined) return servers;
+  const found = servers.filter((server) => server.name === name);
+  if (found.length > 0) return found;
+  const guess = suggestWord(
+    name,
+    servers.map((server) => server.name),
+  );
+  throw new Failure("failed", `there is no MCP server ${name} that is enabled`, {
+    remedy: guess === undefined ? "picoclaw mcp list" : `picoclaw mcp test ${guess}`,
+  });
+}
+
+async function tested(
+  settings: McpServerSettings,
+  { agents }: Config,
+  { context, log }: { readonly context: Context; readonly log: Log },
+): Promise<Probed> {
+  const { signal, redactor } = context;
+  const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
+  return await probeServer({ settings, workspace: agents.defaults.workspace, log, learn, signal });
+}
+
+/** A line for people, and the same for scripts. */
+interface Line {
+  readonly cells: readonly string[];
+  readonly json: object;
+}
+
+async function print({ cells, json }: Line, { host, flags, redactor }: Context): Promise<void> {
+  const line = flags.has("json")
+    ? jsonLine({ v: 1, ...json })
+    : `${cells.map((cell) => escapeControl(cell)).join("\t")}\n`;
+  await host.stdout.write(redactor.redact(line));
+}
+
+function listed(server: McpServerSettings): Line {
+  const { name, type, timeout_seconds, deferred } = server;
+  const target = targetOf(server);
+  return {
+    cells: [name, type, target],
+    json: { type: "mcp_server", name, transport: type, target, deferred, timeout_seconds },
+  };
+}
+
+function targetOf({ type, command, args, url }: McpServerSettings): string {
+  return type === "http" ? url : [command, ...args].join(" ");
+}
+
+function testedLine({ name, type: transport }: McpServerSettings, probed: Probed): Line {
+  const { ms, ok } = probed;
+  const about = { type: "mcp_test", name, transport, ok, ms };
+  if (!probed.ok) {
+    const { why: message } = probed;
+    return { cells: [name, "fail", message], json: { ...about, message } };
+  }
+  const { is, protocol, leftOut: left_out } = probed;
+  const tools = probed.tools.map(({ permission, name: model_name, description }) => {
+    return { name: permission, model_name, description };
+  });
+  const left = left_out === 0 ? [] : [`${left_out} cannot be used`];
+  return {
+    cells: [name, "ok", `${tools.length} tools`, is, protocol, `${ms} ms`, ...left],
+    json: { ...about, is, protocol, tools, left_out },
+  };
+}
