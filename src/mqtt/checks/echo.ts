@@ -6,11 +6,10 @@ import { asFailure, Failure } from "../../base/failure.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { randomClientId } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
-import type { Incoming } from "../protocol/message.ts";
+import { type Incoming, probeProperties } from "../protocol/message.ts";
 import { agentAddressOf, isDeviceClient, requestFilter } from "../protocol/topics.ts";
 import { type PublishTopic, requestTopic, responseTopic } from "../protocol/topics.ts";
 import { accessUser, grantRemedy } from "../requester/access.ts";
-import { probeProperties } from "../requester/probes.ts";
 import { type BrokerConnection, withSession } from "../requester/topic-session.ts";
 
 /** One broker of a channel. */

@@ -2,14 +2,13 @@ import { settlesWithin, startDeadline } from "../../base/async.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import { randomClientId } from "../client/connection.ts";
-import type { Incoming } from "../protocol/message.ts";
+import { type Incoming, probeProperties } from "../protocol/message.ts";
 import {
   agentAddressOf,
   type PublishTopic,
   publishTopic,
   requestTopic,
 } from "../protocol/topics.ts";
-import { probeProperties } from "../requester/probes.ts";
 import { withSession } from "../requester/topic-session.ts";
 import { type BrokerTarget, probeClients } from "./echo.ts";
 import { type KeptVisits, whyNoSession, withKeptSession } from "./session.ts";

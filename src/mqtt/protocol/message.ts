@@ -52,3 +52,17 @@ export class Undeliverable extends Failure {
     this.endsConnection = endsConnection;
   }
 }
+
+/** The names under which this program publishes empty messages to find out what a broker does. */
+const PROBE = /^(?:picoclaw-(?:cli|doctor|probe)|doctor)-[\da-f]{8}$/;
+
+/** Marks an empty message as a probe of that name: MQTT 3.1.1 has no place for it. */
+export function probeProperties(name: string, protocol: 4 | 5) {
+  return protocol === 5 ? { properties: { correlationData: Buffer.from(name) } } : {};
+}
+
+/** Whether a message to or from that client is a probe, which nobody wants to see. */
+export function isProbe(client: string, { payload, properties }: Incoming): boolean {
+  const mark = properties?.correlationData?.toString("latin1") ?? "";
+  return payload.length === 0 && (PROBE.test(client) || PROBE.test(mark));
+}

@@ -1,8 +1,7 @@
-import { pause, settlesWithin } from "../../base/async.ts";
 import { Failure, messageOf } from "../../base/failure.ts";
 import { randomClientId } from "../client/connection.ts";
 import type { WatchOptions } from "../contract.ts";
-import type { Incoming } from "../protocol/message.ts";
+import { probeProperties } from "../protocol/message.ts";
 import {
   isDeviceClient,
   type PublishTopic,
@@ -12,20 +11,6 @@ import {
 import { accessUser, OTHER_USER } from "./access.ts";
 import type { RequesterLink } from "./link.ts";
 
-/** The names under which this program publishes empty messages to find out what a broker does. */
-const PROBE = /^(?:picoclaw-(?:cli|doctor|probe)|doctor)-[\da-f]{8}$/;
-
-/** Marks an empty message as a probe of that name: MQTT 3.1.1 has no place for it. */
-export function probeProperties(name: string, protocol: 4 | 5) {
-  return protocol === 5 ? { properties: { correlationData: Buffer.from(name) } } : {};
-}
-
-/** Whether a message to or from that client is a probe, which nobody wants to see. */
-export function isProbe(client: string, { payload, properties }: Incoming): boolean {
-  const mark = properties?.correlationData?.toString("latin1") ?? "";
-  return payload.length === 0 && (PROBE.test(client) || PROBE.test(mark));
-}
-
 type Direction = "request" | "response";
 
 /** Which directions a watch has heard. */
@@ -34,20 +19,7 @@ export interface Heard {
   within(direction: Direction, milliseconds: number, signal: AbortSignal): Promise<boolean>;
 }
 
-export function createHeard(): Heard {
-  const first = {
-    request: Promise.withResolvers<void>(),
-    response: Promise.withResolvers<void>(),
-  };
-  return {
-    note: (direction) => first[direction].resolve(),
-    within: (direction, milliseconds, signal) =>
-      settlesWithin(first[direction].promise, milliseconds, signal),
-  };
-}
-
-/** Milliseconds of silence after which a watch is probed, and for the echo. */
-const SILENCE_MS = 2_000;
+/** Milliseconds for an echo. */
 const ECHO_MS = 2_500;
 
 /**
@@ -62,7 +34,6 @@ export async function warnIfBarred(
 ): Promise<void> {
   const { signal } = options;
   try {
-    await pause(SILENCE_MS, signal);
     const directions = (["request", "response"] as const).filter((one) => options[`${one}s`]);
     await Promise.all(directions.map((direction) => probe(link, direction, options, heard)));
   } catch (error) {

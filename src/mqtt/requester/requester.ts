@@ -5,9 +5,9 @@ import type { Incoming, Outgoing } from "../protocol/message.ts";
 import { answerPartOf, createPartOrder, type PartResult } from "../protocol/parts.ts";
 import { requestTopic, responseTopic, statusTopic } from "../protocol/topics.ts";
 import { encodeRequest, utf8Of, type WirePart } from "../protocol/wire.ts";
-import { accessUser, withMissingLines } from "./access.ts";
 import { createBoundedQueue, openLink } from "./link.ts";
 import type { BoundedQueue, LinkListener, RequesterLink } from "./link.ts";
+import { watch } from "./watch.ts";
 
 /** A gateway that sends neither `id` nor `done` has finished when it is quiet for so long. */
 const QUIET_MS = 2_000;
@@ -29,10 +29,7 @@ export async function openRequester(options: RequesterOptions): Promise<Requeste
     protocol: session.protocol,
     request: (wanted) => request(linkTo(link, wanted), wanted),
     publishRequest: (wanted) => publishRequest(linkTo(link, wanted), wanted),
-    async *watch(wanted) {
-      const { watch } = await import("./watch.ts");
-      yield* watch(link, wanted);
-    },
+    watch: (wanted) => watch(link, wanted),
     async *agents(wanted) {
       const { agents } = await import("./agents.ts");
       yield* agents(link, wanted);
@@ -84,7 +81,8 @@ async function* request(
   const response = responseTopic(address, options.client);
   const status = statusTopic(address);
   const listener = listenerFor(queue, { response, status, id: options.id });
-  const stop = await link.listen([response, status], listener).catch((error: unknown) => {
+  const stop = await link.listen([response, status], listener).catch(async (error: unknown) => {
+    const { withMissingLines } = await import("./access.ts");
     throw withMissingLines(error, settings, `topic read ${response}`);
   });
   const over = new AbortController();
@@ -149,6 +147,7 @@ async function publish(
     return await link.connection.publish(message, deadline.signal);
   } catch (error) {
     const topic = requestTopic(link.address, options.client);
+    const { withMissingLines } = await import("./access.ts");
     throw withMissingLines(error, link.options.channel.settings, `topic write ${topic}`);
   } finally {
     deadline.close();
@@ -311,7 +310,7 @@ async function* answerOf(
       options.check?.();
     } else if (event === undefined) {
       if (progress.quietEnds) return;
-      throw silence(link, options, progress);
+      throw await silence(link, options, progress);
     } else if (event.type !== "part") await note(link, event, progress, options);
     else if (isOurs(event.part, progress)) {
       const part = checkedPart(order(event.part, event.payload), queue);
@@ -403,17 +402,18 @@ async function publishAgain(
   progress.noSubscribers = noMatchingSubscribers;
 }
 
-function silence(
+async function silence(
   link: RequesterLink,
   { client, nextPartMs, firstPartMs, isPublished }: AnswerOptions,
   progress: Progress,
-): Failure {
+): Promise<Failure> {
   if (progress.parts === 0 && !isPublished()) return notAcknowledged(firstPartMs);
   if (progress.offlineUntil < progress.deadline) return unserved(link, "its status is offline");
   if (progress.noSubscribers) return unserved(link);
   if (progress.hasText) return cutOff(`nothing came for ${nextPartMs / 1000} s`);
   const why = link.connection.problem()?.message ?? "the gateway is down, busy, or an ACL bars it";
   const { settings } = link.options.channel;
+  const { accessUser } = await import("./access.ts");
   const [write, read] = [requestTopic(link.address, client), responseTopic(link.address, client)];
   return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {
     why,

@@ -1,12 +1,15 @@
+import { pause, settlesWithin } from "../../base/async.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Watched, WatchedMessage, WatchOptions } from "../contract.ts";
-import type { Incoming } from "../protocol/message.ts";
+import { type Incoming, isProbe } from "../protocol/message.ts";
 import { type AgentAddress, clientIdOf } from "../protocol/topics.ts";
 import { decodePart, decodeRequest } from "../protocol/wire.ts";
-import { withMissingLines } from "./access.ts";
 import { type BoundedQueue, createBoundedQueue } from "./link.ts";
 import type { LinkListener, RequesterLink } from "./link.ts";
-import { createHeard, type Heard, isProbe, warnIfBarred } from "./probes.ts";
+import type { Heard } from "./probes.ts";
+
+/** Milliseconds of silence after which a watch is probed. */
+const SILENCE_MS = 2_000;
 
 /** See `Requester.watch`. */
 export async function* watch(
@@ -21,11 +24,12 @@ export async function* watch(
   const filters = filtersFor(address, options);
   const stop = await link
     .listen(filters, watchListener(queue, address, heard))
-    .catch((error: unknown) => {
+    .catch(async (error: unknown) => {
       const { settings } = link.options.channel;
+      const { withMissingLines } = await import("./access.ts");
       throw withMissingLines(error, settings, ...filters.map((filter) => `topic read ${filter}`));
     });
-  void warnIfBarred(link, { ...options, signal: AbortSignal.any([signal, over.signal]) }, heard);
+  void probeSilence(link, { ...options, signal: AbortSignal.any([signal, over.signal]) }, heard);
   try {
     yield { type: "connection", time: new Date(), state: "connected", ...link.node() };
     while (!signal.aborted) {
@@ -44,6 +48,33 @@ export async function* watch(
     over.abort();
     stop();
   }
+}
+
+function createHeard(): Heard {
+  const first = {
+    request: Promise.withResolvers<void>(),
+    response: Promise.withResolvers<void>(),
+  };
+  return {
+    note: (direction) => first[direction].resolve(),
+    within: (direction, milliseconds, signal) =>
+      settlesWithin(first[direction].promise, milliseconds, signal),
+  };
+}
+
+/** Does not reject. */
+async function probeSilence(
+  link: RequesterLink,
+  options: WatchOptions,
+  heard: Heard,
+): Promise<void> {
+  try {
+    await pause(SILENCE_MS, options.signal);
+  } catch {
+    return;
+  }
+  const { warnIfBarred } = await import("./probes.ts");
+  await warnIfBarred(link, options, heard);
 }
 
 function filtersFor(
