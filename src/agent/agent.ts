@@ -17,6 +17,7 @@ import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { ModelName } from "./model/candidate.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { LearnedStore } from "./model/memory.ts";
+import type { Agents } from "./tools/ask-agent.ts";
 import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { Jobs } from "./tools/cron.ts";
@@ -41,6 +42,8 @@ export interface AgentOptions {
   readonly secretFiles?: readonly string[];
   /** The topics on the brokers of the channels, if there are channels. */
   readonly topics?: Topics;
+  /** The other agents at the brokers of the channels, if there are channels. */
+  readonly agents?: Agents;
   /** Takes messages for clients, if there are channels. */
   readonly outbox?: Outbox | undefined;
   /** The jobs of clients; absent if nobody does them. */

@@ -40,6 +40,8 @@ export interface Turn {
   readonly maxChars?: number;
   /** The images of the question, at least one; none if left out. */
   readonly images?: readonly Image[];
+  /** Agents that the question has come through; 0 if left out. */
+  readonly hops?: number | undefined;
   /** The program began the turn, and the client did not ask; `NOTHING` as the answer tells it nothing. */
   readonly pushed?: Pushed;
   /** The client id: opaque. Everything stored for a client is stored for its channel and client id together. */

@@ -138,6 +138,8 @@ export interface RequestExtras {
   readonly images?: readonly Image[];
   /** The program began the turn: its client did not ask. */
   readonly pushed?: Pushed;
+  /** Agents that the question has come through. */
+  readonly hops?: number;
   /** The span of the client in which the request was made: a `traceparent` of W3C Trace Context. */
   readonly traceparent?: string;
 }

@@ -86,6 +86,8 @@ export type Answerer<M> = (turn: {
   readonly text: string;
   readonly format?: AnswerFormat;
   readonly images?: readonly Image[];
+  /** Agents that the question has come through. */
+  readonly hops?: number;
   /** The program began the turn; if there is nothing to tell the client, the answer is `NOTHING`. */
   readonly pushed?: Pushed;
   readonly client: string;

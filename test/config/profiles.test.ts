@@ -27,6 +27,7 @@ describe("tools.profiles", () => {
         read: [workspace, join(workspace, "logs")],
         write: [join(home.user, "notes")],
         topics: { read: [], publish: [] },
+        agents: [],
         message_to: [],
       });
     });

@@ -105,7 +105,16 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
 /** A profile of everyone, who may do nothing but what is said here. */
 export function toolProfile(profile: Partial<ToolProfile>): ToolProfile {
   const topics = { read: [], publish: [] };
-  return { pattern: "*", tools: [], read: [], write: [], topics, message_to: [], ...profile };
+  return {
+    pattern: "*",
+    tools: [],
+    read: [],
+    write: [],
+    topics,
+    agents: [],
+    message_to: [],
+    ...profile,
+  };
 }
 
 /** What the agent needs of a configuration. */

@@ -51,6 +51,7 @@ export function channelFor(
       protocol_version: "auto",
       tls: { verify: false },
       streaming: { enabled: true, interval_ms: 250, progress_secs: 0 },
+      max_hops: 2,
       plain_text: false,
       accept: "application/json",
       clients: [],

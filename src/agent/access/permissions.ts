@@ -12,6 +12,8 @@ export interface Caller {
   readonly channel?: string | undefined;
   /** The request came over a channel, not from this machine; default false. */
   readonly isRemote?: boolean;
+  /** Agents that the question has come through; 0 if left out. */
+  readonly hops?: number | undefined;
 }
 
 /** What a caller may do through the agent. */
@@ -21,6 +23,8 @@ export interface Permissions {
   /** Absolute paths with everything below them, as written; absent: what the settings allow everyone. */
   readonly files?: FilePermissions;
   readonly topics: TopicPermissions;
+  /** Patterns of the agents that the caller may have asked; none if left out. */
+  readonly agents?: readonly string[];
   /** Patterns of the other clients to which the caller may have messages sent; none if left out. */
   readonly messageTo?: readonly string[];
   /** Whether the caller may change the shared memory, or only its own. */
@@ -49,6 +53,7 @@ export function mayClientsRun({ off, profiles, exec }: ToolSettings): boolean {
 export const FULL_ACCESS: Permissions = {
   allows: () => true,
   topics: { read: ["#", "$SYS/#"], publish: ["#"] },
+  agents: ["*"],
   messageTo: ["*"],
   memory: "shared",
 };
@@ -138,7 +143,7 @@ interface Place {
 }
 
 function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place): Permissions {
-  const { tools, read, write, topics, message_to } = profile;
+  const { tools, read, write, topics, agents, message_to } = profile;
   const names = new Set(tools);
   const useless = new Set(ineffectiveTools(profile));
   if (!canRun) useless.add("exec");
@@ -147,6 +152,7 @@ function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place):
     allows: (tool) => isNamed(tool, names) && !useless.has(tool),
     files: { read, write },
     topics,
+    agents,
     messageTo: message_to,
     memory: write.some((folder) => isInside(memory, folder)) ? "shared" : "own",
   };
@@ -162,12 +168,14 @@ export function ineffectiveTools({
   read,
   write,
   topics,
-}: Pick<ToolProfile, "read" | "write" | "topics">) {
+  agents,
+}: Pick<ToolProfile, "read" | "write" | "topics" | "agents">) {
   const [cannotRead, cannotWrite] = [read.length === 0, write.length === 0];
   return [
     ...(cannotRead ? ["read_file", "list_dir", "load_image"] : []),
     ...(cannotWrite ? ["write_file", "append_file"] : []),
     ...(cannotRead || cannotWrite ? ["edit_file"] : []),
+    ...(agents.length === 0 ? ["ask_agent"] : []),
     ...(topics.read.length + topics.publish.length === 0 ? ["mqtt"] : []),
   ];
 }

@@ -146,8 +146,8 @@ function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: num
   };
 }
 
-function callerOf({ client, channel, isRemote = false }: Caller): Caller {
-  return { client, channel, isRemote };
+function callerOf({ client, channel, isRemote = false, hops }: Caller): Caller {
+  return { client, channel, isRemote, ...(hops && { hops }) };
 }
 
 /** Runs work with a signal that is aborted with the first of several; removes its listeners afterwards. */

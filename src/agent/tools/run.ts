@@ -18,12 +18,13 @@ export function callContextOf(
     client,
     channel,
     isRemote = false,
+    hops,
     signal,
     allowance,
   }: Caller & Pick<CallContext, "signal" | "allowance">,
   permissions: Permissions,
 ): CallContext {
-  const caller = { client, channel, isRemote };
+  const caller = { client, channel, isRemote, hops };
   return { ...caller, owner: ownerOf(caller), permissions, signal, allowance };
 }
 

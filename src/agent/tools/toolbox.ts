@@ -8,6 +8,8 @@ import type { Message } from "../contract.ts";
 import type { Fetch } from "../model/contract.ts";
 import type { Workspace, WorkspaceTexts } from "../workspace/contract.ts";
 import { usableSkills } from "../workspace/skills.ts";
+import { createAskAgentTool } from "./ask-agent.ts";
+import type { Agents } from "./ask-agent.ts";
 import type { Tool } from "./contract.ts";
 import { createCronTool } from "./cron.ts";
 import type { Jobs } from "./cron.ts";
@@ -39,6 +41,8 @@ export interface ToolboxOptions {
   readonly log: Log;
   /** Absent if there is no broker. */
   readonly topics?: Topics;
+  /** Absent if there is no broker. */
+  readonly agents?: Agents | undefined;
   /** Absent if there are no clients. */
   readonly outbox?: Outbox | undefined;
   /** Absent if nobody does jobs. */
@@ -72,7 +76,7 @@ export interface Toolbox {
 }
 
 export function createToolbox(options: ToolboxOptions): Toolbox {
-  const { config, workspace, deviceTool, fetch, log, topics, outbox, jobs, mcp } = options;
+  const { config, workspace, deviceTool, fetch, log, topics, agents, outbox, jobs, mcp } = options;
   const { tools: settings } = config;
   const { defaults } = config.agents;
   const bounds = {
@@ -95,6 +99,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     exec.tool,
     createWebFetch(web),
     ...(search === undefined ? [] : [search]),
+    ...(agents === undefined ? [] : [createAskAgentTool(agents, holdsSecret)]),
     ...(outbox === undefined ? [] : [createMessageTool(outbox, holdsSecret)]),
     ...(jobs === undefined ? [] : [createCronTool(jobs, settings.cron)]),
   ];

@@ -42,7 +42,7 @@ const SIGNS: Readonly<Record<string, string>> = { '"': "'", "<": "â€¹", ">": "â€
 
 /** Arguments that name the source of a result, the most specific first. */
 const TELLING = [
-  "url", "path", "command", "topic", "filter", "query", "label", "task_id", "session_id", "sessionId",
+  "agent", "url", "path", "command", "topic", "filter", "query", "label", "task_id", "session_id", "sessionId",
   "name",
   "action", "facts", "task",
 ] as const; // prettier-ignore

@@ -2,6 +2,7 @@ import { type Agent, openAgent } from "../../agent/agent.ts";
 import type { Turn, Turned } from "../../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../../agent/device/history.ts";
 import type { LearnedStore } from "../../agent/model/memory.ts";
+import type { Agents } from "../../agent/tools/ask-agent.ts";
 import type { Jobs } from "../../agent/tools/cron.ts";
 import type { Outbox } from "../../agent/tools/message.ts";
 import type { Topics } from "../../agent/tools/mqtt.ts";
@@ -22,6 +23,8 @@ export interface ReloadableAgentOptions {
   readonly redactor?: Redactor;
   /** Access to the topics of the brokers. */
   readonly topics?: Topics;
+  /** The other agents at the brokers. */
+  readonly agents?: Agents;
   /** Takes messages for clients. */
   readonly outbox?: Outbox | undefined;
   /** The jobs of clients; absent if nobody does them. */

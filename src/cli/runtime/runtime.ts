@@ -22,6 +22,7 @@ import { isShared } from "../state/conversations.ts";
 import { openState, openTemporaryState, type State } from "../state/state.ts";
 import { Channels } from "./channels.ts";
 import { RuntimeJobs } from "./jobs.ts";
+import { createOtherAgents } from "./other-agents.ts";
 import { createOutbox } from "./outbox.ts";
 import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
 import { createReloadablePolicies, type ReloadablePolicies } from "./reloadable-policies.ts";
@@ -233,7 +234,8 @@ async function openAgentOf(
   const channelStatus = (): readonly string[] => channels.status();
   const cluster = await agentClusterOf(state, options);
   const outbox = createOutbox(push, options.redactor);
-  const ports = { topics, outbox, jobs, channelStatus };
+  const agents = createOtherAgents({ ...options, channels: () => channels.dialled });
+  const ports = { topics, agents, outbox, jobs, channelStatus };
   const parts = { ...options, ...state.files, ...policies, cluster, ...ports };
   return openReloadableAgent({ ...parts, ...options.reloaded });
 }

@@ -130,6 +130,11 @@ export const SETTINGS = group({
     "Characters of an answer at most, for requests without `max_chars`; 0 is no limit.",
   ),
   clients: named(CLIENT),
+  max_hops: key(
+    integer(0, 100),
+    2,
+    "[Agents](agents.md#an-agent-asks-another-one) that a question may come through; 0 answers no agent.",
+  ),
   max_message_bytes: key(
     maxMessageBytes(),
     0,

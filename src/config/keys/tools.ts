@@ -158,6 +158,10 @@ export const PROFILE = group({
     read: filters("Topic filters to read."),
     publish: filters("Topic filters to publish to."),
   }),
+  agents: items(
+    texts(),
+    "Ids of the agents that the tool `ask_agent` may ask; `*` and `?` as in the name of a profile.",
+  ),
   message_to: items(
     texts(),
     "Ids of the other clients to which the tool `message` may write; `*` and `?` as in the name of a profile.",
@@ -167,6 +171,7 @@ export const PROFILE = group({
 /** Tools with little more than a switch, as Go PicoClaw names them. */
 const SWITCHED = {
   append_file: toggle(),
+  ask_agent: toggle(),
   cron: group({
     enabled: enabled(),
     allow_command: key(bool(), true, "Whether [jobs](agent.md#jobs) may run commands.", VARIABLE),

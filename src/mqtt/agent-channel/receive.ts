@@ -67,11 +67,7 @@ function requestOf(
   message: Incoming,
   { connection, options }: ReplyWay,
 ): ChannelRequest {
-  const payload = decodeRequest(message.payload, {
-    plainText: settings.plain_text,
-    maxPayloadBytes: settings.max_payload_bytes,
-    contentType: message.properties?.contentType,
-  });
+  const payload = payloadOf(settings, message);
   const { text, id, stream, extras, accept } =
     payload instanceof Failure ? readable(payload, message) : payload;
   const form = answerForm(settings, sender.client);
@@ -92,6 +88,25 @@ function requestOf(
     ...(rejected ? { rejected } : withDefaults(extras, form.max_chars, message)),
     reply: createReply(connection, to, options),
   };
+}
+
+/** The payload, or why it is refused; agents that ask each other come to an end. */
+function payloadOf(
+  {
+    plain_text: plainText,
+    max_payload_bytes: maxPayloadBytes,
+    max_hops: most,
+  }: MqttChannel["settings"],
+  { payload, properties }: Incoming,
+): RequestPayload | Failure {
+  const { contentType } = properties ?? {};
+  const decoded = decodeRequest(payload, { plainText, maxPayloadBytes, contentType });
+  const { hops = 0 } = decoded instanceof Failure ? {} : (decoded.extras ?? {});
+  if (hops <= most) return decoded;
+  return new Failure(
+    "forbidden",
+    `The question has come through ${hops} agents; at most ${most} are allowed.`,
+  );
 }
 
 /** The form of answers for requests that ask for none: that of the client, else the channel's. */
@@ -122,7 +137,7 @@ function withDefaults(
 
 /** What an invalid request says: perhaps its id. A request that is too large is not read at all. */
 function readable({ code }: Failure, { payload }: Incoming): RequestPayload {
-  return { text: "", ...(code === "bad_request" && readableFacts(payload)) };
+  return { text: "", ...(code !== "too_large" && readableFacts(payload)) };
 }
 
 /** Characters of untrusted text in the log. */

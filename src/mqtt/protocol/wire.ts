@@ -9,7 +9,7 @@ export interface RequestPayload {
   readonly text: string;
   readonly id?: string | undefined;
   readonly stream?: boolean | undefined;
-  /** The fields `format`, `images` and `max_chars`. */
+  /** The fields `format`, `images`, `max_chars` and `hops`. */
   readonly extras?: RequestExtras | undefined;
   /** The form of the answer's messages; that of the channel if undefined. */
   readonly accept?: AnswerType | undefined;
@@ -20,6 +20,8 @@ export type AnswerType = "application/json" | "text/plain";
 
 /** The largest `max_chars`. */
 const MOST_CHARS = 10_000;
+/** The largest `hops`. */
+const MOST_HOPS = 100;
 
 /** One message of an answer (contract section 1, "Response payload"). */
 export interface WirePart {
@@ -123,16 +125,21 @@ function extrasIn(value: Record<string, unknown>): RequestExtras | string | unde
   const format = fieldOf(value, "format");
   const images = fieldOf(value, "images");
   const maxChars = fieldOf(value, "max_chars");
-  if (maxChars !== undefined && !isCount(maxChars)) {
+  if (maxChars !== undefined && !isWhole(maxChars, 1, MOST_CHARS)) {
     return `its "max_chars" is not a whole number from 1 to ${MOST_CHARS}`;
+  }
+  const hops = fieldOf(value, "hops");
+  if (hops !== undefined && !isWhole(hops, 0, MOST_HOPS)) {
+    return `its "hops" is not a whole number from 0 to ${MOST_HOPS}`;
   }
   const extras =
     format === undefined && images === undefined ? undefined : extrasOf(format, images);
-  return typeof extras === "string" || maxChars === undefined ? extras : { ...extras, maxChars };
+  if (typeof extras === "string" || (maxChars === undefined && hops === undefined)) return extras;
+  return { ...extras, ...(maxChars && { maxChars }), ...(hops && { hops }) };
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MOST_CHARS;
+function isWhole(value: unknown, least: number, most: number): value is number {
+  return Number.isInteger(value) && Number(value) >= least && Number(value) <= most;
 }
 
 function textOf(value: Record<string, unknown>): string | Failure {
@@ -167,7 +174,8 @@ function refused(what: string): Failure {
 /** The payload of a request, as JSON. */
 export function encodeRequest({ text, id, stream, extras, accept }: RequestPayload): string {
   const images = extras?.images?.map(dataUrl);
-  return JSON.stringify({ text, id, stream, accept, format: extras?.format, images });
+  const { format, maxChars: max_chars, hops } = extras ?? {};
+  return JSON.stringify({ text, id, stream, accept, format, images, max_chars, hops });
 }
 
 /** The payload of a part; its keys have the order of the contract. */
