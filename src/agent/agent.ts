@@ -6,6 +6,7 @@ import { createRedactor, redactFailure } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets.ts";
+import type { Confirmations } from "./access/confirmations.ts";
 import { createPermissions, mayClientsRun } from "./access/permissions.ts";
 import type { PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";
@@ -44,6 +45,8 @@ export interface AgentOptions {
   readonly topics?: Topics;
   /** The other agents at the brokers of the channels, if there are channels. */
   readonly agents?: Agents;
+  /** Where calls wait that a person has to allow, if there are channels. */
+  readonly confirmations?: Confirmations | undefined;
   /** Takes messages for clients, if there are channels. */
   readonly outbox?: Outbox | undefined;
   /** The jobs of clients; absent if nobody does them. */
@@ -86,7 +89,9 @@ export interface Agent {
 export async function openAgent(given: AgentOptions): Promise<Agent> {
   const { cluster } = given;
   const config = withoutForeignTools(given.config, cluster);
-  const options = { ...given, config };
+  const asksPersons = config.tools.profiles.some(({ confirm }) => confirm.by.length > 0);
+  const confirmations = asksPersons ? given.confirmations : undefined;
+  const options = { ...given, config, confirmations };
   const device: Device = {
     root: options.root ?? "/",
     workspace: config.agents.defaults.workspace,

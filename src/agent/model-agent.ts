@@ -1,4 +1,5 @@
 import { lastLines } from "../base/truncate.ts";
+import type { Confirmations } from "./access/confirmations.ts";
 import { ownerOf } from "./access/permissions.ts";
 import type { Caller, Permissions, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
@@ -31,6 +32,8 @@ export interface ModelAgentOptions extends ToolboxOptions {
   readonly permissionsOf: PermissionsOf;
   /** Run before and after each tool call. */
   readonly hooks?: ToolHooks | undefined;
+  /** Where calls wait that a person has to allow. */
+  readonly confirmations?: Confirmations | undefined;
 }
 
 /** An agent with a model. */
@@ -174,6 +177,7 @@ async function prepareTurn(
       deps.toolbox.has(name) ||
       deps.subagents?.tools(0).some((tool) => tool.name === name) === true,
     hooks: deps.hooks,
+    confirmations: deps.confirmations,
     system,
     preface,
     contextMessages: contextMessages(isBare ? [] : notesIn(texts, own, isShort), summary),

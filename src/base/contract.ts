@@ -149,6 +149,8 @@ export interface Pushed {
   readonly from: PushOrigin;
   /** What happened, for the model. Untrusted. */
   readonly data?: { readonly source: string; readonly text: string };
+  /** The id of a call that waited for a person and is confirmed: the turn makes it, before a model is asked. */
+  readonly confirmation?: string;
 }
 
 export type PushOrigin = "message" | "job" | "watch" | "confirm";

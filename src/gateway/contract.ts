@@ -69,13 +69,15 @@ export interface PushFacts extends Pick<Pushed, "from"> {
 /** It is sent as it is, at once: a turn of its client may run. */
 export interface ReadyPush {
   readonly text: string;
+  /** It is not cut to the length of its client's answers. */
+  readonly whole?: true;
 }
 
 /**
  * It is the answer of a turn in the client's conversation, which waits for earlier requests of the client. If that
  * answers `NOTHING`, or nothing, nothing is sent.
  */
-export interface PromptPush extends Pick<Pushed, "data"> {
+export interface PromptPush extends Pick<Pushed, "data" | "confirmation"> {
   readonly prompt: string;
 }
 

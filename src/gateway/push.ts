@@ -1,3 +1,4 @@
+import type { Pushed } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { PUSH_ADDRESS } from "../base/request-extras.ts";
 import { truncate } from "../base/truncate.ts";
@@ -7,7 +8,7 @@ import type { AcceptOptions } from "./accept.ts";
 import { unknownChannel } from "./admission.ts";
 import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
-import type { Push, ReadyPush, Request } from "./contract.ts";
+import type { PromptPush, Push, PushFacts, ReadyPush, Request } from "./contract.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { shuttingDown } from "./errors.ts";
 import type { Place } from "./request/request-queue.ts";
@@ -44,12 +45,12 @@ export class Pusher<M> {
 
   #requestOf(push: Push, policy: ChannelPolicy): Request {
     const { clock, replyTo, conversation } = this.#options;
-    const { channel, client, id, from } = push;
+    const { channel, client, id } = push;
     if (replyTo === undefined) throw new Failure("failed", "this gateway cannot push");
     const { expiresAt = clock.epoch() + KEPT_MS } = push;
     const recipient = { client, id, expiresAt, address: PUSH_ADDRESS };
     const maxChars = policy.maxChars?.(client) ?? 0;
-    const turn = "prompt" in push && { ...(push.data && { data: push.data }), from };
+    const turn = "prompt" in push && pushedBy(push);
     return {
       ...recipient,
       channel,
@@ -131,8 +132,15 @@ export class Pusher<M> {
   }
 }
 
-function readyText({ client, text }: Push & ReadyPush, { maxChars }: ChannelPolicy): string {
-  const most = maxChars?.(client) ?? 0;
+function pushedBy({ from, data, confirmation }: PushFacts & PromptPush): Pushed {
+  return { from, ...(data && { data }), ...(confirmation !== undefined && { confirmation }) };
+}
+
+function readyText(
+  { client, text, whole }: PushFacts & ReadyPush,
+  { maxChars }: ChannelPolicy,
+): string {
+  const most = whole ? 0 : (maxChars?.(client) ?? 0);
   return most > 0 ? truncate(text, most - 1) : text;
 }
 

@@ -104,6 +104,17 @@ export const MIGRATIONS: readonly string[] = [
   CREATE INDEX jobs_by_owner ON jobs (owner, seq);
   CREATE INDEX jobs_due ON jobs (next_at, seq) WHERE next_at IS NOT NULL;
   `,
+  `
+  CREATE TABLE confirmations (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    client TEXT NOT NULL,
+    state TEXT NOT NULL,
+    until INTEGER NOT NULL,
+    decided_by TEXT,
+    confirmation TEXT NOT NULL
+  );
+  `,
 ];
 
 /** The tables and their columns after all migrations. */
@@ -117,6 +128,7 @@ export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   ["cuts", "lane, through, summary, at"],
   ["meters", "name, meter, until"],
   ["jobs", "seq, id, owner, job, version, next_at, last_at, last_error, claimed_by, attempt"],
+  ["confirmations", "seq, id, client, state, until, decided_by, confirmation"],
 ];
 
 /** Applies the migrations that a file lacks, in one transaction. Throws a `Failure` (`config`) if its version is newer. */

@@ -96,8 +96,7 @@ function storeIn<M>(
     counters: (most) => read(() => counters.all(most)),
     counter: (name) => read(() => counters.one(name)),
     count: (take) => run(() => counters.count(take()), "process"),
-    hasJobs: () => read(() => db.prepare("SELECT 1 FROM jobs LIMIT 1").get() !== undefined),
-    jobs: async () => (await import("./jobs.ts")).jobsIn(db, options.owner, commits),
+    ...laterParts(db, options, commits),
     claimAbandoned: () => run(() => requests.claimAbandoned()),
     rejections: (after, most) => read(() => requests.rejections(after, most)),
     renew: () => run(() => requests.renew()),
@@ -112,5 +111,19 @@ function storeIn<M>(
       if (db.isOpen) db.close();
       return Promise.resolve();
     },
+  };
+}
+
+/** What only some configurations use. */
+function laterParts(
+  db: DatabaseSync,
+  { owner, now }: StoreOptions,
+  commits: GroupCommit,
+): Pick<Store<never>, "hasJobs" | "jobs" | "confirmations"> {
+  return {
+    hasJobs: () => commits.read(() => db.prepare("SELECT 1 FROM jobs LIMIT 1").get() !== undefined),
+    jobs: async () => (await import("./jobs.ts")).jobsIn(db, owner, commits),
+    confirmations: async () =>
+      (await import("./confirmations.ts")).confirmationsIn(db, commits, now),
   };
 }

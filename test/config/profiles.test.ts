@@ -29,6 +29,7 @@ describe("tools.profiles", () => {
         topics: { read: [], publish: [] },
         agents: [],
         message_to: [],
+        confirm: { by: [], tools: [], minutes: 10 },
       });
     });
   });

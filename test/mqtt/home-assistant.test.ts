@@ -55,8 +55,15 @@ const ask = (payload: unknown, value: string): string =>
 
 const eventOf = (payload: unknown, answer: string) =>
   rendered(at(at(at(payload, "cmps"), "answer"), "val_tpl"), answer, {
-    "'error' if value_json.error is defined else 'answer'": (text) =>
-      at(JSON.parse(text), "error") === undefined ? "answer" : "error",
+    "'error' if value_json.error is defined else 'answer' if value_json.push is not defined else 'confirm' if value_json.id.startswith('confirm-') else 'push'":
+      (text) => {
+        const { error, push, id } = JSON.parse(text);
+        if (error !== undefined) return "error";
+        if (push === undefined) return "answer";
+        return id.startsWith("confirm-") ? "confirm" : "push";
+      },
+    "value_json.id | default(none) | tojson": (text) =>
+      JSON.stringify(at(JSON.parse(text), "id") ?? null),
     "value_json.text | tojson": (text) => JSON.stringify(at(JSON.parse(text), "text")),
     "(value_json.error | default({})).code | default(none) | tojson": (text) =>
       JSON.stringify(at(at(JSON.parse(text), "error"), "code") ?? null),
@@ -229,11 +236,27 @@ describe("the device in Home Assistant", () => {
       ["homeassistant", text, false],
     );
     const event = eventOf(payload, String((await device.message()).payload));
-    assert.deepEqual(event, { event_type: "answer", text: '12 "%"', code: null });
+    assert.deepEqual(event, { event_type: "answer", text: '12 "%"', id: null, code: null });
     await device.client.publishAsync(REQUEST, '{"text": 5}');
     const last = () => eventOf(payload, String(device.messages.at(-1)?.payload));
     await until("the error is there", () => last().event_type === "error");
     assert.equal(last().code, "bad_request");
+  });
+
+  it("hears what the agent begins, and questions about calls, as events of their own", () => {
+    const payload = discoveryPayload(settingsOf(), "1");
+    const push = { text: "May it?", push: true, seq: 0, done: true };
+    const question = eventOf(payload, JSON.stringify({ ...push, id: "confirm-k7m2qp" }));
+    assert.deepEqual(question, {
+      event_type: "confirm",
+      text: "May it?",
+      id: "confirm-k7m2qp",
+      code: null,
+    });
+    const reminder = eventOf(payload, JSON.stringify({ ...push, id: "job-1-7" }));
+    assert.equal(reminder.event_type, "push");
+    const types = at(componentOf("answer"), "evt_typ");
+    assert.deepEqual(types, ["answer", "error", "push", "confirm"]);
   });
 
   it("is removed when it is switched off, once", needsMosquitto, async () => {

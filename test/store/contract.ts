@@ -13,6 +13,7 @@ import type {
   DayCount,
   Store,
   StoreOptions,
+  NewConfirmation,
   NewRequest,
 } from "../../src/store/contract.ts";
 import { dayCount, daysIn } from "../../src/store/day-counts.ts";
@@ -128,6 +129,21 @@ export async function remembered(
 }
 
 const FAILED = { parts: [], failure: { code: "model", message: "it failed", retryAfter: 3 } };
+
+/** A call that waits for a person. */
+function waitingCall(id: string, facts: Partial<NewConfirmation> = {}): NewConfirmation {
+  return {
+    id,
+    channel: "mqtt",
+    client: "desk",
+    tool: "exec",
+    arguments: '{"command": "reboot \\u0000"}',
+    by: ["phone"],
+    question: "May it?",
+    until: 2_000_000_000_000,
+    ...facts,
+  };
+}
 
 const READY = { parts: ["good morning"] };
 
@@ -494,6 +510,54 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       assert.ok(refused.is === "answered");
       assert.ok(await store.delivered(refused.claim));
       assert.deepEqual((await remembered(store, "?"))?.answer?.parts, ["a"]);
+    });
+  });
+
+  describe(`${name}: confirmations`, () => {
+    const MOST = { ofClient: 2, ofAll: 3 };
+
+    it("are decided once, and kept as they were added", async () => {
+      await using home = await create();
+      const confirmations = await (await home.open()).confirmations();
+      assert.ok(await confirmations.add(waitingCall("a"), MOST));
+      assert.deepEqual(await confirmations.open(), [{ ...waitingCall("a"), state: "waiting" }]);
+      const confirm = { state: "confirmed", decidedBy: "phone \ud800", until: 7 } as const;
+      const moves = [
+        confirmations.move("a", "waiting", confirm),
+        confirmations.move("a", "waiting", { state: "denied", decidedBy: "other" }),
+      ];
+      assert.deepEqual(await Promise.all(moves), [true, false]);
+      const decided = { ...waitingCall("a"), ...confirm };
+      assert.deepEqual(await confirmations.find("a"), decided);
+      assert.deepEqual(await confirmations.open(), [decided]);
+      const begin = () => confirmations.move("a", "confirmed", { state: "begun" });
+      assert.deepEqual([await begin(), await begin()], [true, false]);
+      assert.deepEqual(await confirmations.open(), []);
+      assert.equal((await confirmations.find("a"))?.state, "begun");
+      assert.equal(await confirmations.find("b"), undefined);
+    });
+
+    it("of one client and of all are bounded; closed ones do not count, and are forgotten", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const confirmations = await store.confirmations();
+      const add = (id: string, client: string) =>
+        confirmations.add(waitingCall(id, { client, until: 1_800_000_000_000 }), MOST);
+      assert.deepEqual(
+        [await add("a", "one"), await add("b", "one"), await add("c", "one")],
+        [true, true, false],
+      );
+      assert.deepEqual([await add("c", "two"), await add("d", "three")], [true, false]);
+      await confirmations.move("a", "waiting", { state: "informed" });
+      assert.ok(await add("d", "three"));
+      home.pass(25 * 60 * 60_000);
+      await confirmations.move("b", "waiting", { state: "informed" });
+      assert.ok(await add("e", "four"));
+      assert.equal(await confirmations.find("a"), undefined);
+      assert.deepEqual(
+        (await confirmations.open()).map(({ id }) => id),
+        ["c", "d", "e"],
+      );
     });
   });
 

@@ -105,16 +105,9 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
 /** A profile of everyone, who may do nothing but what is said here. */
 export function toolProfile(profile: Partial<ToolProfile>): ToolProfile {
   const topics = { read: [], publish: [] };
-  return {
-    pattern: "*",
-    tools: [],
-    read: [],
-    write: [],
-    topics,
-    agents: [],
-    message_to: [],
-    ...profile,
-  };
+  const confirm = { by: [], tools: [], minutes: 10 };
+  const rest = { topics, agents: [], message_to: [], confirm };
+  return { pattern: "*", tools: [], read: [], write: [], ...rest, ...profile };
 }
 
 /** What the agent needs of a configuration. */

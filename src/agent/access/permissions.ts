@@ -27,8 +27,19 @@ export interface Permissions {
   readonly agents?: readonly string[];
   /** Patterns of the other clients to which the caller may have messages sent; none if left out. */
   readonly messageTo?: readonly string[];
+  /** Calls that a person has to allow; none if left out. */
+  readonly confirm?: ConfirmRule;
   /** Whether the caller may change the shared memory, or only its own. */
   readonly memory: "shared" | "own";
+}
+
+/** Which calls wait for a person, and for whom. */
+export interface ConfirmRule {
+  /** Ids of the clients that may allow them; at least one. */
+  readonly by: readonly string[];
+  /** Patterns of names of tools, of classes, or of `tool:class`; all that may change something if it is empty. */
+  readonly tools: readonly string[];
+  readonly minutes: number;
 }
 
 export interface FilePermissions {
@@ -143,7 +154,7 @@ interface Place {
 }
 
 function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place): Permissions {
-  const { tools, read, write, topics, agents, message_to } = profile;
+  const { tools, read, write, topics, agents, message_to, confirm } = profile;
   const names = new Set(tools);
   const useless = new Set(ineffectiveTools(profile));
   if (!canRun) useless.add("exec");
@@ -154,6 +165,7 @@ function profilePermissions(profile: ToolProfile, { workspace, canRun }: Place):
     topics,
     agents,
     messageTo: message_to,
+    ...(confirm.by.length > 0 && { confirm }),
     memory: write.some((folder) => isInside(memory, folder)) ? "shared" : "own",
   };
 }

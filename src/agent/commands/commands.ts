@@ -3,6 +3,7 @@ import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { alternatives } from "../../base/spelling.ts";
 import type { Config } from "../../config/contract.ts";
+import type { Confirmations } from "../access/confirmations.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
 import type { Turn, Turned } from "../contract.ts";
@@ -45,6 +46,7 @@ interface CommandsOptions {
   readonly cluster?: AgentCluster | undefined;
   readonly reload?: () => Promise<string>;
   readonly channelStatus?: () => readonly string[];
+  readonly confirmations?: Confirmations | undefined;
   readonly deviceTool: Tool;
   readonly jobs?: Jobs | undefined;
   readonly permissionsOf: PermissionsOf;
@@ -85,6 +87,7 @@ export function openCommands(options: CommandsOptions): Commands {
     channelStatus: () => options.channelStatus?.() ?? [],
     tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
     jobs: options.jobs,
+    confirmations: options.confirmations,
     ...(reload && { reload }),
     ...(agent && { answer: agent.answer }),
   });
@@ -119,6 +122,7 @@ export function createCommands(context: CommandContext): Commands {
     stop,
     ...INFO_COMMANDS,
     ...CHANGE_COMMANDS,
+    ...(context.confirmations ? DECISION_COMMANDS : []),
     ...turnCommands(chosen),
   ];
   return {
@@ -232,6 +236,34 @@ const reloadCommand: Command = {
     }
   },
 };
+
+/** Decides about a call, or lists those that wait. Who decides is known by the topic of the request. */
+function decisionCommand(name: string, decision: "confirmed" | "denied", about: string): Command {
+  return {
+    name,
+    options: "[id]",
+    about,
+    async run({ words, turn }, { confirmations }) {
+      const { client, channel, isRemote = false } = turn;
+      if (confirmations === undefined || channel === undefined || !isRemote) {
+        return "Only clients that a profile names can decide about calls.";
+      }
+      const { decidedText, waitingText } = await import("../access/confirmations.ts");
+      const by = { client, channel };
+      if (words === "") return waitingText(await confirmations.waitingFor(by));
+      return decidedText(await confirmations.decide(words, decision, by), by, decision);
+    },
+  };
+}
+
+const DECISION_COMMANDS: readonly Command[] = [
+  decisionCommand(
+    "confirm",
+    "confirmed",
+    "allow a call that waits for you; without an id, list them",
+  ),
+  decisionCommand("deny", "denied", "refuse a call that waits for you"),
+];
 
 /** Commands that change something. */
 const CHANGE_COMMANDS: readonly Command[] = [clear, jobsCommand, switchCommand, reloadCommand];

@@ -1,5 +1,6 @@
 import { escapeControl } from "../../base/escape-control.ts";
 import { truncate } from "../../base/truncate.ts";
+import type { Confirmations } from "../access/confirmations.ts";
 import type { Message, Turn, Turned } from "../contract.ts";
 import type { BackgroundTask } from "../subagents/background-tasks.ts";
 import type { Jobs } from "../tools/cron.ts";
@@ -35,6 +36,8 @@ export interface CommandContext {
   readonly tasks: (turn: Turn) => readonly BackgroundTask[];
   /** The jobs of clients; absent if nobody does them. */
   readonly jobs?: Jobs | undefined;
+  /** Calls that wait for a person's decision; absent if none ever does. */
+  readonly confirmations?: Confirmations | undefined;
   /** Reads the configuration again and returns the outcome as text; absent if that is not possible. */
   readonly reload?: () => Promise<string>;
   /** Answers with a model; absent if none is configured. */

@@ -58,6 +58,11 @@ export interface Tool extends ToolDefinition {
   readonly milliseconds?: number;
   /** Characters of a result; default 10,000. A longer one is cut, with a note for the model. */
   readonly characters?: number;
+  /**
+   * What the call acts on, in a word such as the class of a device, or "" for the tool itself; undefined if it
+   * changes nothing. Left out: it depends on the tool alone. Must not throw.
+   */
+  actsOn?(input: unknown, call: CallContext): Promise<string | undefined> | string | undefined;
   /** The arguments as `run` reads them, with clear slips corrected. Absent: `run` reads them as they are. */
   coerce?(input: unknown): unknown;
   /** Runs with the parsed arguments, which may be anything. May throw, and may ignore the signal. */

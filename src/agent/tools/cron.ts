@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
+import { textAt } from "../../base/unknown.ts";
 import type { ToolSettings } from "../../config/contract.ts";
 import { RefusedCall, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
@@ -43,6 +44,8 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
       "Reminders and tasks at a later time. When the user asks to be reminded, or for something that repeats, call this tool: add needs a message and one of at_seconds, every_seconds, cron_expr.",
     input,
     exclusive: true,
+    // The calls of a task wait themselves when they are made; a command runs without a question then.
+    actsOn: (wanted) => (textAt(wanted, "command").trim() === "" ? undefined : "exec"),
     async run(wanted, call) {
       if (wanted.command?.trim()) checkCommand(wanted, call, settings);
       try {

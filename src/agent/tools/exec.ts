@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { onAbort } from "../../base/async.ts";
 import { variable } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
+import { textAt } from "../../base/unknown.ts";
 import type { ExecSettings } from "../../config/contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 import { RefusedCall, ToolError } from "./contract.ts";
@@ -44,6 +45,8 @@ export interface Exec {
 
 /** Milliseconds beyond the time limit to end a command and to collect its output. */
 const ENDING_MS = 10_000;
+/** Actions that change nothing, or only end what runs. */
+const LOOKS: ReadonlySet<string> = new Set(["list", "poll", "read", "kill"]);
 /** Stands for no limit: the call's signal ends the command. A timer holds at most 24 days. */
 const NO_LIMIT_SECONDS = 2_000_000;
 
@@ -57,6 +60,7 @@ export function createExec(options: ExecOptions): Exec {
       "Runs a shell command in the workspace and returns its output and exit code. stdin is closed; use background for long or interactive commands.",
     input: EXEC_INPUT,
     exclusive: true,
+    actsOn: (wanted) => (LOOKS.has(textAt(wanted, "action")) ? undefined : ""),
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
     async run(input, call) {
       if (call.isRemote && settings.allow_remote === false) {

@@ -10,6 +10,7 @@ import {
   matchesFilter,
 } from "../../base/topic-filter.ts";
 import { truncate } from "../../base/truncate.ts";
+import { textAt } from "../../base/unknown.ts";
 import type { TopicPermissions } from "../access/permissions.ts";
 import { RefusedCall, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
@@ -80,6 +81,7 @@ export function createMqttTool(topics: Topics, holdsSecret: HoldsSecret = () => 
     input,
     exclusive: true,
     characters: MAX_MESSAGES * (MAX_SHOWN + 300),
+    actsOn: (wanted) => (textAt(wanted, "action") === "read" ? undefined : ""),
     async run(wanted, call) {
       const bounds = { permissions: call.permissions.topics, trees: topics.trees() };
       const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;

@@ -5,6 +5,7 @@ import { alternatives } from "../../base/spelling.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import { fromJson } from "../../base/unknown.ts";
 import type { ToolSettings } from "../../config/contract.ts";
+import type { Confirmations } from "../access/confirmations.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Caller, Permissions } from "../access/permissions.ts";
 import type { ToolCall } from "../contract.ts";
@@ -64,6 +65,10 @@ function batchesOf(calls: readonly ToolCall[], tools: readonly Tool[]): ToolCall
 
 export interface RunOptions extends CallContext {
   readonly tools: readonly Tool[];
+  /** Where calls wait that a person has to allow; without it they do not run. */
+  readonly confirmations?: Confirmations | undefined;
+  /** A person has allowed this call. */
+  readonly isConfirmed?: boolean;
   /** Time limit of a call in milliseconds, if the tool has none of its own; default 30 s. */
   readonly milliseconds?: number;
   /** Called before and after each call. Their time does not count for the tool's limit. */
@@ -82,8 +87,20 @@ const MAX_RESULT = 10_000;
 export async function runTool(call: ToolCall, options: RunOptions): Promise<string> {
   return await resultOf(async () => {
     const tool = findTool(call.name, options);
-    return await execute(tool, parseArguments(call.arguments), options);
+    const input = parseArguments(call.arguments);
+    return (await waitText(tool, call, options)) ?? (await execute(tool, input, options));
   }, options);
+}
+
+/** What the model learns of a call that waits for a person; undefined if it need not. */
+async function waitText(
+  tool: Tool,
+  call: ToolCall,
+  options: RunOptions,
+): Promise<string | undefined> {
+  if (options.permissions.confirm === undefined || options.isConfirmed) return undefined;
+  const { waitForConfirmation } = await import("../access/confirmations.ts");
+  return waitForConfirmation(tool, call, options);
 }
 
 /** The tool with that name. Throws a `ToolError` if there is none, or the client may not use it. */
@@ -131,7 +148,8 @@ export function withHooks(tool: Tool, hooks: ToolHooks | undefined): Tool {
 }
 
 async function runWithinLimits(tool: Tool, input: unknown, options: RunOptions): Promise<string> {
-  const { tools: _tools, hooks: _hooks, milliseconds: usual = CALL_MS, ...facts } = options;
+  const { tools: _tools, hooks: _hooks, confirmations: _confirmations, ...rest } = options;
+  const { milliseconds: usual = CALL_MS, ...facts } = rest;
   const { signal } = facts;
   const { milliseconds = usual, characters = MAX_RESULT } = tool;
   try {

@@ -63,7 +63,9 @@ const ORIGINS: Readonly<Record<PushOrigin, string>> = {
   confirm: "a call that waited for a person's decision was decided",
 };
 const PUSHED =
-  "The client has not asked anything now: what follows is the program's, not the client's. Your answer is sent to the client as a message. If there is nothing that it should hear, answer with the word NOTHING alone: then nothing is sent.";
+  "The client has not asked anything now: what follows is the program's, not the client's. Your answer is sent to the client as a message.";
+const NOTHING =
+  "If there is nothing that it should hear, answer with the word NOTHING alone: then nothing is sent.";
 
 const CALL_TOOLS =
   "Where an action or a fact needs a tool, call the tool; never pretend that something was done.";
@@ -200,12 +202,16 @@ export function prefaceOf(facts: PrefaceFacts): string {
     [
       ...(isResumed ? [RESUMED] : []),
       ...(isTask ? [TASK] : []),
-      ...(pushed
-        ? [`The program begins this turn by itself: ${ORIGINS[pushed.from]}. ${PUSHED}`]
-        : []),
+      ...(pushed ? [pushedText(pushed)] : []),
       ...(isBare ? [] : [present(facts)]),
     ].join("\n"),
   ]);
+}
+
+function pushedText({ from, confirmation }: Pushed): string {
+  const why = `The program begins this turn by itself: ${ORIGINS[from]}. ${PUSHED}`;
+  // What came of a call is always told.
+  return confirmation === undefined ? `${why} ${NOTHING}` : why;
 }
 
 function present({ client, now, isRemote, isAdmin = false }: PrefaceFacts): string {

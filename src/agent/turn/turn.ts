@@ -4,6 +4,7 @@ import { failpoint } from "../../base/failpoint.ts";
 import { Failure } from "../../base/failure.ts";
 import { MAX_IMAGES } from "../../base/images.ts";
 import type { Log } from "../../base/log.ts";
+import type { Confirmations } from "../access/confirmations.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Permissions } from "../access/permissions.ts";
 import type { Answerer, Message, StartedStream, ToolCall, Turn } from "../contract.ts";
@@ -30,6 +31,8 @@ export interface TurnSetup {
   readonly hasTool?: ((name: string) => boolean) | undefined;
   /** Run before and after each tool call. */
   readonly hooks?: ToolHooks | undefined;
+  /** Where calls wait that a person has to allow. */
+  readonly confirmations?: Confirmations | undefined;
   /** The same in each turn of a conversation, so that a provider has the beginning of the prompt in its cache. */
   readonly system: string;
   /**
@@ -72,6 +75,7 @@ async function* answer(asked: Turn, options: TurnOptions): ReturnType<Answerer> 
   const setup = await abortable(options.prepareTurn(turn), turn.signal);
   const { rounds = options.max_tool_iterations } = setup;
   const state = beginTurn(turn, setup);
+  await makeConfirmedCall(state, options);
   let [usage, calls, isRepeated]: [Usage | undefined, number, boolean] = [undefined, 0, false];
   while (calls < rounds) {
     calls += 1;
@@ -108,12 +112,37 @@ async function* answer(asked: Turn, options: TurnOptions): ReturnType<Answerer> 
 
 /** Also an empty text, if the client may be told nothing. */
 function isAnswer({ text }: Reply, { pushed }: TurnWithHistory): boolean {
-  return text.trim() !== "" || pushed !== undefined;
+  return text.trim() !== "" || (pushed !== undefined && pushed.confirmation === undefined);
 }
+
+/**
+ * Makes the call that was confirmed, if the turn began for that: once, whatever happens. It is recorded before, so
+ * that the attempt after a crash finds it.
+ */
+async function makeConfirmedCall(state: TurnState, options: TurnOptions): Promise<void> {
+  const { turn, confirmations } = state;
+  const { confirmation } = turn.pushed ?? {};
+  if (confirmation === undefined || state.added.length > 1) return;
+  const { client, channel = "" } = turn;
+  const begun = await confirmations?.begin(confirmation, { client, channel });
+  const { tool: name, arguments: words } = begun?.call ?? { tool: "(none)", arguments: "{}" };
+  const call = { id: `confirmed-${confirmation}`, name, arguments: words };
+  const message = { role: "assistant", text: "", toolCalls: [call] } as const;
+  await record(turn, message);
+  const confirmed = { ...state, isConfirmed: true };
+  const results = begun?.isFirst
+    ? await runToolCalls([call], confirmed, options)
+    : [{ role: "tool", callId: call.id, name, text: begun ? UNKNOWN : TOO_LATE } as const];
+  state.added = [...state.added, message, ...results];
+}
+
+const TOO_LATE = "error: it was confirmed too late, and not made";
 
 /** A turn in progress. */
 interface TurnState extends TurnSetup {
   readonly turn: TurnWithHistory;
+  /** A person has allowed the calls that are made. */
+  readonly isConfirmed?: boolean;
   /** The question, and all messages after it. */
   added: readonly PromptMessage[];
   /** Characters of all tool results. */
@@ -283,9 +312,10 @@ async function runToolCalls(
   { log, toolMilliseconds }: TurnOptions,
 ): Promise<PromptMessage[]> {
   const { turn, tools } = state;
-  const { permissions, hooks } = state;
+  const { permissions, hooks, confirmations, isConfirmed = false } = state;
+  const asking = { confirmations, isConfirmed };
   const limit = toolMilliseconds !== undefined && { milliseconds: toolMilliseconds };
-  const facts = { tools, hooks, ...callContextOf(turn, permissions), ...limit };
+  const facts = { tools, hooks, ...asking, ...callContextOf(turn, permissions), ...limit };
   const result = async (call: ToolCall): Promise<PromptMessage> => {
     const images: Image[] = [];
     const showImage = (image: Image): void => {

@@ -1,3 +1,4 @@
+import type { Confirmations } from "../../agent/access/confirmations.ts";
 import { type Agent, openAgent } from "../../agent/agent.ts";
 import type { Turn, Turned } from "../../agent/contract.ts";
 import { type DeviceHistory, openDeviceHistory } from "../../agent/device/history.ts";
@@ -25,6 +26,8 @@ export interface ReloadableAgentOptions {
   readonly topics?: Topics;
   /** The other agents at the brokers. */
   readonly agents?: Agents;
+  /** Where calls wait that a person has to allow. */
+  readonly confirmations?: Confirmations | undefined;
   /** Takes messages for clients. */
   readonly outbox?: Outbox | undefined;
   /** The jobs of clients; absent if nobody does them. */

@@ -21,10 +21,16 @@ import type { Context } from "../context.ts";
 import { isShared } from "../state/conversations.ts";
 import { openState, openTemporaryState, type State } from "../state/state.ts";
 import { Channels } from "./channels.ts";
+import { createConfirmations } from "./confirmations.ts";
 import { RuntimeJobs } from "./jobs.ts";
 import { createOtherAgents } from "./other-agents.ts";
 import { createOutbox } from "./outbox.ts";
-import { openReloadableAgent, type Reloaded, type ReloadableAgent } from "./reloadable-agent.ts";
+import {
+  openReloadableAgent,
+  type Reloaded,
+  type ReloadableAgent,
+  type ReloadableAgentOptions,
+} from "./reloadable-agent.ts";
 import { createReloadablePolicies, type ReloadablePolicies } from "./reloadable-policies.ts";
 import { createTopicFeeds } from "./topic-feeds.ts";
 import { createTopics } from "./topics.ts";
@@ -90,13 +96,11 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   const feeds = createTopicFeeds({ ...options, channels: () => channels.dialled });
   const policies = createReloadablePolicies(options);
   const jobs = jobsOf(options, state);
-  const agent = await openAgentOf(options, {
-    state,
-    channels,
-    policies,
-    jobs: jobs?.jobs,
-    push: (push) => gateway.push(push),
-  });
+  const push: Gateway["push"] = (wanted) => gateway.push(wanted);
+  const confirmations = createConfirmations({ ...options, ...state, push });
+  const outbox = createOutbox(push, options.redactor);
+  const sent = { outbox, confirmations, jobs: jobs?.jobs };
+  const agent = await openAgentOf({ ...options, ...sent }, { state, channels, policies });
   closing.defer(() => agent.close());
   const gateway = createGateway<Message>({
     ...gatewayOptionsOf(options),
@@ -116,10 +120,12 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   await channels.listen();
   await gateway.resume();
   await channels.open(gateway, agent);
+  closing.defer(() => confirmations.close());
+  void confirmations.start(options.config);
   const parts = { ...options, state, channels, agent, gateway, jobs };
   if (options.log !== SILENT) closing.defer(await checkOnceSubscribed(parts));
   closing.defer(async () => jobs?.close());
-  void jobs?.start({ push: (push) => gateway.push(push), runCommand: agent.runCommand });
+  void jobs?.start({ push, runCommand: agent.runCommand });
   return runtimeOf(parts, closing.move());
 }
 
@@ -221,21 +227,18 @@ function jobsOf(options: RuntimeOptions, { store, cluster }: State): RuntimeJobs
 }
 
 interface AgentParts extends Pick<RuntimeParts, "state" | "channels"> {
-  readonly jobs: RuntimeJobs["jobs"] | undefined;
   readonly policies: ReloadablePolicies;
-  readonly push: Gateway["push"];
 }
 
 async function openAgentOf(
-  options: RuntimeOptions,
-  { state, channels, policies, jobs, push }: AgentParts,
+  options: RuntimeOptions & Pick<ReloadableAgentOptions, "outbox" | "confirmations" | "jobs">,
+  { state, channels, policies }: AgentParts,
 ): Promise<ReloadableAgent> {
   const topics = createTopics({ ...options, channels: () => channels.dialled });
   const channelStatus = (): readonly string[] => channels.status();
   const cluster = await agentClusterOf(state, options);
-  const outbox = createOutbox(push, options.redactor);
   const agents = createOtherAgents({ ...options, channels: () => channels.dialled });
-  const ports = { topics, agents, outbox, jobs, channelStatus };
+  const ports = { topics, agents, channelStatus };
   const parts = { ...options, ...state.files, ...policies, cluster, ...ports };
   return openReloadableAgent({ ...parts, ...options.reloaded });
 }

@@ -162,6 +162,17 @@ export const PROFILE = group({
     texts(),
     "Ids of the agents that the tool `ask_agent` may ask; `*` and `?` as in the name of a profile.",
   ),
+  confirm: group({
+    by: items(
+      texts(),
+      "Ids of the clients of whom one has to allow these calls, on the same channel.",
+    ),
+    tools: items(
+      texts(),
+      "The tools whose calls wait for that, or classes of what they act on, or `tool:class`; if left out, all that may change something.",
+    ),
+    minutes: key(integer(1, 1440), 10, "How long a call waits; then it is not made."),
+  }),
   message_to: items(
     texts(),
     "Ids of the other clients to which the tool `message` may write; `*` and `?` as in the name of a profile.",

@@ -127,6 +127,8 @@ async function outcomeOf<M>(
 /** Whether its turn has nothing to tell: then nothing is sent, or remembered. */
 function isSilent<M>({ request, answer }: PendingRequest<M>): boolean {
   if (!isPush(request) || !isNothing(answer.text)) return false;
+  // What came of a call that a person allowed is always told.
+  if (request.extras?.pushed?.confirmation !== undefined) return false;
   answer.clear();
   return true;
 }

@@ -164,7 +164,7 @@ export function discoveryPayload(
       ...entity("text", "Question", "question", { ...asked, min: 1, max: MOST_CHARACTERS }),
       ...entity("event", "Answer", "answer", {
         stat_t: answers,
-        evt_typ: ["answer", "error"],
+        evt_typ: ["answer", "error", "push", "confirm"],
         val_tpl: EVENT,
       }),
       ...entity("sensor", "Last answer", "last_answer", {
@@ -218,10 +218,15 @@ function askWith(text: string, settings: MqttSettings): string {
   return `{"text": ${text}, "stream": false${form}}`;
 }
 
+const EVENT_TYPE =
+  "'error' if value_json.error is defined else 'answer' if value_json.push is not defined " +
+  "else 'confirm' if value_json.id.startswith('confirm-') else 'push'";
+
 /** Must give `event_type`; the rest are attributes of the event. */
 const EVENT =
-  `{"event_type": "{{ 'error' if value_json.error is defined else 'answer' }}", ` +
+  `{"event_type": "{{ ${EVENT_TYPE} }}", ` +
   `"text": {{ value_json.text | tojson }}, ` +
+  `"id": {{ value_json.id | default(none) | tojson }}, ` +
   `"code": {{ (value_json.error | default({})).code | default(none) | tojson }}}`;
 
 const LOAD = "{{ value_json.gateways | map(attribute='load', default=0) | sum }}";

@@ -46,7 +46,11 @@ export interface RequestStore<M>
   extends
     Omit<
       Store<M>,
-      Exclude<keyof ConversationStore<M>, "append"> | keyof CounterStore | "hasJobs" | "jobs"
+      | Exclude<keyof ConversationStore<M>, "append">
+      | keyof CounterStore
+      | "confirmations"
+      | "hasJobs"
+      | "jobs"
     >,
     Pick<Store<M>, "purge"> {
   readonly cluster: Cluster;

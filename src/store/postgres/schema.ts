@@ -132,6 +132,17 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX jobs_by_owner ON picoclaw.jobs (owner, seq);
   CREATE INDEX jobs_due ON picoclaw.jobs (next_at, seq) WHERE next_at IS NOT NULL;
   `,
+  `
+  CREATE TABLE picoclaw.confirmations (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id text COLLATE "C" NOT NULL UNIQUE,
+    client text COLLATE "C" NOT NULL,
+    state text COLLATE "C" NOT NULL,
+    until bigint NOT NULL,
+    decided_by text COLLATE "C",
+    confirmation text COLLATE "C" NOT NULL
+  );
+  `,
 ];
 
 /** Of the lock under which gateways that start at once migrate one after the other. */

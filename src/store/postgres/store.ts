@@ -60,6 +60,10 @@ export async function openPostgresStore<M>(
       const { PostgresJobs } = await import("./jobs.ts");
       return new PostgresJobs(commits, options.owner);
     },
+    async confirmations() {
+      const { PostgresConfirmations } = await import("./confirmations.ts");
+      return new PostgresConfirmations(commits, options.now);
+    },
     async purge() {
       await requests.purge();
       await turns.purge();

@@ -40,7 +40,8 @@ export async function runScheduledCommand(
     isRefused = true;
   };
   const context = callContextOf({ ...caller, signal }, permissions);
-  const text = await runTool(call, { ...context, tools, hooks, onRefusal });
+  // A person who has to allow commands did so when this one became a job.
+  const text = await runTool(call, { ...context, tools, hooks, onRefusal, isConfirmed: true });
   const verdict = verdictOnCall(call.name, { text, isRefused }, { tools, permissions });
   const ms = performance.now() - startedAt;
   logToolCall(log, caller, { tool: call.name, verdict, ms, text });

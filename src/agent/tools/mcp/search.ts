@@ -30,6 +30,7 @@ export function wordSearch(options: SearchOptions): McpTool {
     description: DOES,
     input,
     exclusive: true,
+    actsOn: () => undefined,
     run: ({ query }) => Promise.resolve(answer(query, findByWords, options)),
   });
   return { ...tool, permission: options.tools[0]?.permission ?? WORD_SEARCH };
@@ -45,6 +46,7 @@ export function patternSearch(options: SearchOptions): McpTool {
     description: DOES,
     input,
     exclusive: true,
+    actsOn: () => undefined,
     run: ({ pattern }) => Promise.resolve(answer(pattern, findByPattern, options)),
   });
   return { ...tool, permission: options.tools[0]?.permission ?? PATTERN_SEARCH };

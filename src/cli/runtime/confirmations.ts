@@ -1,0 +1,65 @@
+import type { Confirmations } from "../../agent/access/confirmations.ts";
+import { Lazy } from "../../base/async.ts";
+import { asFailure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
+import type { Redactor } from "../../base/redaction/redactor.ts";
+import type { Config } from "../../config/contract.ts";
+import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
+import type { Confirmations as Stored } from "../../gateway/confirmations/confirmations.ts";
+import type { Push } from "../../gateway/contract.ts";
+import type { Gateway } from "../../gateway/gateway.ts";
+import type { Store } from "../../store/contract.ts";
+
+export interface RuntimeConfirmationsOptions {
+  readonly store: Pick<Store<never>, "confirmations">;
+  readonly push: Gateway["push"];
+  readonly redactor: Redactor;
+  readonly log: Log;
+}
+
+/** Calls that wait for a person. The code is loaded with the first use. */
+export interface RuntimeConfirmations extends Confirmations {
+  /** Does what a former process left to do, if the configuration has calls wait at all. Does not reject. */
+  start(config: Pick<Config, "tools">): Promise<void>;
+  close(): void;
+}
+
+export function createConfirmations(options: RuntimeConfirmationsOptions): RuntimeConfirmations {
+  const opened = new Lazy(() => openConfirmations(options));
+  return {
+    ask: async (call) => (await opened.load()).ask(call),
+    waitingFor: async (by) => (await opened.load()).waitingFor(by),
+    decide: async (...args) => (await opened.load()).decide(...args),
+    begin: async (...args) => (await opened.load()).begin(...args),
+    async start({ tools }) {
+      if (!tools.profiles.some(({ confirm }) => confirm.by.length > 0)) return;
+      await opened.load().catch((thrown: unknown) => {
+        const { message, why } = asFailure(thrown);
+        options.log.warn("confirmations are not looked at yet", { error: message, why });
+      });
+    },
+    close: () => opened.value?.close(),
+  };
+}
+
+async function openConfirmations({
+  store,
+  push,
+  redactor,
+  log,
+}: RuntimeConfirmationsOptions): Promise<Stored> {
+  const [{ Confirmations: Waiting }, confirmations] = await Promise.all([
+    import("../../gateway/confirmations/confirmations.ts"),
+    store.confirmations(),
+  ]);
+  const redacted = (wanted: Push): Push =>
+    "text" in wanted ? { ...wanted, text: redactor.redact(wanted.text) } : wanted;
+  const waiting = new Waiting({
+    store: confirmations,
+    push: (wanted) => push(redacted(wanted)),
+    clock: SYSTEM_CLOCK,
+    log,
+  });
+  waiting.start();
+  return waiting;
+}
