@@ -277,7 +277,7 @@ export function pinCheck(tools: Pick<ToolSettings, "exec">, gateway: string): Ch
 /** Bytes of one file. */
 const MAX_FILE = 1024 * 1024;
 /** Fields of AGENT.md that the Go program uses and this one does not. */
-const FIELDS = ["model", "mcpServers"] as const;
+const FIELDS = ["model"] as const;
 
 /** One warning for each part of a Go workspace that has no effect here. */
 export async function goWorkspaceChecks(workspace: string): Promise<readonly Check[]> {

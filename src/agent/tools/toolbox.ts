@@ -145,11 +145,17 @@ function filteredWith(filter: SecretFilter): (tool: Tool) => Tool {
   };
 }
 
-/** Whether AGENT.md chooses a tool: all, if it names none. */
+/** Whether AGENT.md chooses a tool: all, if it names no tools; of all MCP servers, if it names no servers. */
 function choiceOf({ settings }: WorkspaceTexts): (tool: Tool) => boolean {
-  if (settings.tools === undefined) return () => true;
-  const chosen = new Set(settings.tools);
-  return ({ name, permission = name }) => chosen.has(name) || isListed(chosen, permission);
+  const { tools, mcpServers } = settings;
+  if (tools === undefined && mcpServers === undefined) return () => true;
+  const chosen = tools && new Set(tools);
+  const servers = mcpServers && new Set(mcpServers.map((server) => `${server}.*`));
+  return ({ name, permission = name }) => {
+    const isNamed = chosen?.has(name) !== false || isListed(chosen, permission);
+    const isOfServer = permission.includes(".");
+    return isNamed && (!isOfServer || servers === undefined || isListed(servers, permission));
+  };
 }
 
 /** The files with secrets, those of a reloaded configuration too. */

@@ -60,6 +60,8 @@ export interface AgentSettings {
   readonly name?: string;
   /** The tools of the agent; default: all. */
   readonly tools?: readonly string[];
+  /** The MCP servers whose tools the agent has; default: all. */
+  readonly mcpServers?: readonly string[];
   /** Model calls in one turn. */
   readonly maxTurns?: number;
 }

@@ -237,10 +237,12 @@ async function documentAt(root: string, path: string): Promise<Reading<MarkdownD
 function settingsOf(document: MarkdownDocument): AgentSettings {
   const name = lineField(document, "name", 100);
   const tools = listField(document, "tools");
+  const mcpServers = listField(document, "mcpServers");
   const maxTurns = Number(lineField(document, "maxTurns", 20));
   return {
     ...(name !== undefined && { name }),
     ...(tools && { tools }),
+    ...(mcpServers && { mcpServers }),
     ...(Number.isInteger(maxTurns) && maxTurns > 0 && { maxTurns }),
   };
 }

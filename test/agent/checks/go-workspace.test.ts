@@ -17,9 +17,9 @@ describe("what a Go workspace adds and is not built here", () => {
   it("is one warning each", async () => {
     assert.deepEqual(
       await checksOf({
-        "AGENT.md": "---\nname: Claw\nmodel: gpt\nmcpServers: [fs]\n---\nBe kind.",
+        "AGENT.md": "---\nname: Claw\nmodel: gpt\n---\nBe kind.",
       }),
-      ["model of AGENT.md has no effect here", "mcpServers of AGENT.md has no effect here"],
+      ["model of AGENT.md has no effect here"],
     );
   });
 
@@ -27,7 +27,7 @@ describe("what a Go workspace adds and is not built here", () => {
     assert.deepEqual(await goWorkspaceChecks("/nowhere/at/all"), []);
     assert.deepEqual(
       await checksOf({
-        "AGENT.md": "---\nname: Claw\ntools: [device]\n---\nmodel: gpt",
+        "AGENT.md": "---\nname: Claw\ntools: [device]\nmcpServers: [fs]\n---\nmodel: gpt",
       }),
       [],
     );
