@@ -31,9 +31,12 @@ export async function modelChecks(
   ]);
   try {
     const models = openModels({ config, fetch: globalThis.fetch, log: SILENT, learned });
-    if (models === undefined) return [offline(whyNone(config.model_list))];
+    if (models === undefined) return [noneUsable(config.model_list, endpointOf)];
     await models.load();
-    const usable = config.model_list.flatMap((entry) => endpointIn(entry, endpointOf));
+    const usable = config.model_list.flatMap((entry): NamedBase[] => {
+      const found = endpointIn(entry, endpointOf);
+      return found instanceof Failure ? [] : [{ name: entry.model_name, base: found.base }];
+    });
     const prompt = promptText(models.window());
     return [
       currentCheck(models, config, usable),
@@ -52,11 +55,16 @@ function offline(why: string): Check {
   return { name: MODEL, result: "ok", message };
 }
 
-function whyNone(entries: readonly ModelEntry[]): string {
-  return entries.some(({ enabled }) => enabled)
-    ? "each enabled entry of model_list has no key, or a provider that is not supported"
-    : "no entry of model_list is enabled or has a key";
+/** The reason and the remedy are those of the first entry that is enabled. */
+function noneUsable(entries: readonly ModelEntry[], endpointOf: EndpointOf): Check {
+  const first = entries.find(({ enabled }) => enabled);
+  const failure = first && endpointIn(first, endpointOf);
+  if (!(failure instanceof Failure)) return offline("no entry of model_list is enabled or has a key");
+  const { message, remedy } = failure;
+  return { ...offline(message), result: "warn", ...(remedy !== undefined && { remedy }) };
 }
+
+type EndpointOf = (entry: ModelEntry) => Endpoint;
 
 /** An entry that can be called. */
 interface NamedBase {
@@ -64,12 +72,12 @@ interface NamedBase {
   readonly base: string;
 }
 
-/** Empty for an entry that cannot work: others of its name are used. */
-function endpointIn(entry: ModelEntry, endpointOf: (entry: ModelEntry) => Endpoint): NamedBase[] {
+/** The failure of an entry that cannot work: others of its name are used. */
+function endpointIn(entry: ModelEntry, endpointOf: EndpointOf): Endpoint | Failure {
   try {
-    return [{ name: entry.model_name, base: endpointOf(entry).base }];
+    return endpointOf(entry);
   } catch (thrown) {
-    if (thrown instanceof Failure) return [];
+    if (thrown instanceof Failure) return thrown;
     throw thrown;
   }
 }

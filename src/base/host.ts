@@ -230,13 +230,24 @@ export function userId(): number | undefined {
   return process.platform === "win32" ? undefined : process.geteuid?.();
 }
 
-/** The name of this user; "" if the machine does not know it, as in a container. */
+/**
+ * The name of this user, by its id: Bun's `userInfo` believes the variable USER, and is "unknown" without it. "" if
+ * the machine does not know the user, as in a container.
+ */
 export function userName(): string {
   try {
-    return process.getBuiltinModule("node:os").userInfo().username;
+    const { uid, username } = process.getBuiltinModule("node:os").userInfo();
+    return nameInPasswd(uid) ?? (username === "unknown" ? "" : username);
   } catch {
     return "";
   }
+}
+
+function nameInPasswd(uid: number): string | undefined {
+  if (process.platform !== "linux") return undefined;
+  const text = process.getBuiltinModule("node:fs").readFileSync("/etc/passwd", "utf8");
+  const fields = text.split("\n").map((line) => line.split(":"));
+  return fields.find(([, , id]) => id === String(uid))?.[0];
 }
 
 /**

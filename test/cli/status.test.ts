@@ -137,8 +137,14 @@ describe("picoclaw status", () => {
     await using folder = await temporaryFolder();
     const state = await openInstance(join(folder.path, "workspace", "state"), { log: SILENT });
     state.close();
-    const { code, stdout } = await runIn(folder.path, ["s"]);
+    const { code, stdout, stderr } = await runIn(folder.path, ["s"]);
     assert.deepEqual([code, stdout], [3, "no gateway of this home is running\n"]);
+    assert.match(stderr, /^try: picoclaw onboard/m);
+    const settings = { broker: "tcp://localhost:1883", agent_id: "assistant" };
+    const config = { channel_list: { mqtt: { enabled: true, settings } } };
+    await writeFile(join(folder.path, "config.json"), JSON.stringify(config));
+    const configured = await runIn(folder.path, ["status"]);
+    assert.match(configured.stderr, /^try: picoclaw gateway .*picoclaw service install/m);
     await using empty = await homeOf();
     assert.deepEqual(await empty.run("--json"), { code: 3, stdout: "", stderr: "" });
   });

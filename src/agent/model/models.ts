@@ -189,9 +189,9 @@ function firstGroup(name: string, entries: readonly OpenedEntry[], log: Log): Gr
   if (first !== undefined) return groupOf(usableNamed(first.name.name, entries));
   const enabled = entries.filter(({ entry }) => entry.enabled);
   if (enabled.length > 0) {
-    const names = enabled.map(({ entry }) => entry.model_name).join(", ");
-    const why = "each has no key, or a provider that is not supported";
-    log.warn(`no entry of model_list can be used: ${why}`, { names });
+    const names = [...new Set(enabled.map(({ entry }) => entry.model_name))];
+    const why = names.map((one) => whyUnusable(one, entries)).slice(0, 3);
+    log.warn("no entry of model_list can be used", { why: why.join("; "), names: names.join(", ") });
   }
   return undefined;
 }

@@ -1,6 +1,7 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { readServedText } from "../../base/local-socket.ts";
 import { isObject } from "../../base/unknown.ts";
+import type { Config } from "../../config/contract.ts";
 import type {
   GatewayStatus,
   StatusRequest,
@@ -38,9 +39,17 @@ export async function run(context: Context): Promise<number> {
     const paint = createPaint(isColoured(host.stdout, host.env, flags));
     const texts = found.map((status) => statusText(status, paint));
     await host.stdout.write(texts.join("\n") || "no gateway of this home is running\n");
+    if (found.length === 0) await host.stderr.write(startHint(config));
   }
   if (found.length === 0) return NOT_RUNNING;
   return isConnected ? RUNNING : NOT_CONNECTED;
+}
+
+/** How to start one; `channels` are those to serve. */
+function startHint({ channels }: Pick<Config, "channels">): string {
+  return channels.length === 0
+    ? "try: picoclaw onboard sets one up\n"
+    : "try: picoclaw gateway serves until Ctrl-C; picoclaw service install serves from now on\n";
 }
 
 /** What the gateways say that run in a state folder. */

@@ -46,15 +46,24 @@ describe("which model is asked", () => {
     for (const [entries, why] of [
       [[], /no model is configured/],
       [[OFF], /no entry of model_list is enabled or has a key/],
-      [
-        [modelEntry({ api_keys: [] })],
-        /each enabled entry of model_list has no key, or a provider that is not supported/,
-      ],
     ] as const) {
       const [check, ...more] = await checksOf(entries);
       assert.equal(check?.result, "ok");
       assert.match(check.message, why);
       assert.match(check.message, /the offline agent answers/);
+      assert.deepEqual(more, []);
+    }
+  });
+
+  it("is none although one is enabled: a warning with what is wrong with it", async () => {
+    for (const [api_keys, why] of [
+      [[], /model_list "main" has no key/],
+      [["sk- test"], /model_list "main" has an invalid key/],
+    ] as const) {
+      const [check, ...more] = await checksOf([OFF, modelEntry({ model_name: "main", api_keys })]);
+      assert.equal(check?.result, "warn");
+      assert.match(check.message, why);
+      assert.match(check.remedy ?? "", /key/);
       assert.deepEqual(more, []);
     }
   });
