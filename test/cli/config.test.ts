@@ -157,7 +157,7 @@ describe("config validate", () => {
       const { code, stdout } = await run("validate");
       assert.equal(code, 0);
       assert.match(stdout, /^warning: .*:1: gatway: .* did you mean gateway\?\n {2}try: /);
-      assert.ok(stdout.endsWith(`${file} is valid: 0 errors, 2 warnings\n`), stdout);
+      assert.ok(stdout.endsWith(`${file} is valid: 0 errors, 3 warnings\n`), stdout);
     });
   });
 
@@ -192,7 +192,14 @@ describe("config validate", () => {
   });
 
   it("is 0 without a file", async () => {
-    await inHome(undefined, async (run) => assert.equal((await run("validate")).code, 0));
+    await inHome(undefined, async (run) => {
+      const { code, stdout } = await run("validate");
+      assert.equal(code, 0);
+      assert.match(
+        stdout,
+        /^warning: there is no channel to serve: there is no .*config\.json\n {2}try: picoclaw onboard/m,
+      );
+    });
   });
 });
 

@@ -208,7 +208,7 @@ it(
     const { stdout } = await picoclaw(["gateway", "--check"], { home: home.path });
     assert.match(
       stdout,
-      /^ok +usage\.today +mqtt today: 1 requests, 0 tokens, refused 120 forbidden$/m,
+      /^ok +usage\.today +mqtt today: 1 request, 0 tokens, refused 120 forbidden$/m,
     );
   },
 );

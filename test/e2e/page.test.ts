@@ -87,6 +87,38 @@ describe("the page in a browser", needsChromium, () => {
     });
   }
 
+  it("shows a setting on a phone in the whole width", async () => {
+    await using visited = await visit(PHONE);
+    const { page } = visited;
+    await login(page);
+    await page.goto(`${base}settings`);
+    const widths = await page.evaluate<number[]>(
+      "[...document.querySelectorAll('td')].map(({ clientWidth }) => clientWidth)",
+    );
+    assert.ok(widths.length > 3);
+    assert.ok(
+      widths.every((width) => width > 300),
+      widths.join(),
+    );
+  });
+
+  it("shows the times of one minute alone, as after a start", async () => {
+    const { minutes, ...others } = busyStatus();
+    const status = () => Promise.resolve({ ...others, minutes: minutes.slice(-1) });
+    await using young = await startPage({ ...exampleSources(), status });
+    await using visited = await visit();
+    const { page } = visited;
+    await page.goto(`http://localhost:${young.port}/`);
+    await page.waitForSelector("#times-plot canvas");
+    const drawn = `(() => {
+      const canvas = document.querySelector("#times-plot canvas");
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const colour = [0x0f, 0x6f, 0x78, 0xff];
+      return data.some((_, at) => at % 4 === 0 && colour.every((one, i) => data[at + i] === one));
+    })()`;
+    await page.waitForFunction(drawn);
+  });
+
   it("is used with the keyboard alone", async () => {
     await using visited = await visit();
     const { page } = visited;

@@ -117,7 +117,7 @@ function usageCheck(
   const { tokens_per_day: tokens = 0, cost_per_day: cost = 0 } = limits ?? {};
   const refusals = Object.entries(counted.refused).map(([code, count]) => `${count} ${code}`);
   const parts = [
-    `${counted.requests} requests`,
+    `${counted.requests} request${counted.requests === 1 ? "" : "s"}`,
     `${counted.tokens} tokens${ofLimitText(tokens)}`,
     ...(counted.cost > 0 || cost > 0
       ? [`cost ${Number(counted.cost.toFixed(4))}${ofLimitText(cost)}`]

@@ -1,9 +1,9 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { SILENT } from "../../base/log.ts";
-import type { Config } from "../../config/contract.ts";
+import type { Config, LoadedConfig } from "../../config/contract.ts";
 import { problemLines } from "../../config/findings.ts";
-import { configFlagsOf, inspect } from "../connection.ts";
+import { configFlagsOf, inspect, nothingToServe } from "../connection.ts";
 import type { Context } from "../context.ts";
 import { exitCodeOf } from "../exit-codes.ts";
 
@@ -51,8 +51,14 @@ async function findingsOf(context: Context): Promise<{
       ...warnings.map(({ message, remedy }): Finding => {
         return { severity: "warning", message, try: remedy };
       }),
+      ...(config?.channels.length === 0 ? [nothingServed({ ...inspection, config })] : []),
     ],
   };
+}
+
+/** No error: `agent` and `try` need no channel. */
+function nothingServed(loaded: LoadedConfig): Finding {
+  return { ...errorOf(nothingToServe(loaded)), severity: "warning" };
 }
 
 /** The model that is named cannot be called as it is configured: a gateway would not start. */

@@ -231,7 +231,7 @@ function unserved(
 ): Failure {
   return new Failure("unserved", `nobody serves the agent ${link.address.agent}`, {
     why,
-    remedy: "start it with: picoclaw gateway",
+    remedy: "start it with: picoclaw gateway; which agents are there: picoclaw agents",
   });
 }
 

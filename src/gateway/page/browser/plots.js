@@ -70,8 +70,16 @@ const line = (label, name, dash) => ({
   width: 1.5,
   dash,
   spanGaps: true,
-  points: { size: 4 },
+  points: { show: false, filter: alone, size: 5, fill: colour(name) },
 });
+
+/** The minutes between empty ones: a line alone does not show the first one after the start. */
+function alone(plot, series) {
+  const values = plot.data[series];
+  const has = (index) => typeof values[index] === "number";
+  const isAlone = (index) => has(index) && !has(index - 1) && !has(index + 1);
+  return [...values.keys()].filter(isAlone);
+}
 
 function requestsPlot(data, box) {
   const scales = { y: { range: (_plot, _min, max) => [0, Math.max(4, max * 1.1)] } };
@@ -98,7 +106,8 @@ function options(box, { series, scales, values }) {
     series,
     // Half a minute more at both ends, for the bars.
     scales: { x: { time: true, range: (_plot, min, max) => [min - 30, max + 30] }, ...scales },
-    padding: [8, 8, 0, 0],
+    // To the right is room for half a label.
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     axes: [
