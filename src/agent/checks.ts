@@ -59,7 +59,8 @@ function offline(why: string): Check {
 function noneUsable(entries: readonly ModelEntry[], endpointOf: EndpointOf): Check {
   const first = entries.find(({ enabled }) => enabled);
   const failure = first && endpointIn(first, endpointOf);
-  if (!(failure instanceof Failure)) return offline("no entry of model_list is enabled or has a key");
+  if (!(failure instanceof Failure))
+    return offline("no entry of model_list is enabled or has a key");
   const { message, remedy } = failure;
   return { ...offline(message), result: "warn", ...(remedy !== undefined && { remedy }) };
 }

@@ -61,12 +61,13 @@ export function problemsFailure(problems: readonly Problem[], file: string): Fai
   const code = problems.every(({ origin }) => origin.from === "flag") ? "usage" : "config";
   const lines = problemLines(problems);
   const [first = ""] = lines;
-  if (lines.length === 1) return new Failure(code, first, { remedy: `correct it; ${CHECK}` });
+  const check = code === "usage" ? "`picoclaw help settings` says what is allowed" : CHECK;
+  if (lines.length === 1) return new Failure(code, first, { remedy: `correct it; ${check}` });
   const inFile = problems.every(({ origin }) => origin.from === "file" && origin.file === file);
   const where = inFile ? `in ${file}` : "of the configuration";
   return new Failure(code, `${lines.length} values ${where} are wrong`, {
     why: lines.join("\n"),
-    remedy: `correct them; ${CHECK}`,
+    remedy: `correct them; ${check}`,
   });
 }
 

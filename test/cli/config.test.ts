@@ -57,6 +57,8 @@ describe("config show", () => {
         `gateway.port = 99  # environment PICOCLAW_GATEWAY_PORT`,
         `gateway.host = "localhost"  # default`,
         `# gateway.name is not set: the host name`,
+        // PICOCLAW_HOME may say another place than ~/.picoclaw.
+        `# agents.defaults.workspace is not set: workspace in the home`,
       ]) {
         assert.ok(lines.includes(line), line);
       }

@@ -129,5 +129,6 @@ describe("flags", () => {
       allTextOf(failure),
       /^--agent: found "a\/\+", allowed is one or more levels of a topic/m,
     );
+    assert.doesNotMatch(failure.remedy ?? "", /config validate/, "it looks at no flags");
   });
 });

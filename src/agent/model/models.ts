@@ -191,7 +191,10 @@ function firstGroup(name: string, entries: readonly OpenedEntry[], log: Log): Gr
   if (enabled.length > 0) {
     const names = [...new Set(enabled.map(({ entry }) => entry.model_name))];
     const why = names.map((one) => whyUnusable(one, entries)).slice(0, 3);
-    log.warn("no entry of model_list can be used", { why: why.join("; "), names: names.join(", ") });
+    log.warn("no entry of model_list can be used", {
+      why: why.join("; "),
+      names: names.join(", "),
+    });
   }
   return undefined;
 }

@@ -61,7 +61,7 @@ export const AGENTS = group(
       {
         workspace: key(text(), "", "The folder of the agent's files; relative to `config.json`.", {
           ...VARIABLE,
-          shown: "`~/.picoclaw/workspace`",
+          shown: "`workspace` in the home",
         }),
         provider: key(text(), "", "The provider of `model_name`, in files of version 0.", VARIABLE),
         model_name: key(text(), "", "The entry of `model_list` that answers.", {
