@@ -94,6 +94,22 @@ describe("a call that waits for a person", () => {
     assert.equal(await confirmations.begin(id, DESK), undefined);
   });
 
+  it("is decided by the first of two who decide at once", async () => {
+    const place = await openPlace();
+    const confirmations = place.open();
+    const { id } = await confirmations.ask(callOf("reboot"));
+    const decisions = await Promise.all([
+      confirmations.decide(id, "denied", { ...PHONE, client: "tablet" }),
+      confirmations.decide(id, "confirmed", PHONE),
+    ]);
+    assert.deepEqual(
+      decisions.map((decided) => decided?.decidedBy),
+      ["tablet", "tablet"],
+    );
+    assert.equal(place.to("desk").length, 1);
+    assert.equal(await confirmations.begin(id, DESK), undefined);
+  });
+
   it("is decided by nobody else: the client that asked, another one, or one of another channel", async () => {
     const place = await openPlace();
     const confirmations = place.open();

@@ -43,7 +43,7 @@ export async function askIn(asking: Asking, scene: Scene): Promise<void> {
 export async function publish(said: Publishing, surroundings: Surroundings): Promise<void> {
   const { topic, payload, retain, response, times } = said;
   for (let time = 0; time < times; time += 1) {
-    await surroundings.publish(topic, payload, { retain, response });
+    await surroundings.publish(topic, withCall(payload, surroundings), { retain, response });
   }
 }
 
@@ -88,7 +88,8 @@ export async function askOver(
   const { surroundings, base } = scene;
   const id = crypto.randomUUID();
   const begin = surroundings.heard.length;
-  await surroundings.publish(`${base}/${client}/request`, JSON.stringify({ text: asks, id }));
+  const text = withCall(asks, surroundings);
+  await surroundings.publish(`${base}/${client}/request`, JSON.stringify({ text, id }));
   const parts = (): unknown[] =>
     surroundings.heard.slice(begin).flatMap(({ topic, payload }) => {
       const part: unknown = topic.endsWith("/response") ? JSON.parse(payload) : undefined;
@@ -101,9 +102,18 @@ export async function askOver(
     () => parts().some((part) => at(part, "done") === true),
     30_000,
   );
-  const text = parts()
+  const answer = parts()
     .map((part) => textAt(part, "text"))
     .join("");
   const code = textAt(at(parts().at(-1), "error"), "code");
-  return { text, code: code === "" ? undefined : code };
+  return { text: answer, code: code === "" ? undefined : code };
+}
+
+/** `<call>` stands for the id of the call that somebody was asked about last. */
+function withCall(text: string, { heard }: Surroundings): string {
+  if (!text.includes("<call>")) return text;
+  const ids = heard.flatMap(({ payload }) => /Send \/confirm (\w{6})/.exec(payload)?.[1] ?? []);
+  const id = ids.at(-1);
+  assert.ok(id !== undefined, "nobody was asked about a call");
+  return text.replaceAll("<call>", id);
 }
