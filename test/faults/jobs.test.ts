@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { SILENT } from "../../src/base/log.ts";
+import type { Job, JobStore } from "../../src/store/contract.ts";
+import { openInstance } from "../../src/store/home/instance-lock.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { BOUNDS } from "../store/contract.ts";
+import { MANY, newJob } from "../store/job-contract.ts";
+import { startModelServer, streamsSlowly } from "../support/model-server.ts";
+import { startMosquitto } from "../support/mosquitto.ts";
+import { modelConfig, startClient, startPicoclaw, writeConfig } from "../support/picoclaw.ts";
+import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
+import { withFaults } from "./fault-harness.ts";
+
+const IDS = ["aaaaaaaa", "bbbbbbbb", "cccccccc"];
+const DUE = Date.UTC(2026, 0, 1);
+
+/** A home with three jobs that were due long ago: two are tasks, one is a text. */
+async function openHome() {
+  await using closing = new AsyncDisposableStack();
+  const model = closing.use(await startModelServer());
+  const broker = closing.use(await startMosquitto());
+  const folder = closing.use(await temporaryFolder());
+  model.otherwise(streamsSlowly(3, 30));
+  const workspace = join(folder.path, "workspace");
+  await writeConfig(folder.path, modelConfig(broker.url, model.base));
+  const heard = closing.use(
+    startClient("mosquitto_sub", [
+      ...["-p", `${broker.port}`, "-i", "kitchen", "-q", "1", "-V", "5"],
+      ...["-t", "/picoclaw/assistant/kitchen/response"],
+    ]),
+  );
+  await until("it is subscribed", () => /kitchen\/response \(QoS 1\)/.test(broker.log()));
+  /** The jobs in the store of a gateway that does not run. */
+  const inStore = async <T>(work: (store: JobStore) => Promise<T>) => {
+    const home = await openInstance(join(workspace, "state"), { log: SILENT });
+    const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
+    const opened = await openSqliteStore<string>(home.databaseFile, facts);
+    try {
+      return await work(await opened.jobs());
+    } finally {
+      await opened.close();
+      home.close();
+    }
+  };
+  await inStore(async (store) => {
+    const schedule = { kind: "every", ms: 86_400_000 } as const;
+    for (const [index, id] of IDS.entries()) {
+      const kind = index === 1 ? "text" : "message";
+      const payload = { kind, text: `task ${id}` } as const;
+      await store.addJob(newJob(id, { schedule, payload, nextAt: DUE + index }), MANY);
+    }
+  });
+  const owned = closing.move();
+  return {
+    model,
+    jobs: () => inStore((store) => store.jobs()),
+    start: (failAt = "") =>
+      startPicoclaw(["gateway", "--drain", "0s"], {
+        home: folder.path,
+        env: failAt === "" ? {} : { PICOCLAW_FAIL_AT: failAt },
+      }),
+    heard: () =>
+      heard
+        .stdout()
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line): { id: string; text: string; push?: boolean } => JSON.parse(line)),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+describe("a gateway that dies while jobs are due", () => {
+  for (const point of [
+    "job_claimed:1",
+    "job_pushed:1",
+    "job_pushed:2",
+    "job_pushed:3",
+    "accepted:2",
+    "answered:1",
+  ]) {
+    it(`at ${point} sends each job once`, withFaults, async () => {
+      await using home = await openHome();
+      const first = home.start(point);
+      assert.equal((await first.ended).signal, "SIGKILL");
+      await using gateway = home.start();
+      const wanted = IDS.map((id, index) => `job-${id}-${DUE + index}`);
+      const ids = () => new Set(home.heard().map(({ id }) => id));
+      await until("each is heard", () => wanted.every((id) => ids().has(id)));
+      gateway.kill("SIGTERM");
+      assert.equal((await gateway.ended).code, 0);
+      // A message that was published and not acknowledged comes again, as the same one.
+      assert.deepEqual(
+        [...ids()].toSorted((a, b) => (a < b ? -1 : 1)),
+        wanted,
+      );
+      assert.ok(home.heard().every(({ push }) => push === true));
+      const jobs: readonly Job[] = await home.jobs();
+      for (const { nextAt = 0, lastAt, lastError } of jobs) {
+        assert.ok(nextAt > Date.now());
+        assert.deepEqual([lastAt !== undefined, lastError], [true, undefined]);
+      }
+      const turns = home.model.requests.map(({ body }) => body.messages.at(-1)?.content ?? "");
+      for (const id of ["aaaaaaaa", "cccccccc"]) {
+        const count = turns.filter((text) => text.includes(`task ${id}`)).length;
+        assert.ok(count >= 1 && count <= 2, `${id} ran ${count} times`);
+      }
+    });
+  }
+});
