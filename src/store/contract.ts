@@ -265,10 +265,10 @@ export interface JobStore {
   removeJob(id: string): Promise<boolean>;
   /** Claims jobs that are due, the earliest first. A dead owner claims none. */
   claimJobs(now: number, most: number): Promise<readonly ClaimedJob[]>;
+  /** Counts an attempt at what must not be done twice. False, and writes nothing, if the claim is not in force. */
+  beginFiring(claimed: ClaimedJob): Promise<boolean>;
   /** Writes the outcome of a firing. False, and writes nothing, if the claim is not in force: the job was changed. */
   endFiring(claimed: ClaimedJob, outcome: FiringOutcome): Promise<boolean>;
-  /** Gives a claim back before anything was done; another owner may take it at once. */
-  releaseJob(claimed: ClaimedJob): Promise<boolean>;
 }
 
 export interface JobOwner {
@@ -326,8 +326,8 @@ export type JobPayload =
 
 export interface ClaimedJob extends Job {
   readonly nextAt: number;
-  /** 1, and one more after each owner that died before it ended this firing. */
-  readonly attempt: number;
+  /** How often owners that are dead began this firing. */
+  readonly attempts: number;
 }
 
 export interface FiringOutcome {

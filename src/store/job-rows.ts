@@ -4,7 +4,7 @@ import { fromJson, keyOf } from "./json.ts";
 type Row = Readonly<Record<string, unknown>>;
 
 /** The columns that `jobOf` and `claimedJobsOf` read. */
-export const JOB_COLUMNS = "seq, job, version, next_at, last_at, last_error, attempt";
+export const JOB_COLUMNS = "seq, job, version, next_at, last_at, last_error, attempts";
 
 /** The key of a client; no two have the same. */
 export function jobOwnerKey({ channel, client }: JobOwner): string {
@@ -35,7 +35,7 @@ export function claimedJobsOf(rows: readonly Row[]): readonly ClaimedJob[] {
 }
 
 function claimedJobOf(row: Row): ClaimedJob {
-  return { ...jobOf(row), nextAt: Number(row["next_at"]), attempt: Number(row["attempt"]) };
+  return { ...jobOf(row), nextAt: Number(row["next_at"]), attempts: Number(row["attempts"]) };
 }
 
 /** The column `last_error`; JSON holds any text. */

@@ -35,9 +35,8 @@ export function jobsIn(
     changeJob: (job) => run(() => change(sql, job)),
     removeJob: (id) => run(() => isChange(sql("remove").run(id))),
     claimJobs: (now, most) => run(() => claimedJobsOf(sql("claim").all(owner, now, owner, most))),
+    beginFiring: ({ id, nextAt }) => run(() => isChange(sql("begin").run(id, nextAt, owner))),
     endFiring: (claimed, outcome) => run(() => end(sql, owner, claimed, outcome)),
-    releaseJob: ({ id, nextAt, attempt }) =>
-      run(() => isChange(sql("release").run(id, nextAt, owner, attempt))),
   };
 }
 
@@ -58,10 +57,10 @@ function change(sql: JobStatements, job: Job): boolean {
 function end(
   sql: JobStatements,
   owner: string,
-  { id, nextAt, attempt }: ClaimedJob,
+  { id, nextAt }: ClaimedJob,
   outcome: FiringOutcome,
 ): boolean {
-  const claim = [id, nextAt, owner, attempt] as const;
+  const claim = [id, nextAt, owner] as const;
   if (outcome.remove === true) return isChange(sql("removeFired").run(...claim));
   const next = outcome.nextAt ?? null;
   return isChange(sql("end").run(next, nextAt, errorText(outcome.error), ...claim));
@@ -74,7 +73,7 @@ function isChange({ changes }: { readonly changes: number | bigint }): boolean {
 type JobStatements = Statements<keyof typeof SQL>;
 
 /** The claim is in force: nobody changed when the job is due. */
-const IN_FORCE = "id = ? AND next_at = ? AND claimed_by = ? AND attempt = ?";
+const IN_FORCE = "id = ? AND next_at = ? AND claimed_by = ?";
 const SQL = {
   all: `SELECT ${JOB_COLUMNS} FROM jobs ORDER BY seq`,
   own: `SELECT ${JOB_COLUMNS} FROM jobs WHERE owner = ? ORDER BY seq`,
@@ -85,14 +84,14 @@ const SQL = {
   add: "INSERT INTO jobs (id, owner, job, version, next_at) VALUES (?, ?, ?, 1, ?)",
   change: `UPDATE jobs SET job = ?, version = version + 1, next_at = ?,
          claimed_by = CASE WHEN next_at IS ? THEN claimed_by ELSE '' END,
-         attempt = CASE WHEN next_at IS ? THEN attempt ELSE 0 END
+         attempts = CASE WHEN next_at IS ? THEN attempts ELSE 0 END
        WHERE id = ? AND version = ?`,
   remove: "DELETE FROM jobs WHERE id = ?",
-  claim: `UPDATE jobs SET claimed_by = ?, attempt = attempt + 1 WHERE seq IN (
+  claim: `UPDATE jobs SET claimed_by = ? WHERE seq IN (
          SELECT seq FROM jobs WHERE next_at <= ? AND claimed_by <> ? ORDER BY next_at, seq LIMIT ?)
        RETURNING ${JOB_COLUMNS}`,
-  end: `UPDATE jobs SET next_at = ?, last_at = ?, last_error = ?, version = version + 1, claimed_by = '', attempt = 0
+  begin: `UPDATE jobs SET attempts = attempts + 1 WHERE ${IN_FORCE}`,
+  end: `UPDATE jobs SET next_at = ?, last_at = ?, last_error = ?, version = version + 1, claimed_by = '', attempts = 0
        WHERE ${IN_FORCE}`,
   removeFired: `DELETE FROM jobs WHERE ${IN_FORCE}`,
-  release: `UPDATE jobs SET claimed_by = '', attempt = attempt - 1 WHERE ${IN_FORCE}`,
 };

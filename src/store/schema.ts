@@ -99,7 +99,7 @@ export const MIGRATIONS: readonly string[] = [
     last_at INTEGER,
     last_error TEXT,
     claimed_by TEXT NOT NULL DEFAULT '',
-    attempt INTEGER NOT NULL DEFAULT 0
+    attempts INTEGER NOT NULL DEFAULT 0
   );
   CREATE INDEX jobs_by_owner ON jobs (owner, seq);
   CREATE INDEX jobs_due ON jobs (next_at, seq) WHERE next_at IS NOT NULL;
@@ -127,7 +127,7 @@ export const SHAPE: readonly (readonly [table: string, columns: string])[] = [
   ["turns", "id, lane, messages, count, bytes, at"],
   ["cuts", "lane, through, summary, at"],
   ["meters", "name, meter, until"],
-  ["jobs", "seq, id, owner, job, version, next_at, last_at, last_error, claimed_by, attempt"],
+  ["jobs", "seq, id, owner, job, version, next_at, last_at, last_error, claimed_by, attempts"],
   ["confirmations", "seq, id, client, state, until, decided_by, confirmation"],
 ];
 

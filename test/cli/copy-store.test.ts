@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { copyStore } from "../../src/cli/state/copy-store.ts";
 import type { Store } from "../../src/store/contract.ts";
 import { accepted, claimedAbandoned, done, newRequest } from "../store/contract.ts";
+import { MANY, newJob } from "../store/job-contract.ts";
 import { postgresHome } from "../store/postgres-home.ts";
 import { sqliteHome } from "../store/sqlite-home.ts";
 import { needsPostgres } from "../support/postgres.ts";
@@ -41,13 +42,25 @@ describe("a copy of a store in PostgreSQL", needsPostgres, () => {
     await from.append("short", ["hello"]);
     const days = [{ day: "2027-01-15", input: 5, output: 7 }];
     await from.count(() => ({ put: [{ name: "c", state: { since: 3, days } }], drop: [] }));
+    await (await from.jobs()).addJob(newJob("job"), MANY);
     const to = await shared.open();
-    assert.deepEqual(await copyStore(from, to), { conversations: 2, counters: 1, requests: 0 });
-    assert.deepEqual(await copyStore(from, to), { conversations: 0, counters: 0, requests: 0 });
+    assert.deepEqual(await copyStore(from, to), {
+      conversations: 2,
+      counters: 1,
+      jobs: 1,
+      requests: 0,
+    });
+    assert.deepEqual(await copyStore(from, to), {
+      conversations: 0,
+      counters: 0,
+      jobs: 0,
+      requests: 0,
+    });
     assert.deepEqual(await transcript(to, "long"), await transcript(from, "long"));
     assert.deepEqual(await to.history("long"), ["what was said", "q3", "a3"]);
     assert.deepEqual(await to.history("short"), ["hello"]);
     assert.deepEqual(await to.counter("c"), await from.counter("c"));
+    assert.deepEqual(await (await to.jobs()).jobs(), [{ ...newJob("job"), version: 1 }]);
   });
 
   it("hides what was hidden when the run before was cut off in between", async () => {
@@ -82,6 +95,11 @@ describe("a copy of a store in PostgreSQL", needsPostgres, () => {
         .toSorted((a, b) => (a?.request.id ?? "").localeCompare(b?.request.id ?? ""));
     assert.deepEqual(facts(loaded.filter((each) => each?.request.id !== "4")), facts(expected));
     assert.deepEqual(await claimedAbandoned(await home.open({ sole: true })), []);
-    assert.deepEqual(await copyStore(from, to), { conversations: 0, counters: 0, requests: 0 });
+    assert.deepEqual(await copyStore(from, to), {
+      conversations: 0,
+      counters: 0,
+      jobs: 0,
+      requests: 0,
+    });
   });
 });

@@ -108,7 +108,11 @@ export function jobContract(name: string, create: () => Promise<JobsUnderTest>):
       }
       assert.deepEqual(await store.claimJobs(NOON, 10), []);
       const [first] = await store.claimJobs(NOON + 2, 1);
-      assert.deepEqual(first, { ...newJob("first", { nextAt: NOON + 1 }), version: 1, attempt: 1 });
+      assert.deepEqual(first, {
+        ...newJob("first", { nextAt: NOON + 1 }),
+        version: 1,
+        attempts: 0,
+      });
       const [second, ...more] = await store.claimJobs(NOON + 2, 10);
       assert.deepEqual([second?.id, more.length], ["second", 0]);
       assert.deepEqual(await store.claimJobs(NOON + 2, 10), []);
@@ -138,11 +142,11 @@ export function jobContract(name: string, create: () => Promise<JobsUnderTest>):
       const claimed = await store.claimJobs(NOON, 10);
       const [moved, renamed, removed] = claimed;
       assert.ok(moved && renamed && removed);
-      const { attempt: _, ...job } = moved;
+      const { attempts: _, ...job } = moved;
       assert.equal(await store.changeJob({ ...job, nextAt: NOON + 500 }), true);
       assert.equal(await store.endFiring(moved, { nextAt: NOON + 60_000 }), false);
       assert.equal((await store.job("moved"))?.nextAt, NOON + 500);
-      const { attempt: _one, ...other } = renamed;
+      const { attempts: _one, ...other } = renamed;
       assert.equal(await store.changeJob({ ...other, name: "new" }), true);
       assert.equal(await store.endFiring(renamed, { nextAt: NOON + 60_000 }), true);
       const stored = await store.job("renamed");
@@ -150,36 +154,44 @@ export function jobContract(name: string, create: () => Promise<JobsUnderTest>):
       await store.removeJob("removed");
       assert.equal(await store.endFiring(removed, { nextAt: NOON + 60_000 }), false);
       const [free] = await store.claimJobs(NOON + 500, 10);
-      assert.deepEqual([free?.id, free?.attempt], ["moved", 1]);
+      assert.deepEqual([free?.id, free?.attempts], ["moved", 0]);
     });
 
-    it("that have done their work are removed, and one that was given back is free", async () => {
+    it("that have done their work are removed", async () => {
       await using home = await create();
       const store = await jobsOf(home);
       await store.addJob(newJob("a", { schedule: { kind: "at", at: NOON } }), MANY);
       const [claimed] = await store.claimJobs(NOON, 10);
       assert.ok(claimed);
-      assert.equal(await store.releaseJob(claimed), true);
-      const [again] = await store.claimJobs(NOON, 10);
-      assert.equal(again?.attempt, 1);
-      assert.ok(again);
-      assert.equal(await store.endFiring(again, { remove: true }), true);
-      assert.equal(await store.endFiring(again, { remove: true }), false);
+      assert.equal(await store.endFiring(claimed, { remove: true }), true);
+      assert.equal(await store.endFiring(claimed, { remove: true }), false);
       assert.deepEqual(await store.jobs(), []);
     });
 
-    it("of an owner that died are claimed by the next, which knows of the attempt", async () => {
+    it("of an owner that died are claimed by the next, which knows what was begun", async () => {
       await using home = await create();
       const former = await jobsOf(home);
-      await former.addJob(newJob("a"), MANY);
+      await former.addJob(newJob("begun"), MANY);
+      await former.addJob(newJob("claimed"), MANY);
       const [claimed] = await former.claimJobs(NOON, 10);
       assert.ok(claimed);
+      assert.equal(await former.beginFiring(claimed), true);
       const store = await nextOwner(home);
-      const [again] = await store.claimJobs(NOON, 10);
-      assert.deepEqual([again?.id, again?.attempt], ["a", 2]);
+      const next = await store.claimJobs(NOON, 10);
+      assert.deepEqual(
+        next.map(({ id, attempts }) => [id, attempts]),
+        [
+          ["begun", 1],
+          ["claimed", 0],
+        ],
+      );
+      const [again] = next;
       assert.ok(again);
+      assert.equal(await former.beginFiring(claimed), false);
       assert.equal(await former.endFiring(claimed, { nextAt: NOON + 60_000 }), false);
       assert.equal(await store.endFiring(again, { nextAt: NOON + 60_000 }), true);
+      const [later] = await store.claimJobs(NOON + 60_000, 10);
+      assert.equal(later?.attempts, 0);
     });
   });
 }

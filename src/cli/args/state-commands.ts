@@ -43,7 +43,7 @@ export const STORE: Command = {
   arguments: [{ name: "subcommand", required: true, choices: ["migrate"] }],
   flags: ["from", "to", "json"],
   detail: [
-    "migrate copies the conversations and counters of this home from SQLite into the PostgreSQL database that gateway.store names. It moves the requests that have no delivered answer. What the database has already stays as it is, so it can be run again.",
+    "migrate copies the conversations, counters and jobs of this home from SQLite into the PostgreSQL database that gateway.store names. It moves the requests that have no delivered answer. What the database has already stays as it is, so it can be run again.",
     "Stop the gateway of this home, and those of the database, before.",
   ],
   examples: [

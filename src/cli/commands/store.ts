@@ -47,11 +47,11 @@ export async function run(context: Context): Promise<number> {
     });
   }
   const copied = await copyStore(from, { ...to.store, cluster: to.cluster });
-  const { conversations, counters, requests } = copied;
+  const { conversations, counters, jobs, requests } = copied;
   await host.stdout.write(
     flags.has("json")
       ? jsonLine({ v: 1, type: "migrated", ...copied })
-      : `copied ${conversations} conversations and ${counters} counters, moved ${requests} open requests\n`,
+      : `copied ${conversations} conversations, ${counters} counters and ${jobs} jobs, moved ${requests} open requests\n`,
   );
   return 0;
 }

@@ -71,6 +71,7 @@ function keysThatNeedRestart(from: Config, to: Config): readonly string[] {
   return [
     ...DEFAULTS.flatMap((key) => (same(before[key], after[key]) ? [] : `agents.defaults.${key}`)),
     ...(same(from.session, to.session) ? [] : ["session"]),
+    ...(same(from.heartbeat, to.heartbeat) ? [] : ["heartbeat"]),
     ...changedKeys(gatewayOf(from), gatewayOf(to)).map((key) => `gateway.${key}`),
     ...changedChannels(from.channels, to.channels),
   ];

@@ -6,6 +6,7 @@ import type { Claim, Store, StoredAnswer, StoredRequest } from "../../store/cont
 export interface Copied {
   readonly conversations: number;
   readonly counters: number;
+  readonly jobs: number;
   readonly requests: number;
 }
 
@@ -13,15 +14,16 @@ export interface Copied {
 type Target<M> = Store<M> & { readonly cluster: Pick<Cluster, "leave"> };
 
 /**
- * Copies conversations and counters that the target does not have, and moves the requests without a delivered answer:
+ * Copies conversations, counters and jobs that the target does not have, and moves the requests without a delivered answer:
  * they end in `from`. If it is cut off, it may be called again. Rejects as the stores do.
  */
 export async function copyStore<M>(from: Store<M>, to: Target<M>): Promise<Copied> {
   const conversations = await copyConversations(from, to);
   const counters = await copyCounters(from, to);
+  const jobs = await copyJobs(from, to);
   const requests = await moveRequests(from, to);
   await to.cluster.leave([]);
-  return { conversations, counters, requests };
+  return { conversations, counters, jobs, requests };
 }
 
 async function copyConversations<M>(from: Store<M>, to: Target<M>): Promise<number> {
@@ -48,6 +50,18 @@ async function copyCounters<M>(from: Store<M>, to: Target<M>): Promise<number> {
     if ((await to.counter(counter.name)) !== undefined) continue;
     await to.count(() => ({ put: [counter], drop: [] }));
     count += 1;
+  }
+  return count;
+}
+
+const NO_LIMITS = { ofClient: Number.MAX_SAFE_INTEGER, ofAll: Number.MAX_SAFE_INTEGER };
+
+async function copyJobs<M>(from: Store<M>, to: Target<M>): Promise<number> {
+  if (!(await from.hasJobs())) return 0;
+  const target = await to.jobs();
+  let count = 0;
+  for (const job of await (await from.jobs()).jobs()) {
+    if ((await target.addJob(job, NO_LIMITS)) === "added") count += 1;
   }
   return count;
 }

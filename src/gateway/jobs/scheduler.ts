@@ -30,6 +30,8 @@ const LOOK_MS = 5_000;
 const IDLE_LOOK_MS = 60_000;
 /** Firings in memory, and of these the ones that are pushed at once, and commands that run. */
 const MAX_FIRING = 1024;
+/** Jobs that one look claims: other gateways have theirs. */
+const CLAIMED_AT_ONCE = 64;
 const PUSHES = 32;
 const COMMANDS = { all: 2, ofClient: 1 };
 /** Milliseconds before a push or a write is tried again: more and more. */
@@ -95,13 +97,14 @@ export class JobScheduler {
   async #claim(): Promise<number> {
     const { store, clock } = this.#options;
     const now = clock.epoch();
-    const room = MAX_FIRING - this.#firing.size;
+    const room = Math.min(MAX_FIRING - this.#firing.size, CLAIMED_AT_ONCE);
     if (room > 0) {
       const claimed = await store.claimJobs(now, room);
       if (claimed.length > 0) failpoint("job_claimed");
       for (const job of claimed) this.#start(job);
-      this.#isFull = claimed.length === room;
+      if (claimed.length === room) return 0;
     }
+    this.#isFull = room === 0;
     const { jobs, nextAt } = await store.jobSummary(now);
     if (jobs === 0) return IDLE_LOOK_MS;
     return nextAt === undefined ? LOOK_MS : Math.min(Math.max(nextAt - clock.epoch(), 0), LOOK_MS);
@@ -170,18 +173,13 @@ export class JobScheduler {
   }
 
   async #outputOf(job: ClaimedJob): Promise<string | undefined> {
+    if (job.attempts > 0) return "The program ended while this command ran; its output is lost.";
     const { signal } = this.#closing;
-    if (job.attempt > 1) return "The program ended while this command ran; its output is lost.";
-    let release: (() => void) | undefined;
+    const owner = `${job.channel.length}:${job.channel}${job.client}`;
+    const release = await this.#commands.acquire(owner, MAX_TIMER_MS, signal);
     try {
-      const owner = `${job.channel.length}:${job.channel}${job.client}`;
-      release = await this.#commands.acquire(owner, MAX_TIMER_MS, signal);
-    } catch (thrown) {
-      await this.#options.store.releaseJob(job).catch(() => {});
-      throw thrown;
-    }
-    try {
-      return await this.#options.runCommand(job, signal);
+      const isInForce = await this.#retry(() => this.#options.store.beginFiring(job));
+      return isInForce ? await this.#options.runCommand(job, signal) : undefined;
     } finally {
       release();
     }

@@ -74,6 +74,10 @@ export class PostgresJobs implements JobStore {
     );
   }
 
+  beginFiring(claimed: ClaimedJob): Promise<boolean> {
+    return this.#change(SQL.begin, this.#claimOf(claimed), ["beginFiring", claimed]);
+  }
+
   endFiring(claimed: ClaimedJob, outcome: FiringOutcome): Promise<boolean> {
     const args = ["endFiring", claimed, outcome];
     const claim = this.#claimOf(claimed);
@@ -82,12 +86,8 @@ export class PostgresJobs implements JobStore {
     return this.#change(SQL.end, [...claim, nextAt, errorText(error)], args);
   }
 
-  releaseJob(claimed: ClaimedJob): Promise<boolean> {
-    return this.#change(SQL.release, this.#claimOf(claimed), ["releaseJob", claimed]);
-  }
-
-  #claimOf({ id, nextAt, attempt }: ClaimedJob): readonly Value[] {
-    return [keyOf(id), nextAt, this.#owner, attempt];
+  #claimOf({ id, nextAt }: ClaimedJob): readonly Value[] {
+    return [keyOf(id), nextAt, this.#owner];
   }
 
   /** Whether the statement found its row. */
@@ -115,7 +115,7 @@ function ownerKey(owner: JobOwner): string {
   return keyOf(jobOwnerKey(owner));
 }
 
-const IN_FORCE = "id = $1 AND next_at = $2 AND claimed_by = $3 AND attempt = $4";
+const IN_FORCE = "id = $1 AND next_at = $2 AND claimed_by = $3";
 const SQL = {
   all: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs ORDER BY seq`,
   own: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs WHERE owner = $1 ORDER BY seq`,
@@ -127,11 +127,11 @@ const SQL = {
   add: `INSERT INTO picoclaw.jobs (id, owner, job, version, next_at) VALUES ($1, $2, $3, 1, $4)`,
   change: `UPDATE picoclaw.jobs SET job = $1, version = version + 1, next_at = $2::bigint,
          claimed_by = CASE WHEN next_at IS NOT DISTINCT FROM $2::bigint THEN claimed_by ELSE '' END,
-         attempt = CASE WHEN next_at IS NOT DISTINCT FROM $2::bigint THEN attempt ELSE 0 END
+         attempts = CASE WHEN next_at IS NOT DISTINCT FROM $2::bigint THEN attempts ELSE 0 END
        WHERE id = $3 AND version = $4 RETURNING 1`,
   remove: "DELETE FROM picoclaw.jobs WHERE id = $1 RETURNING 1",
   // The dead come as a list: joined, they would not be looked at again for a row that another owner has just claimed.
-  claim: `UPDATE picoclaw.jobs SET claimed_by = $1, attempt = attempt + 1
+  claim: `UPDATE picoclaw.jobs SET claimed_by = $1
        WHERE seq IN (
          SELECT seq FROM picoclaw.jobs
          WHERE next_at <= $2 AND (claimed_by = '' OR claimed_by = ANY (ARRAY(
@@ -139,8 +139,8 @@ const SQL = {
          ORDER BY next_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED)
        AND (SELECT alive FROM picoclaw.owners WHERE owner = $1)
        RETURNING ${JOB_COLUMNS}`,
-  end: `UPDATE picoclaw.jobs SET next_at = $5::bigint, last_at = $2, last_error = $6,
-         version = version + 1, claimed_by = '', attempt = 0 WHERE ${IN_FORCE} RETURNING 1`,
+  begin: `UPDATE picoclaw.jobs SET attempts = attempts + 1 WHERE ${IN_FORCE} RETURNING 1`,
+  end: `UPDATE picoclaw.jobs SET next_at = $4::bigint, last_at = $2, last_error = $5,
+         version = version + 1, claimed_by = '', attempts = 0 WHERE ${IN_FORCE} RETURNING 1`,
   removeFired: `DELETE FROM picoclaw.jobs WHERE ${IN_FORCE} RETURNING 1`,
-  release: `UPDATE picoclaw.jobs SET claimed_by = '', attempt = attempt - 1 WHERE ${IN_FORCE} RETURNING 1`,
 } as const;

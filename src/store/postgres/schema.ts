@@ -127,7 +127,7 @@ const MIGRATIONS: readonly string[] = [
     last_at bigint,
     last_error text COLLATE "C",
     claimed_by text COLLATE "C" NOT NULL DEFAULT '',
-    attempt integer NOT NULL DEFAULT 0
+    attempts integer NOT NULL DEFAULT 0
   ) WITH (fillfactor = 70);
   CREATE INDEX jobs_by_owner ON picoclaw.jobs (owner, seq);
   CREATE INDEX jobs_due ON picoclaw.jobs (next_at, seq) WHERE next_at IS NOT NULL;

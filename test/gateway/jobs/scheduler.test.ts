@@ -202,7 +202,7 @@ describe("the scheduler of jobs", () => {
     await store.addJob(newJob("a", { nextAt, payload: { kind: "command", text: "rm x" } }), MANY);
     const [claimed] = await store.claimJobs(nextAt, 1);
     assert.ok(claimed);
-    const left = [{ ...claimed, attempt: 2 }];
+    const left = [{ ...claimed, attempts: 1 }];
     const once: JobStore = { ...store, claimJobs: async () => left.splice(0) };
     const next = new JobScheduler({ ...options, store: once });
     next.wake();
