@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
-import type { Job, JobStore } from "../../src/store/contract.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
+import { openJobs } from "../../src/store/shared-access.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { BOUNDS } from "../store/contract.ts";
 import { MANY, newJob } from "../store/job-contract.ts";
@@ -27,36 +27,35 @@ async function openHome() {
   const workspace = join(folder.path, "workspace");
   await writeConfig(folder.path, modelConfig(broker.url, model.base));
   const heard = closing.use(
-    startClient("mosquitto_sub", [
-      ...["-p", `${broker.port}`, "-i", "kitchen", "-q", "1", "-V", "5"],
-      ...["-t", "/picoclaw/assistant/kitchen/response"],
-    ]),
+    startClient(
+      "mosquitto_sub",
+      `-p ${broker.port} -i kitchen -q 1 -V 5 -t /picoclaw/assistant/kitchen/response`.split(" "),
+    ),
   );
   await until("it is subscribed", () => /kitchen\/response \(QoS 1\)/.test(broker.log()));
-  /** The jobs in the store of a gateway that does not run. */
-  const inStore = async <T>(work: (store: JobStore) => Promise<T>) => {
-    const home = await openInstance(join(workspace, "state"), { log: SILENT });
-    const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
-    const opened = await openSqliteStore<string>(home.databaseFile, facts);
-    try {
-      return await work(await opened.jobs());
-    } finally {
-      await opened.close();
-      home.close();
-    }
-  };
-  await inStore(async (store) => {
-    const schedule = { kind: "every", ms: 86_400_000 } as const;
-    for (const [index, id] of IDS.entries()) {
-      const kind = index === 1 ? "text" : "message";
-      const payload = { kind, text: `task ${id}` } as const;
-      await store.addJob(newJob(id, { schedule, payload, nextAt: DUE + index }), MANY);
-    }
-  });
+  const home = await openInstance(join(workspace, "state"), { log: SILENT });
+  const file = home.databaseFile;
+  const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
+  const opened = await openSqliteStore<string>(file, facts);
+  const store = await opened.jobs();
+  const schedule = { kind: "every", ms: 86_400_000 } as const;
+  for (const [index, id] of IDS.entries()) {
+    const kind = index === 1 ? "text" : "message";
+    const payload = { kind, text: `task ${id}` } as const;
+    await store.addJob(newJob(id, { schedule, payload, nextAt: DUE + index }), MANY);
+  }
+  await opened.close();
+  home.close();
   const owned = closing.move();
   return {
     model,
-    jobs: () => inStore((store) => store.jobs()),
+    /** As `picoclaw jobs list` reads them, while a gateway runs. */
+    async jobs() {
+      const shared = await openJobs(file, { owner: "test", readOnly: true });
+      const jobs = await shared.jobs();
+      await shared.close();
+      return jobs;
+    },
     start: (failAt = "") =>
       startPicoclaw(["gateway", "--drain", "0s"], {
         home: folder.path,
@@ -89,6 +88,9 @@ describe("a gateway that dies while jobs are due", () => {
       const wanted = IDS.map((id, index) => `job-${id}-${DUE + index}`);
       const ids = () => new Set(home.heard().map(({ id }) => id));
       await until("each is heard", () => wanted.every((id) => ids().has(id)));
+      await until("each firing has ended", async () =>
+        (await home.jobs()).every(({ lastAt }) => lastAt !== undefined),
+      );
       gateway.kill("SIGTERM");
       assert.equal((await gateway.ended).code, 0);
       // A message that was published and not acknowledged comes again, as the same one.
@@ -97,8 +99,7 @@ describe("a gateway that dies while jobs are due", () => {
         wanted,
       );
       assert.ok(home.heard().every(({ push }) => push === true));
-      const jobs: readonly Job[] = await home.jobs();
-      for (const { nextAt = 0, lastAt, lastError } of jobs) {
+      for (const { nextAt = 0, lastAt, lastError } of await home.jobs()) {
         assert.ok(nextAt > Date.now());
         assert.deepEqual([lastAt !== undefined, lastError], [true, undefined]);
       }

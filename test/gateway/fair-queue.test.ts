@@ -291,3 +291,32 @@ function finish(open: Map<string, Started>): void {
   open.delete(started.job.lane);
   started.hold.done();
 }
+
+describe("items that can wait", () => {
+  it("start after those that came up to a thousand lanes later, and not after more", () => {
+    const started: string[] = [];
+    const holds: Hold[] = [];
+    const lanes = new Lanes<string>({
+      slots: 1,
+      busyPerChannel: 10_000,
+      clock: createManualClock(),
+      needs: () => "turn",
+      canWait: (item) => item.startsWith("push"),
+      start(item, hold) {
+        started.push(item);
+        holds.push(hold);
+      },
+    });
+    const enqueue = (name: string): void => lanes.add({ lane: name, channel: "one" }, name);
+    const end = (): void => holds.pop()?.done();
+    enqueue("first");
+    enqueue("push 1");
+    enqueue("push 2");
+    for (let number = 1; number <= 1001; number += 1) enqueue(`client ${number}`);
+    assert.equal(lanes.spare, -1003);
+    for (let turns = 1; turns <= 1004; turns += 1) end();
+    assert.deepEqual(started.slice(0, 3), ["first", "client 1", "client 2"]);
+    const last = ["client 999", "push 1", "client 1000", "push 2", "client 1001"];
+    assert.deepEqual(started.slice(-5), last);
+  });
+});

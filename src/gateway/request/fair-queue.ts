@@ -9,6 +9,8 @@ export interface LanesOptions<Item> extends Omit<SlotsOptions, "onFree"> {
   readonly busyPerChannel: number;
   /** Called each time the item at the head of a lane might start. */
   readonly needs: (item: Item) => Needs;
+  /** Whether nobody waits for the item: its turn comes after those of the next `PLACES_BEHIND` lanes. */
+  readonly canWait?: (item: Item) => boolean;
   /** Starts an item. Must not throw, and calls `done` whatever happens. */
   readonly start: (item: Item, hold: Hold) => void;
   /** Called when a slot is free and no lane waits for it. */
@@ -40,11 +42,17 @@ interface Channel {
   /** Lanes that wait, with the time at which each began to, the oldest first. */
   readonly forDelivery: Map<string, number>;
   readonly forTurn: Map<string, number>;
+  /** Those whose turn can wait. */
+  readonly forLater: Map<string, number>;
 }
+
+/** Lanes that may begin to wait after one whose turn can wait, and start before it. */
+const PLACES_BEHIND = 1000;
 
 /**
  * Items of one lane one after another, lanes side by side, and at most as many turns as there are slots.
- * Round robin: after one item a lane goes to the back of the queue, behind every lane that waits. A lane
+ * Round robin: after one item a lane goes to the back of the queue, behind every lane that waits; one whose item
+ * can wait goes further back. A lane
  * waits only while all slots are taken or its channel has `busyPerChannel` busy lanes.
  */
 export class Lanes<Item> {
@@ -145,7 +153,9 @@ export class Lanes<Item> {
   /** Slots that no waiting lane will take; below 0 if more lanes wait than there are free slots. */
   get spare(): number {
     let { free } = this.#slots;
-    for (const { forTurn } of this.#channels.values()) free -= forTurn.size;
+    for (const { forTurn, forLater } of this.#channels.values()) {
+      free -= forTurn.size + forLater.size;
+    }
     return free;
   }
 
@@ -158,21 +168,27 @@ export class Lanes<Item> {
       this.#lanes.delete(name);
       return;
     }
-    const { forDelivery, forTurn } = lane.channel;
     const needs = this.#options.needs(next);
-    const mustWait =
-      (needs !== "nothing" && this.#isFull(lane.channel)) ||
-      (needs === "turn" && this.#slots.free === 0);
-    const [queue, other] = needs === "turn" ? [forTurn, forDelivery] : [forDelivery, forTurn];
-    other.delete(name);
-    if (mustWait) {
-      if (!queue.has(name)) queue.set(name, (this.#time += 1));
+    const queue = this.#queueOf(next, needs, lane.channel);
+    for (const each of queuesOf(lane.channel)) if (each !== queue) each.delete(name);
+    if (queue !== undefined) {
+      const behind = queue === lane.channel.forLater ? PLACES_BEHIND : 0;
+      if (!queue.has(name)) queue.set(name, (this.#time += 1) + behind);
       return;
     }
-    queue.delete(name);
     lane.queue.shift();
     lane.current = next;
     this.#options.start(next, this.#holdOf(name, lane, needs === "turn"));
+  }
+
+  /** Where the lane waits; undefined if it need not. */
+  #queueOf(item: Item, needs: Needs, channel: Channel): Map<string, number> | undefined {
+    const mustWait =
+      (needs !== "nothing" && this.#isFull(channel)) ||
+      (needs === "turn" && this.#slots.free === 0);
+    if (!mustWait) return undefined;
+    if (needs !== "turn") return channel.forDelivery;
+    return this.#options.canWait?.(item) === true ? channel.forLater : channel.forTurn;
   }
 
   #open({ lane: name, channel }: LaneKey): Lane<Item> {
@@ -191,6 +207,7 @@ export class Lanes<Item> {
       busy: 0,
       forDelivery: new Map<string, number>(),
       forTurn: new Map<string, number>(),
+      forLater: new Map<string, number>(),
     };
     this.#channels.set(name, channel);
     return channel;
@@ -212,8 +229,10 @@ export class Lanes<Item> {
       if (this.#isFull(channel)) continue;
       const [delivery] = channel.forDelivery.keys();
       if (delivery !== undefined) return delivery;
-      const [turn] = this.#slots.free > 0 ? channel.forTurn : [];
-      if (turn !== undefined && (first === undefined || turn[1] < first[1])) first = turn;
+      if (this.#slots.free === 0) continue;
+      for (const [turn] of [channel.forTurn, channel.forLater]) {
+        if (turn !== undefined && (first === undefined || turn[1] < first[1])) first = turn;
+      }
     }
     return first?.[0];
   }
@@ -229,6 +248,10 @@ export class Lanes<Item> {
     });
     return hold;
   }
+}
+
+function queuesOf({ forDelivery, forTurn, forLater }: Channel): readonly Map<string, number>[] {
+  return [forDelivery, forTurn, forLater];
 }
 
 interface SlotsOptions {

@@ -9,7 +9,7 @@ import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import type { InFlight } from "../in-flight.ts";
-import { laneOf, queueWeight } from "../request-keys.ts";
+import { isPush, laneOf, queueWeight } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import { Backlog } from "./backlog.ts";
@@ -66,6 +66,7 @@ const MAX_LANES_PER_SLOT = 8;
 /** One request of a client's lane. */
 interface Queued<M> extends LaneKey {
   readonly acceptedAt: number;
+  readonly isPush: boolean;
   /** Whether a shutdown waits for it. */
   readonly counts: boolean;
   isStarted: boolean;
@@ -96,6 +97,7 @@ export class RequestQueue<M> {
       busyPerChannel: Math.max(BUSY_PER_CHANNEL, 2 * options.slots),
       clock: options.clock,
       needs: this.#needs,
+      canWait: (queued) => queued.isPush,
       start: this.#start,
       onSpare: options.onSpare,
     });
@@ -320,6 +322,7 @@ export class RequestQueue<M> {
       lane: laneOf(request),
       channel: request.channel,
       acceptedAt: this.#options.clock.now(),
+      isPush: isPush(request),
       counts: this.#options.inFlight.enter(),
       isStarted: false,
       pending,
