@@ -34,7 +34,10 @@ function baseOf(key: PlacedKey, bases: readonly string[]): string {
 }
 
 function pathOf({ path }: PlacedKey): string {
-  return path.join(".").replace("model_list.*", "model_list[]").replaceAll("*", "<name>");
+  return path
+    .join(".")
+    .replace(/(model_list|watch)\.\*/, "$1[]")
+    .replaceAll("*", "<name>");
 }
 
 function cellsOf(placed: PlacedKey, base: string): string[] {

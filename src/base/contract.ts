@@ -155,6 +155,28 @@ export interface Pushed {
 
 export type PushOrigin = "message" | "job" | "watch" | "confirm";
 
+/** What a message of a topic is compared with. */
+export interface MessageCondition {
+  /** It has to hold with this message and not with the one before it. */
+  readonly becomes: boolean;
+  /** One of these has to hold, with all of its terms. */
+  readonly anyOf: readonly (readonly ConditionTerm[])[];
+}
+
+export type ConditionTerm =
+  | {
+      readonly path: JsonPath;
+      readonly operator: ComparisonOperator;
+      readonly value: string | number | boolean | null;
+    }
+  /** The value differs from that of the message before. */
+  | { readonly path: JsonPath; readonly operator: "changed" };
+
+export type ComparisonOperator = "==" | "!=" | "<" | "<=" | ">" | ">=";
+
+/** Names and indexes, from the whole payload to one of its values. */
+export type JsonPath = readonly (string | number)[];
+
 /** The form of an answer: JSON that fits a schema. */
 export interface AnswerFormat {
   readonly type: "json_schema";

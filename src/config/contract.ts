@@ -1,4 +1,4 @@
-import type { PostgresAddress } from "../base/contract.ts";
+import type { JsonPath, MessageCondition, PostgresAddress } from "../base/contract.ts";
 import type { Failure } from "../base/failure.ts";
 import type { Warning } from "./findings.ts";
 import type { ConfigFlag } from "./flags.ts";
@@ -106,6 +106,25 @@ export interface ToolSettings extends Pick<
   readonly web: WebSettings;
   /** Absent without a server that is used. */
   readonly mcp?: McpSettings;
+  /** Topics whose messages begin turns. */
+  readonly watch: readonly WatchSettings[];
+}
+
+/** A topic whose messages begin turns. Every message does if neither `when` nor `unusual` is there. */
+export interface WatchSettings {
+  /** A filter. */
+  readonly topic: string;
+  /** As it is written. */
+  readonly written: string;
+  readonly when?: MessageCondition;
+  /** No message for so many milliseconds; then there is neither `when` nor `unusual`. */
+  readonly missingMs?: number;
+  /** The value that has to be unusual. */
+  readonly unusual?: JsonPath;
+  readonly prompt: string;
+  readonly client: string;
+  readonly channel: string;
+  readonly cooldownMs: number;
 }
 
 /** The permissions of clients; nothing else is allowed. `read` and `write` are absolute paths. */

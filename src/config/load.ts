@@ -21,7 +21,7 @@ import { mcpSettings } from "./mcp.ts";
 import { checkModels, entryNamed, modelEntries } from "./models.ts";
 import { withSecrets } from "./secrets.ts";
 import type { PostgresStore } from "./store/store.ts";
-import { hookSettings, toolProfiles, toolSettings, turnProfile } from "./tools.ts";
+import { hookSettings, toolProfiles, toolSettings, turnProfile, watchReader } from "./tools.ts";
 import { isComment, pathText, branch, leaf, textAt, untypedLeaf, withDeepChild } from "./tree.ts";
 import type { Branch, Path, Tree, Leaf, Origin } from "./tree.ts";
 
@@ -83,7 +83,8 @@ export async function inspectConfig(options: LoadOptions): Promise<Inspection | 
   const layers = await layered(files, settings, place);
   const findings = new Findings(layers.tree);
   const store = await postgresIn(layers.tree, findings, place);
-  const config = assembled(layers.tree, findings, place, store?.address);
+  const parts = { store: store?.address, watchesIn: await watchReader(layers.tree) };
+  const config = assembled(layers.tree, findings, place, parts);
   const ignored = config?.gateway.ignore_unsupported ?? [];
   const refused = refusalOf(findings, ignored, paths.file);
   return {
@@ -288,6 +289,11 @@ function missingFile(found: boolean, env: Surroundings["env"], file: string): Wa
   return [{ message, remedy: "correct the path, or unset the variable" }];
 }
 
+interface ReadApart {
+  readonly store: PostgresAddress | undefined;
+  readonly watchesIn: Awaited<ReturnType<typeof watchReader>>;
+}
+
 /**
  * The configuration of a tree, with defaults; undefined if a value is wrong. Adds all problems and
  * warnings to the findings.
@@ -296,7 +302,7 @@ function assembled(
   tree: Branch,
   findings: Findings,
   place: Surroundings & ConfigPaths,
-  store: PostgresAddress | undefined,
+  { store, watchesIn }: ReadApart,
 ): Config | undefined {
   checkKeys(tree, KEYS, [], findings);
   unsupportedKeys(tree, findings);
@@ -310,6 +316,7 @@ function assembled(
   const inWorkspace = { folder: workspace, userHome };
   const profiles = toolProfiles(tree, findings, inWorkspace);
   const mcp = mcpSettings(tree, findings, inWorkspace);
+  const watch = watchesIn(tree, channels, findings);
   if (output === undefined) return undefined;
   const model_list = modelEntries(output.model_list);
   const { model_name: named, ...rest } = output.agents.defaults;
@@ -329,7 +336,7 @@ function assembled(
     gateway: { ...gateway, ...(store && { store }) },
     model_list,
     channels,
-    tools: toolSettings(output.tools, profiles, mcp),
+    tools: { ...toolSettings(output.tools, profiles, mcp), watch },
     session: { dimensions: dimensions ?? dm_scope },
     ...(hooks && { hooks }),
     heartbeat: output.heartbeat,

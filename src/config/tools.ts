@@ -5,8 +5,10 @@ import type {
   McpSettings,
   ProcessHookSettings,
   ToolProfile,
+  MqttChannel,
   ToolSettings,
   TurnProfile,
+  WatchSettings,
 } from "./contract.ts";
 import { absolutePath } from "./files.ts";
 import type { PathBases } from "./files.ts";
@@ -25,7 +27,7 @@ export function toolSettings(
   tools: ValuesOf<typeof TOOLS.rows>,
   profiles: readonly ToolProfile[],
   mcp: McpSettings | undefined,
-): ToolSettings {
+): Omit<ToolSettings, "watch"> {
   const switches = { ...tools, web_search: tools.web };
   const names = [...SWITCHED_TOOLS, "exec", "read_file", "web_search"] as const;
   const { enabled: _cron, ...cron } = tools.cron;
@@ -64,6 +66,19 @@ export function toolProfiles(tree: Branch, findings: Findings, bases: PathBases)
       return [{ ...profile, pattern, read: read.map(absolute), write: write.map(absolute) }];
     },
   );
+}
+
+type WatchReader = (
+  tree: Branch,
+  channels: readonly MqttChannel[],
+  findings: Findings,
+) => readonly WatchSettings[];
+
+/** What reads `tools.mqtt.watch`: its code is loaded only where there is one. */
+export async function watchReader(tree: Branch): Promise<WatchReader> {
+  if (childOf(tree, "tools", "mqtt", "watch") === undefined) return () => [];
+  const { watchesIn } = await import("./watch/watch.ts");
+  return watchesIn;
 }
 
 function toolProfile(

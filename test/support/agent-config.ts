@@ -78,6 +78,7 @@ export function toolSettings(settings: Partial<ToolSettings> = {}): ToolSettings
     filter_min_length: 8,
     profiles: [],
     cron: { allow_command: true, exec_timeout_minutes: 5 },
+    watch: [],
     exec: {
       enable_deny_patterns: true,
       custom_deny_patterns: [],

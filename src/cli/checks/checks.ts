@@ -8,6 +8,7 @@ import { codeOf } from "../../base/failure.ts";
 import { userId } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
+import { isAllowed } from "../../gateway/channel-policy.ts";
 import { identityCheck, trustCheck, watchCertificates } from "../../mqtt/checks/tls.ts";
 import type { Cluster } from "../../store/cluster.ts";
 import { shellWord } from "../shell-word.ts";
@@ -42,6 +43,7 @@ export async function runChecks(
     ...coded("model.config", await modelChecks(config, learnedIn(config))),
     ...coded("workspace.go", await goWorkspaceChecks(workspace)),
     ...coded("access.clients", accessChecks(config.channels)),
+    ...coded("access.watch", watchChecks(config)),
     ...coded("model.prices", priceChecks(config)),
     ...coded("access.tools", rights),
     ...coded("exec.root", [rootCheck()]),
@@ -112,6 +114,28 @@ function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
       remedy: `name the clients in channel_list.${name}.deny_from, or disable the channel`,
     }));
 }
+
+/** What is watched, and the clients that are not allowed to get what comes of it. */
+function watchChecks({ channels, tools: { watch } }: Config): readonly Check[] {
+  if (watch.length === 0) return [];
+  const texts = watch.map(({ topic, written, client }) => `${topic} (${written}) for ${client}`);
+  const more = texts.length > MOST_WATCHES ? ` and ${texts.length - MOST_WATCHES} more` : "";
+  const refused = watch.filter(({ channel, client }) => {
+    const found = channels.find(({ name }) => name === channel);
+    return found && !isAllowed({ allowFrom: found.allow_from, denyFrom: found.deny_from }, client);
+  });
+  return [
+    { name: "watch", result: "ok", message: texts.slice(0, MOST_WATCHES).join(", ") + more },
+    ...refused.map(({ topic, client, channel }): Check => ({
+      name: "watch",
+      result: "warn",
+      message: `${topic} begins no turn: its client ${client} is not allowed on ${channel}`,
+      remedy: `name the client in channel_list.${channel}.allow_from, or another one in the watch`,
+    })),
+  ];
+}
+
+const MOST_WATCHES = 10;
 
 /** Models without prices, which a budget of cost does not count. */
 function priceChecks({ channels, gateway, model_list }: Config): readonly Check[] {

@@ -90,6 +90,7 @@ function statusText(status: GatewayStatus, paint: Paint): string {
     ...status.channels.map((channel) => ["channel", channelText(channel)] as const),
     ["agent", agentText(status)],
     ["queue", queueText(status)],
+    ...watchRows(status),
     ["requests", outcomesText(status)],
     ...(status.jobs ? [["jobs", jobsText(status.jobs)] as const] : []),
     ["today", usageText(status.usage.gateway)],
@@ -119,6 +120,12 @@ function agentText({ agent: { model, provider } }: GatewayStatus): string {
 
 function queueText({ queue: { running, slots, waiting } }: GatewayStatus): string {
   return `${running} of ${slots} turns running, ${waiting} waiting`;
+}
+
+function watchRows({ watch }: GatewayStatus): readonly (readonly [string, string])[] {
+  if (watch === undefined) return [];
+  const { watches, started } = watch;
+  return [["watch", `${watches} watch${watches === 1 ? "" : "es"}, ${started} turns begun`]];
 }
 
 function outcomesText({ requests }: GatewayStatus): string {

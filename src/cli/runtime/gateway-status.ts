@@ -8,6 +8,7 @@ import type {
   GatewayStatus,
   StatusChannel,
   StatusJobs,
+  StatusWatches,
 } from "../../gateway/statistics/contract.ts";
 import { statusOf } from "../../gateway/statistics/status.ts";
 import type { Channel } from "../../mqtt/contract.ts";
@@ -22,6 +23,7 @@ export interface StatusParts {
   readonly pid: number;
   readonly instanceId: string;
   readonly redactor: Pick<Redactor, "redact">;
+  readonly watch: StatusWatches | undefined;
   readonly problem: () => string | undefined;
   readonly jobs: Pick<RuntimeJobs, "summary"> | undefined;
 }
@@ -35,6 +37,7 @@ export async function gatewayStatus(parts: StatusParts): Promise<GatewayStatus> 
     pid,
     instance: parts.instanceId,
     problem: problem && redactor.redact(problem),
+    watch: parts.watch,
     agent: model === undefined ? {} : { model: model.name, provider: model.provider },
     channels: dialled.map((settings) => channelOf(settings, parts)),
     jobs: await jobsOf(parts),

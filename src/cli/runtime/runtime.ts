@@ -34,6 +34,7 @@ import {
 import { createReloadablePolicies, type ReloadablePolicies } from "./reloadable-policies.ts";
 import { createTopicFeeds } from "./topic-feeds.ts";
 import { createTopics } from "./topics.ts";
+import { createWatching, type Watching } from "./watching.ts";
 
 /** Everything that serves requests: built-in brokers, channels and the gateway. */
 export interface Runtime {
@@ -94,7 +95,14 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   closing.defer(() => state.close());
   const channels = new Channels(options, state);
   const feeds = createTopicFeeds({ ...options, channels: () => channels.dialled });
-  const policies = createReloadablePolicies(options);
+  let watching: Watching | undefined;
+  const policies = createReloadablePolicies({
+    ...options,
+    onReload(config) {
+      options.onReload?.(config);
+      watching?.apply(config);
+    },
+  });
   const jobs = jobsOf(options, state);
   const push: Gateway["push"] = (wanted) => gateway.push(wanted);
   const confirmations = createConfirmations({ ...options, ...state, push });
@@ -122,7 +130,10 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   await channels.open(gateway, agent);
   closing.defer(() => confirmations.close());
   void confirmations.start(options.config);
-  const parts = { ...options, state, channels, agent, gateway, jobs };
+  watching = createWatching({ ...options, feeds, state, push });
+  closing.defer(watching.close);
+  watching.apply(options.reloaded?.config ?? options.config);
+  const parts = { ...options, state, channels, agent, gateway, jobs, watching };
   if (options.log !== SILENT) closing.defer(await checkOnceSubscribed(parts));
   closing.defer(async () => jobs?.close());
   void jobs?.start({ push, runCommand: agent.runCommand });
@@ -163,10 +174,11 @@ interface RuntimeParts extends Omit<RuntimeOptions, "channels"> {
   readonly agent: ReloadableAgent;
   readonly gateway: Gateway;
   readonly jobs: RuntimeJobs | undefined;
+  readonly watching: Watching;
 }
 
 function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime {
-  const { state, channels, agent, gateway, jobs } = parts;
+  const { state, channels, agent, gateway, jobs, watching } = parts;
   const problem = (): string | undefined => channels.problem() ?? gateway.problem();
   return {
     dialled: channels.dialled,
@@ -180,6 +192,7 @@ function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime 
     over: Promise.race([channels.ended(), leaseLost(gateway)]),
     async stop(drainMs) {
       await jobs?.close();
+      await watching.close();
       await channels.handOver();
       const drained = await gateway.drain(drainMs);
       await closing.disposeAsync();
@@ -189,12 +202,13 @@ function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime 
 }
 
 async function statusOf(
-  { state, channels, ...parts }: RuntimeParts,
+  { state, channels, watching, ...parts }: RuntimeParts,
   problem: () => string | undefined,
 ): Promise<GatewayStatus> {
   const { gatewayStatus } = await import("./gateway-status.ts");
   const { all, dialled } = channels;
-  return gatewayStatus({ ...parts, ...state, channels: all, dialled, problem });
+  const watch = watching.status();
+  return gatewayStatus({ ...parts, ...state, channels: all, dialled, watch, problem });
 }
 
 async function openStateOf(

@@ -17,8 +17,9 @@ import {
   wholeNumber,
 } from "../values.ts";
 import type { Read } from "../values.ts";
-import { apart, entries, group, items, key, named, optional } from "./key.ts";
+import { apart, entries, group, items, key, listOf, named, optional } from "./key.ts";
 import { MCP } from "./mcp.ts";
+import { FILTER, WATCH } from "./watch.ts";
 
 const GIB = 2 ** 30;
 const VARIABLE = { variable: true } as const;
@@ -141,8 +142,6 @@ const READ_FILE = group({
   max_read_file_size: key(integer(0, GIB), 65_536, "Bytes of one read."),
 });
 
-const FILTER =
-  "an MQTT topic filter: + stands for a whole level, # for all that follow and comes last";
 const filters = (doc: string) => items(oneOrMore(text(FILTER, isTopicFilter)), doc);
 const paths = (doc: string) => items(oneOrMore(text("a path", isPath)), doc);
 
@@ -199,7 +198,7 @@ const SWITCHED = {
   load_image: toggle(),
   memory: toggle(),
   message: toggle(),
-  mqtt: toggle(),
+  mqtt: group({ enabled: enabled(), watch: listOf(WATCH) }, "any"),
   skills: toggle(),
   spawn: toggle(),
   spawn_status: toggle(),

@@ -25,6 +25,8 @@ export interface GatewayStatus {
   readonly channels: readonly StatusChannel[];
   readonly agent: StatusAgent;
   readonly queue: StatusQueue;
+  /** Absent if no topic is watched. */
+  readonly watch?: StatusWatches;
   readonly memory: { readonly resident_bytes: number; readonly heap_bytes: number };
   /** Today's usage of the whole gateway and of each channel. Days begin at local midnight. */
   readonly usage: { readonly gateway: StatusUsage; readonly channels: readonly StatusUsage[] };
@@ -78,6 +80,15 @@ export interface StatusJobs {
   readonly enabled: number;
   /** When the next one is due: ISO 8601, UTC. */
   readonly next_at?: string;
+}
+
+/** The topics of `tools.mqtt.watch`. */
+export interface StatusWatches {
+  readonly watches: number;
+  /** Topics of which something is remembered: to compare it with the next message. */
+  readonly topics: number;
+  /** Turns that began for them since the start. */
+  readonly started: number;
 }
 
 export interface StatusQueue {

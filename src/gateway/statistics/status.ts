@@ -11,6 +11,7 @@ import type {
   StatusQueue,
   StatusRequest,
   StatusRequests,
+  StatusWatches,
 } from "./contract.ts";
 import type { Histogram } from "./histogram.ts";
 import type { EndedRequest, Statistics } from "./statistics.ts";
@@ -31,12 +32,13 @@ export interface ProcessFacts {
   readonly jobs?: StatusJobs | undefined;
   /** Why it is not ready; undefined if it is. */
   readonly problem: string | undefined;
+  readonly watch?: StatusWatches | undefined;
 }
 
 /** What a running gateway knows of itself, now. Takes a millisecond. */
 export function statusOf(
   { statistics, queue, accounts }: GatewayReport,
-  { pid, instance, channels, agent, jobs, problem }: ProcessFacts,
+  { pid, instance, channels, agent, jobs, watch, problem }: ProcessFacts,
 ): GatewayStatus {
   const { now, uptimeMs } = statistics.moment();
   const { gateway: total, channels: totals, clients } = usageToday(accounts);
@@ -53,6 +55,7 @@ export function statusOf(
     channels,
     agent,
     queue,
+    ...(watch && { watch }),
     memory: { resident_bytes: residentBytes(), heap_bytes: heapBytes() },
     usage: { gateway: total, channels: totals },
     clients,

@@ -35,6 +35,9 @@ export interface AccountingOptions {
   readonly traceText?: ((text: string) => string) | undefined;
 }
 
+/** How the names of counters begin that are no accounts. */
+export const WATCH_COUNTER = "watch ";
+
 /** The name of the gateway's account. */
 const GATEWAY = "gateway";
 
@@ -299,7 +302,9 @@ async function readAtStart({ rows, policies, store }: AccountingOptions): Promis
   readonly isAll: boolean;
 }> {
   const some = await store.counters(rows + 1);
-  if (some.length <= rows) return { counters: some, isAll: true };
+  if (some.length <= rows) {
+    return { counters: some.filter(({ name }) => !name.startsWith(WATCH_COUNTER)), isAll: true };
+  }
   const names = [REJECTED_CLIENTS, GATEWAY, ...[...policies.keys()].map(nameOfChannel)];
   const counters = await Promise.all(names.map((name) => store.counter(name)));
   return { counters: counters.filter((counter) => counter !== undefined), isAll: false };

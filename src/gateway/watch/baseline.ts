@@ -1,0 +1,162 @@
+import { at, isObject } from "../../base/unknown.ts";
+
+/** Samples of one hour of the week. */
+export interface Samples {
+  readonly count: number;
+  readonly mean: number;
+  /** The standard deviation. */
+  readonly deviation: number;
+}
+
+/** What is known of one hour of the week. */
+export interface HourBaseline extends Samples {
+  /** From how many weeks. */
+  readonly weeks: number;
+}
+
+/** A value, and what is usual. */
+export interface UnusualValue extends Samples {
+  readonly value: number;
+}
+
+const HOURS = 168;
+const HOUR_MS = 3_600_000;
+/** Nothing is unusual before so many samples, of so many weeks. */
+const LEAST_SAMPLES = 12;
+const LEAST_WEEKS = 2;
+/** Deviations from the mean at which a value is unusual. */
+const UNUSUAL = 4;
+/** The deviation counts at least as this part of the mean. */
+const LEAST_DEVIATION = 0.02;
+/** Older samples count less, once there are more. */
+const MOST_SAMPLES = 2_000;
+
+/** An hour as a growing number, and its place in the local week; both as of its beginning. */
+export interface WeekHour {
+  readonly hour: number;
+  readonly index: number;
+  /** When it ends, in milliseconds since the epoch. */
+  readonly end: number;
+}
+
+export function weekHourAt(epoch: number): WeekHour {
+  const date = new Date(epoch);
+  date.setMinutes(0, 0, 0);
+  const begin = date.getTime();
+  return {
+    hour: Math.floor(begin / HOUR_MS),
+    index: date.getDay() * 24 + date.getHours(),
+    end: begin + HOUR_MS,
+  };
+}
+
+/** Whether a value is unusual; false while there is too little to compare it with. */
+export function isUnusual(known: HourBaseline | undefined, value: number): boolean {
+  if (!isMature(known)) return false;
+  return Math.abs(value - known.mean) > UNUSUAL * spread(known);
+}
+
+/** The value as it is learned: one that is far off moves the baseline no more than one at the edge. */
+export function learnable(known: HourBaseline | undefined, value: number): number {
+  if (!isMature(known)) return value;
+  const most = UNUSUAL * spread(known);
+  return Math.min(Math.max(value, known.mean - most), known.mean + most);
+}
+
+function isMature(known: HourBaseline | undefined): known is HourBaseline {
+  return known !== undefined && known.count >= LEAST_SAMPLES && known.weeks >= LEAST_WEEKS;
+}
+
+function spread({ mean, deviation }: Samples): number {
+  return Math.max(deviation, Math.abs(mean) * LEAST_DEVIATION);
+}
+
+/** Mean and deviation of values that come one by one (Welford). */
+export class RunningSamples {
+  count = 0;
+  #mean = 0;
+  #squares = 0;
+
+  add(value: number): void {
+    this.count += 1;
+    const off = value - this.#mean;
+    this.#mean += off / this.count;
+    this.#squares += off * (value - this.#mean);
+  }
+
+  get samples(): Samples {
+    const { count } = this;
+    const deviation = count === 0 ? 0 : Math.sqrt(this.#squares / count);
+    return { count, mean: this.#mean, deviation };
+  }
+}
+
+/** Both together. */
+export function merged(one: Samples, other: Samples): Samples {
+  const count = one.count + other.count;
+  if (count === 0) return one;
+  const off = other.mean - one.mean;
+  const mean = one.mean + (off * other.count) / count;
+  const squares =
+    one.count * one.deviation ** 2 +
+    other.count * other.deviation ** 2 +
+    (off ** 2 * one.count * other.count) / count;
+  return { count, mean, deviation: Math.sqrt(squares / count) };
+}
+
+/** Bytes of one hour: mean, deviation, samples, weeks. */
+const CELL = 4 + 4 + 2 + 1;
+
+/** The baseline of a value for each hour of the week, as a counter of the store holds it. */
+export class WeekBaseline {
+  /** The last hour of which something was added. */
+  #through: number;
+  readonly #cells: Buffer;
+
+  constructor(state: unknown) {
+    const through = at(state, "through");
+    const cells = at(state, "cells");
+    const stored = typeof cells === "string" ? Buffer.from(cells, "base64") : Buffer.alloc(0);
+    const isRight =
+      isObject(state) && stored.length === CELL * HOURS && typeof through === "number";
+    this.#cells = isRight ? stored : Buffer.alloc(CELL * HOURS);
+    this.#through = isRight ? through : 0;
+  }
+
+  get through(): number {
+    return this.#through;
+  }
+
+  get state(): object {
+    return { through: this.#through, cells: this.#cells.toString("base64") };
+  }
+
+  at(index: number): HourBaseline {
+    const place = index * CELL;
+    return {
+      mean: this.#cells.readFloatLE(place),
+      deviation: this.#cells.readFloatLE(place + 4),
+      count: this.#cells.readUInt16LE(place + 8),
+      weeks: this.#cells.readUInt8(place + 10),
+    };
+  }
+
+  /** Adds the samples of an hour, or of a part of it. */
+  add({ hour, index }: WeekHour, samples: Samples): void {
+    const known = this.at(index);
+    const { count, mean, deviation } = merged(known, samples);
+    const weeks = hour === this.#through ? Math.max(known.weeks, 1) : known.weeks + 1;
+    const place = index * CELL;
+    this.#cells.writeFloatLE(finite(mean), place);
+    this.#cells.writeFloatLE(finite(deviation), place + 4);
+    this.#cells.writeUInt16LE(Math.min(count, MOST_SAMPLES), place + 8);
+    this.#cells.writeUInt8(Math.min(weeks, 255), place + 10);
+    this.#through = Math.max(this.#through, hour);
+  }
+}
+
+const MOST = 3.4e38;
+
+function finite(number: number): number {
+  return Number.isNaN(number) ? MOST : Math.min(Math.max(number, -MOST), MOST);
+}
