@@ -65,7 +65,7 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
         });
       } else if ("finds" in step) await assertFiles(step.finds, root);
       else if ("heard" in step) await hear(step.heard, surroundings, began);
-      else if ("publishes" in step) await publish(step.publishes, surroundings);
+      else if ("publishes" in step) await publish(step.publishes, scene);
       else {
         logs.push(program.log());
         await program.end();
@@ -88,11 +88,14 @@ function summariesIn(log: string): number {
   return log.split('"msg":"conversation summarized"').length - 1;
 }
 
-async function startProgram({ env }: Scene): Promise<Program> {
+async function startProgram({ env, attack }: Scene): Promise<Program> {
   const host = createFakeHost(["gateway", "--log-level", "debug"], { env });
   const ended = runCommandLine(host);
   const log = (): string => host.stderr.text();
   await until(`the gateway is connected: ${log()}`, () => log().includes('"msg":"connected"'));
+  if (JSON.stringify(attack.config).includes('"watch":')) {
+    await until("topics are watched", () => log().includes('"msg":"topics are watched"'));
+  }
   let stopped: Promise<number> | undefined;
   return {
     log,

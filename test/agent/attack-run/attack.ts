@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
-import { ASKING_FIELDS, FINDS, oneOrMore, readYaml, RESTART } from "../scenario.ts";
+import { ASKING_FIELDS, FINDS, MODEL_STEP, oneOrMore, readYaml, RESTART } from "../scenario.ts";
 
 /** Who asks, what the fooled model does about it, and what must come of it. */
 const ASKING = v.strictObject({
@@ -28,6 +28,8 @@ const STEP = v.union([
       response: v.optional(v.string()),
       /** As often as this, whole. */
       times: v.optional(v.number(), 1),
+      /** What the model does in the turn that this begins, on a watched topic. */
+      model: v.optional(v.array(MODEL_STEP), []),
     }),
   }),
   /** What was heard on topics since the program began: words in any of the messages; `null` is nothing at all. */

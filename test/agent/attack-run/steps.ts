@@ -40,11 +40,20 @@ export async function askIn(asking: Asking, scene: Scene): Promise<void> {
   );
 }
 
-export async function publish(said: Publishing, surroundings: Surroundings): Promise<void> {
-  const { topic, payload, retain, response, times } = said;
+export async function publish(said: Publishing, scene: Scene): Promise<void> {
+  const { topic, payload, retain, response, times, model } = said;
+  const { server, surroundings } = scene;
+  const faults: unknown[] = [];
+  const from = server.requests.length;
+  server.script(...model.map((step) => played(step, faults)));
   for (let time = 0; time < times; time += 1) {
     await surroundings.publish(topic, withCall(payload, surroundings), { retain, response });
   }
+  await until("the model was asked all of it", () => {
+    return faults.length > 0 || server.requests.length >= from + model.length;
+  });
+  if (faults.length > 0) throw faults[0];
+  assert.equal(server.requests.length, from + model.length, "questions to the model");
 }
 
 /** What must be heard may still be on its way; what must not has no time of its own, so the last step tells. */
