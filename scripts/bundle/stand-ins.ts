@@ -35,6 +35,14 @@ export const STAND_INS: Readonly<Record<string, StandIn>> = {
     importer: MQTT,
     source: "exports.setInterval = setInterval; exports.clearInterval = clearInterval;",
   },
+  // Results of MCP servers are text here, and no schema of theirs becomes code.
+  "mcp-shims": {
+    imported: /^@modelcontextprotocol\/client\/_shims$/,
+    source: `exports.CORS_IS_POSSIBLE = false;
+      exports.DefaultJsonSchemaValidator = class {
+        getValidator() { throw new Error("not in this bundle"); }
+      };`,
+  },
   // It opens sockets, by proxies too; we give each client a stream.
   "mqtt/connect": {
     imported: /^\.\/lib\/connect$/,

@@ -20,6 +20,7 @@ const USED: Readonly<Record<string, { readonly of: string; readonly names: reado
     names: ["Duplex", "PassThrough", "Readable", "Transform", "Writable"],
   },
   "worker-timers": { of: "worker-timers", names: ["clearInterval", "setInterval"] },
+  "mcp-shims": { of: "@modelcontextprotocol/client/_shims", names: ["DefaultJsonSchemaValidator"] },
   "mqtt/connect": { of: "./lib/connect", names: ["connectAsync", "default"] },
 };
 
@@ -61,6 +62,21 @@ describe("what stands in the bundle for parts that the program never uses", () =
     assert.ok(new Set(taken).size > 4);
   });
 
+  it("is all that the client of MCP takes", () => {
+    const folder = join(root, "node_modules/@modelcontextprotocol/client/dist");
+    const files = readdirSync(folder).filter((name) => name.endsWith(".mjs"));
+    const texts = files.map((name) => readFileSync(join(folder, name), "utf8"));
+    const names = texts.flatMap((text) =>
+      [...text.matchAll(/import \{ ([\w, ]+) \} from "@modelcontextprotocol\/client\/_shims"/g)]
+        .map(([, list = ""]) => list.split(", "))
+        .flat(),
+    );
+    assert.deepEqual([...new Set(names)].toSorted(), [
+      "CORS_IS_POSSIBLE",
+      "DefaultJsonSchemaValidator",
+    ]);
+  });
+
   it("leaves nothing of them in the bundle", async () => {
     await using folder = await temporaryFolder();
     const bun = join(root, "node_modules/.bin/bun");
@@ -71,7 +87,8 @@ describe("what stands in the bundle for parts that the program never uses", () =
       return JSON.parse(readFileSync(join(folder.path, map), "utf8")).sources;
     });
     assert.ok(sources.some((source) => source.includes("node_modules/mqtt/")));
-    const gone = /node_modules\/(?:debug|ms|readable-stream|socks|ip-address|worker-timers)\//;
+    const gone =
+      /node_modules\/(?:debug|ms|readable-stream|socks|ip-address|worker-timers|ajv)\/|ajvProvider/;
     assert.deepEqual(
       sources.filter((source) => gone.test(source) || source.includes("/mqtt/build/lib/connect/")),
       [],

@@ -6,6 +6,7 @@ import process from "node:process";
 import { describe, it } from "node:test";
 import { isAlive } from "../support/commands.ts";
 import { frameOf } from "../support/frames.ts";
+import { openSdkServer } from "../support/mcp-sdk-server.ts";
 import { FILESYSTEM, MCP_PROGRAM } from "../support/mcp.ts";
 import { answers, calls, startModelServer } from "../support/model-server.ts";
 import type { ModelServer } from "../support/model-server.ts";
@@ -49,7 +50,9 @@ describe("tools of MCP servers", needsMosquitto, () => {
       ],
       heard,
     };
+    await using far = await openSdkServer();
     const servers = {
+      far: { enabled: true, url: `${far.base}/mcp` },
       files: { enabled: true, command: "node", args: [FILESYSTEM, shared], deferred: true },
       own: {
         enabled: true,
@@ -60,12 +63,12 @@ describe("tools of MCP servers", needsMosquitto, () => {
     };
     const tools = {
       mcp: { enabled: true, servers },
-      profiles: { kitchen: { tools: ["files.read_text_file", "own.*"] } },
+      profiles: { kitchen: { tools: ["files.read_text_file", "own.*", "far.shout"] } },
     };
     await using home = await temporaryHome({ ...modelConfig(broker.url, model.base), tools });
     await using gateway = await startGateway({ home: home.path });
-    await until("both are connected", () => {
-      return gateway.stderr().split("connected to an MCP server").length === 3;
+    await until("all are connected", () => {
+      return gateway.stderr().split("connected to an MCP server").length === 4;
     });
     const ask = (client: string, text: string) =>
       picoclaw(["send", client, text], { home: home.path });
@@ -77,18 +80,29 @@ describe("tools of MCP servers", needsMosquitto, () => {
     );
     const found = await ask("kitchen", "What is on the note?");
     assert.equal(found.stdout.trim(), "Milk.", found.stderr);
-    assert.deepEqual(toolsOf(model, 0), ["mcp_own_env", "mcp_own_die", "tool_search_tool_bm25"]);
+    assert.deepEqual(toolsOf(model, 0), [
+      "mcp_far_shout",
+      "mcp_own_env",
+      "mcp_own_die",
+      "tool_search_tool_bm25",
+    ]);
     assert.ok(toolsOf(model, 1).includes("mcp_files_read_text_file"));
     assert.ok(!toolsOf(model, 1).includes("mcp_files_write_file"));
     assert.match(resultsOf(model).at(-1) ?? "", /buy milk/);
 
-    model.script(call("mcp_own_env"), call("mcp_own_die"), answers("It died."));
+    model.script(
+      call("mcp_far_shout", { word: "hello" }),
+      call("mcp_own_env"),
+      call("mcp_own_die"),
+      answers("It died."),
+    );
     assert.equal((await ask("kitchen", "Go on.")).stdout.trim(), "It died.");
-    const [, , env = "", died = ""] = resultsOf(model);
+    const [, , shouted, env = "", died = ""] = resultsOf(model);
+    assert.equal(shouted, "HELLO");
     assert.match(env, /"OWN_TOKEN":"\[FILTERED\]"/);
     assert.match(died, /^error: the MCP server own failed: it ended with 4/);
     await until("it is connected again", () => {
-      return gateway.stderr().split("connected to an MCP server").length === 4;
+      return gateway.stderr().split("connected to an MCP server").length === 5;
     });
 
     model.script(call("mcp_files_read_text_file", { path: "/x" }), answers("I may not."));

@@ -17,9 +17,15 @@ function createServer(): McpServer {
     properties: { word: sent },
     required: ["word"],
   });
-  server.registerTool("shout", { description: "Shouts.", inputSchema }, ({ word }) => {
+  const outputSchema = fromJsonSchema<{ loud: string }>({
+    type: "object",
+    properties: { loud: { type: "string" } },
+  });
+  const shout = { description: "Shouts.", inputSchema, outputSchema };
+  server.registerTool("shout", shout, ({ word }) => {
     server.registerTool(`again_${word}`, { description: "New." }, () => ({ content: [] }));
-    return { content: [{ type: "text", text: word.toUpperCase() }] };
+    const loud = word.toUpperCase();
+    return { content: [{ type: "text", text: loud }], structuredContent: { loud } };
   });
   server.registerTool("confirm", { description: "Asks first." }, () =>
     inputRequired({
