@@ -11,7 +11,9 @@ import { createInterface } from "node:readline";
  *   `ask` (asks for sampling first, and returns the answer), `flood` (megabytes of notifications), `endless` (a line
  *   without end), `change` (replaces the list by `later`, and says so), `env` (returns its variables);
  * - `later`: the list after `change`;
- * - `starts`: what it does in place of serving: `die`, `hang`, `nonsense`; with `until`, a file that counts the starts,
+ * - `isStubborn`: neither the end of its input nor SIGTERM ends it;
+ * - `starts`: what it does in place of serving: `die`, `hang`, `nonsense`; or `strict`: it dies at a question before
+ *   `initialize`; with `until`, a file that counts the starts,
  *   only for so many starts as `bad`;
  * - `heard`: a file for its process id and the methods that it hears.
  */
@@ -40,6 +42,11 @@ if (starts === "die") {
   process.stderr.write("cannot go on\n");
   // oxlint-disable-next-line unicorn/no-process-exit -- a program that dies
   process.exit(3);
+}
+
+if (plan.isStubborn) {
+  process.on("SIGTERM", () => {});
+  setInterval(() => {}, 1000);
 }
 
 const waiting = new Map();
@@ -105,6 +112,8 @@ createInterface({ input: process.stdin }).on("line", (line) => {
   const { id, method, params, ...answer } = JSON.parse(line);
   hear(method ?? "answer");
   if (starts === "hang") return;
+  // oxlint-disable-next-line unicorn/no-process-exit -- a program that dies
+  if (starts === "strict" && method === "server/discover") process.exit(5);
   if (starts === "nonsense") {
     process.stdout.write("Listening on port 3000\n{]\n");
     return;

@@ -36,7 +36,7 @@ export interface ConnectOptions {
   readonly onToolsChanged?: () => void;
   /** Called for a request of the server, which is refused. */
   readonly onRefused?: (method: string) => void;
-  /** Called once, when the connection is lost or closed. */
+  /** Called once, when the open connection is lost or closed. */
   readonly onLost?: () => void;
 }
 
@@ -135,9 +135,6 @@ async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promis
     const text = "this client offers no sampling, elicitation or roots";
     return Promise.reject(new ProtocolError(-32_601, text));
   };
-  // Its other errors matter to no request.
-  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it is no event target
-  client.onclose = () => onLost?.();
   const whyLost = (): string => flood || ("why" in transport ? String(transport.why) : "");
   // The first question of the client does not listen to the signal.
   const stopListening = onAbort(signal, () => void transport.close());
@@ -151,6 +148,8 @@ async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promis
   } finally {
     stopListening();
   }
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- it is no event target
+  client.onclose = () => onLost?.();
   const deps = { client, settings, whyLost };
   return {
     version: client.getNegotiatedProtocolVersion() ?? "",

@@ -25,15 +25,12 @@ const DOES =
 /** The search by words; named as in Go PicoClaw. */
 export function wordSearch(options: SearchOptions): McpTool {
   const input = v.object({ query: textField("What the tool should do, in a few words.") });
-  const tool = defineTool({
-    name: WORD_SEARCH,
-    description: DOES,
+  return searchTool(
+    WORD_SEARCH,
     input,
-    exclusive: true,
-    actsOn: () => undefined,
-    run: ({ query }) => Promise.resolve(answer(query, findByWords, options)),
-  });
-  return { ...tool, permission: options.tools[0]?.permission ?? WORD_SEARCH };
+    ({ query }) => answer(query, findByWords, options),
+    options,
+  );
 }
 
 /** The search by patterns; named as in Go PicoClaw. */
@@ -41,15 +38,25 @@ export function patternSearch(options: SearchOptions): McpTool {
   const input = v.object({
     pattern: textField("Words of a name or a description; .* for anything between, | for or."),
   });
+  const run = ({ pattern }: v.InferOutput<typeof input>) => answer(pattern, findByPattern, options);
+  return searchTool(PATTERN_SEARCH, input, run, options);
+}
+
+function searchTool<Schema extends v.GenericSchema>(
+  name: string,
+  input: Schema,
+  run: (wanted: v.InferOutput<Schema>) => string,
+  { tools }: SearchOptions,
+): McpTool {
   const tool = defineTool({
-    name: PATTERN_SEARCH,
+    name,
     description: DOES,
     input,
     exclusive: true,
-    actsOn: () => undefined,
-    run: ({ pattern }) => Promise.resolve(answer(pattern, findByPattern, options)),
+    run: (wanted) => Promise.resolve(run(wanted)),
   });
-  return { ...tool, permission: options.tools[0]?.permission ?? PATTERN_SEARCH };
+  // Who may use one of the tools may search.
+  return { ...tool, permission: tools[0]?.permission ?? name };
 }
 
 const WORD_SEARCH = "tool_search_tool_bm25";

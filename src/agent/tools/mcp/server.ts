@@ -44,6 +44,10 @@ export class McpServer {
   readonly #options: McpServerOptions;
   readonly #closing = new AbortController();
   #connection: Connection | undefined;
+  /** Connections that were opened, or could not be. */
+  #opened = 0;
+  /** Resolves when the connections that were dropped have ended. */
+  #dropped: Promise<unknown> = Promise.resolve();
   #connecting: Promise<void> | undefined;
   #lost = Promise.withResolvers<void>();
   /** Resolves when it was tried to connect, after it was lost. */
@@ -110,7 +114,7 @@ export class McpServer {
   /** Ends the connection, and the program with everything that it started. */
   async close(): Promise<void> {
     this.#closing.abort(new ServerError("lost", "the program is ending"));
-    await this.#connection?.close();
+    await Promise.all([this.#connection?.close(), this.#dropped]);
     await this.#running;
   }
 
@@ -129,7 +133,7 @@ export class McpServer {
       [this.#unanswered, this.#rest] = [0, FIRST_REST_MS];
       return result;
     } catch (thrown) {
-      if (thrown instanceof ServerError) await this.#dropIfUseless(thrown, connection);
+      if (thrown instanceof ServerError) this.#dropIfUseless(thrown, connection);
       throw thrown;
     }
   }
@@ -142,12 +146,12 @@ export class McpServer {
   }
 
   /** Drops a connection that is lost, and one that answers no more. */
-  async #dropIfUseless({ kind, message }: ServerError, connection: Connection): Promise<void> {
+  #dropIfUseless({ kind, message }: ServerError, connection: Connection): void {
     this.#unanswered = kind === "late" ? this.#unanswered + 1 : 0;
     if (kind !== "lost" && this.#unanswered < MAX_UNANSWERED) return;
     if (connection !== this.#connection) return;
     this.#onLost(kind === "lost" ? message : "it answered none of its last calls in time");
-    await connection.close();
+    this.#dropped = Promise.all([this.#dropped, connection.close()]);
   }
 
   #error(why: string): ToolError {
@@ -179,6 +183,8 @@ export class McpServer {
     const { settings, environment, fetch, log } = this.#options;
     const { signal } = this.#closing;
     this.#lost = Promise.withResolvers();
+    this.#opened += 1;
+    const number = this.#opened;
     let opened: Connection | undefined;
     let isLost = false;
     try {
@@ -196,7 +202,8 @@ export class McpServer {
         },
         onLost: () => {
           isLost = true;
-          this.#onLost("it closed the connection");
+          // One that was dropped may take seconds to end.
+          if (number === this.#opened) this.#onLost("it closed the connection");
         },
       });
       this.#isLegacy = opened.isLegacy;
@@ -204,9 +211,9 @@ export class McpServer {
       if (isLost) throw new ServerError("lost", "it closed the connection");
       this.#take(list);
       this.#connection = opened;
-      const { version, server } = opened;
-      const tools = this.#digests.size;
-      log.info("connected to an MCP server", { server: this.name, is: server, version, tools });
+      const { version, server: is } = opened;
+      const tools = list.tools.length;
+      log.info("connected to an MCP server", { server: this.name, is, version, tools });
     } catch (thrown) {
       this.#why = thrown instanceof Error ? thrown.message : "for no reason";
       await opened?.close();

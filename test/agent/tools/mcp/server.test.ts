@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { isAlive } from "../../../support/commands.ts";
 import { mcpServer, openTestMcp, programServer } from "../../../support/mcp.ts";
 import { temporaryFolder } from "../../../support/temporary.ts";
 import { until } from "../../../support/until.ts";
@@ -62,6 +63,31 @@ describe("a server of MCP tools", () => {
     await until("it answers", async () => {
       return (await servers.run("mcp_test_look")) === "all is well";
     });
+  });
+
+  it("that ends at a question of a newer version is asked in an older one at once", async () => {
+    await using servers = await openTestMcp([programServer({ ...WELL, starts: "strict" })]);
+    assert.equal(await servers.run("mcp_test_look"), "all is well");
+    assert.doesNotMatch(servers.log.text(), /not connected/);
+  });
+
+  it("that is given up and does not end leaves its successor alone", async () => {
+    await using folder = await temporaryFolder();
+    const heard = join(folder.path, "heard");
+    const plan = {
+      tools: [{ name: "wait", does: "hang" }, ...WELL.tools],
+      heard,
+      isStubborn: true,
+    };
+    await using servers = await openTestMcp([programServer(plan, { timeout_seconds: 1 })]);
+    const [, first = ""] = /pid (\d+)/.exec(await readFile(heard, "utf8")) ?? [];
+    await Promise.all([1, 2, 3].map(() => servers.run("mcp_test_wait")));
+    await until("it answers again", async () => {
+      return (await servers.run("mcp_test_look")) === "all is well";
+    });
+    await until("the first is killed", async () => !(await isAlive(Number(first))));
+    assert.equal(await servers.run("mcp_test_look"), "all is well");
+    assert.equal(servers.log.text().split("connected to an MCP server").length, 3);
   });
 
   it("hears that a call is cancelled", async () => {
