@@ -102,6 +102,7 @@ describe("refused rights", () => {
       await using asked = openTestChannel(broker.url, { settings: { qos: 1 } });
       await asked.ready();
       await until("it says so", () => asked.log.text().includes("status could not be published"));
+      assert.match(asked.log.text(), /status could not .*"topic":"[^"]*\/status".*picoclaw acl/);
       await using device = await openTestDevice(broker.url, "/picoclaw/edge/+/response");
       await device.client.publishAsync(REQUEST, HI, { qos: 1 });
       const refused = await asked.request(0);

@@ -4,7 +4,7 @@ import type { Log } from "../../base/log.ts";
 import type { Session } from "../client/session.ts";
 import type { AgentUsage, ChannelOptions } from "../contract.ts";
 import { decodeInfo, processOf, type GatewayFacts, type GatewayInfo } from "../protocol/info.ts";
-import { ConnectionLost, type Incoming } from "../protocol/message.ts";
+import { ConnectionLost, type Incoming, type Outgoing } from "../protocol/message.ts";
 import {
   infoTopic,
   statusTopic,
@@ -347,7 +347,7 @@ export class Presence {
   async #publishStatus(session: Session, status: "online" | "offline"): Promise<void> {
     this.#owesStatus = false;
     const message = { topic: this.#status, payload: status, qos: 1, retain: true } as const;
-    await this.#unlessRefused("status", () => session.publish(message));
+    await this.#unlessRefused("status", session, message);
   }
 
   async #publishInfo(
@@ -388,18 +388,22 @@ export class Presence {
     const message = { topic: this.#info, payload, qos: 1, retain: state === undefined } as const;
     this.#published.push(performance.now());
     const what = state === undefined ? "info" : `info (${state})`;
-    await this.#unlessRefused(what, () => session.publish(message));
+    await this.#unlessRefused(what, session, message);
   }
 
   /** If the broker refuses these topics, we can still answer: that is only a warning. */
-  async #unlessRefused(what: string, publish: () => Promise<unknown>): Promise<void> {
+  async #unlessRefused(what: string, session: Session, message: Outgoing): Promise<void> {
     if (this.#refused.has(what)) return;
     try {
-      await publish();
+      await session.publish(message);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       this.#refused.add(what);
-      this.#log.warn(`${what} could not be published`, { error: error.message });
+      this.#log.warn(`${what} could not be published`, {
+        topic: message.topic,
+        error: error.message,
+        try: "give the gateway's user at the broker the rights that picoclaw acl prints",
+      });
     }
   }
 

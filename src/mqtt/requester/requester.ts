@@ -417,7 +417,7 @@ async function silence(
   const [write, read] = [requestTopic(link.address, client), responseTopic(link.address, client)];
   return new Failure("no_answer", `no answer within ${firstPartMs / 1000} s`, {
     why,
-    remedy: `wait longer with --timeout, look at the gateway's log, or let ${accessUser(settings)} write ${write} and read ${read} (picoclaw acl mosquitto prints a user for debugging)`,
+    remedy: `wait longer with --timeout, run picoclaw doctor where the gateway runs, or let ${accessUser(settings)} write ${write} and read ${read} (picoclaw acl mosquitto prints a user for debugging)`,
   });
 }
 
