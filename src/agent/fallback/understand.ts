@@ -42,7 +42,7 @@ const RULES: Readonly<Record<string, string>> = {
   processor:
     "how many (?:cpus|cores|processors)|cores|(?:cpu|processor) model|(?:which|what)(?: kind of)? (?:cpu|processor)(?= (?:is|do|are))",
   cpu: `(?:cpu|processor)${AMOUNT}|busy|idle|under(?: heavy)? load|overloaded|how loaded`,
-  load: "(?:(?:system|current|the) )?load (?:average|avg)|loadaverage|(?:system|current|the) load|^load$",
+  load: "(?:(?:system|current|the) )?load (?:average|avg)|loadaverage|(?:system|current|the) load|load$|^load(?= and)",
   memory: `out of memory|low on memory|(?:free |available |total )?(?<!(?:a|in) )(?:memory|ram|mem|swap)${AMOUNT}`,
   disk: `(?:free |available )?(?:disks?|diskspace|storage|hard (?:drive|disk)|drives?|sd card|file ?system)${AMOUNT}|(?:(?:free|any) space|space (?:is )?left)(?: is)?(?: on the (?:hard disk|disk|drive))?|out of (?:disk )?space`,
   system: `operating system|(?:os|kernel|linux|distro)(?: version)?|(?:what|which) (?:hardware|system|board|device|machine) (?:is|are) (?:this|you)|hardware`,

@@ -98,6 +98,12 @@ const WORDINGS: Record<string, string> = {
     how hot and busy are you`,
   "network hostname": `
     what is your ip and hostname`,
+  "uptime load": `
+    uptime and load | uptime, load | show me the uptime and the load`,
+  "load memory": `
+    load and memory`,
+  "cpu load": `
+    cpu and load`,
   "cpu temperature": `
     cpu usage and temperature`,
   "cpu top_cpu top_memory memory": `
@@ -127,7 +133,8 @@ const OTHERS = `
     what is a CPU? | What is an IP address? | what does cpu stand for | explain how memory works |
     how do I free disk space | how to check the cpu usage | who invented the processor | which CPU should I buy |
     buy more ram | free up disk space | reduce the cpu usage | kill the process that uses the most memory |
-    reboot | please restart the system | restart the network | start the process | load the file | load it |
+    reboot | please restart the system | restart the network | start the process | load the file | load it | load and run the file |
+    the washing machine and its load |
     process this | set the time to 5 | change the hostname | delete files on the disk | time flies |
     how much time is left | do you have time | what is time | is it time | long time no see |
     how long is the drive to Berlin | how long is the drive | drive me home | address me as sir |
