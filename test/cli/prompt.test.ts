@@ -3,7 +3,8 @@ import { PassThrough } from "node:stream";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import type { InputHistory } from "../../src/cli/terminal/input-history.ts";
-import { openPrompt } from "../../src/cli/terminal/prompt.ts";
+import { askLine, openPrompt } from "../../src/cli/terminal/prompt.ts";
+import { until } from "../support/until.ts";
 import { createMemoryOutput } from "./memory.ts";
 
 /** A history in memory. */
@@ -54,6 +55,17 @@ describe("the prompt", () => {
     const second = ended.prompt.next();
     ended.stream.write("\u0004");
     assert.equal(await second, undefined);
+  });
+
+  it("leaves the cursor on a line of its own where a question is interrupted", async () => {
+    for (const key of ["\u0003", "\u0004"]) {
+      const { stream, stderr, stop } = createTerminal(true);
+      const answer = askLine({ stdin: { isTTY: true, stream }, stderr }, "Name: ", stop.signal);
+      await until("it asks", () => stderr.text().endsWith("[7G"));
+      stream.write(key);
+      await assert.rejects(answer, { code: "interrupted" });
+      assert.match(stderr.text(), /Name: [^\n]*\n$/);
+    }
   });
 
   it("brings back what was typed before with the up key", async () => {

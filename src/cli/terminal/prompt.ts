@@ -25,13 +25,7 @@ const ERASE_LINE = { ctrl: true, name: "u" };
 export function openPrompt(host: PromptHost, signal: AbortSignal, history: InputHistory): Prompt {
   return {
     async next() {
-      let line: string | undefined;
-      try {
-        line = await readLine(host, history.lines(), signal);
-      } finally {
-        // Later output must not stand on the line of the prompt.
-        if (line === undefined) await host.stderr.write("\n");
-      }
+      const line = await onOwnLine(host, readLine(host, history.lines(), signal));
       if (line !== undefined) await history.add(line);
       return line;
     },
@@ -64,9 +58,23 @@ export async function askLine(
   question: string,
   signal: AbortSignal,
 ): Promise<string> {
-  const line = await readLine(host, [], signal, { question });
+  const line = await onOwnLine(host, readLine(host, [], signal, { question }));
   if (line !== undefined) return line;
   throw new Failure("interrupted", "interrupted");
+}
+
+/** Ends the line of the prompt where nobody did: later output must not stand on it. */
+async function onOwnLine(
+  { stderr }: PromptHost,
+  reading: Promise<string | undefined>,
+): Promise<string | undefined> {
+  let line: string | undefined;
+  try {
+    line = await reading;
+  } finally {
+    if (line === undefined) await stderr.write("\n");
+  }
+  return line;
 }
 
 type PromptHost = Pick<Host, "stdin" | "stderr">;
