@@ -196,6 +196,6 @@ export function isSecretPlace({ path, row, isInside }: Place): boolean {
   const name = String(path.findLast((key) => typeof key === "string"));
   const isTable = row.schema?.["type"] === "object";
   const isNamedSecret = row.reference === true ? isSecretName : isCredential;
-  if (isTable) return isInside && isNamedSecret(name);
+  if (isTable) return isInside && (path.at(-2) === "tokens" || isNamedSecret(name));
   return row.reference === true && name !== "username";
 }

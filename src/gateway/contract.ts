@@ -43,6 +43,8 @@ export interface Request {
   readonly durable: boolean;
   /** The deadline in milliseconds since the epoch; absent is none. */
   readonly expiresAt?: number;
+  /** Not for durable requests. Aborted when nobody waits for the answer any more: then the request is cancelled. */
+  readonly signal?: AbortSignal;
   /** The payload was not understood or is too large: the answer is this failure. */
   readonly rejected?: Failure;
   /**

@@ -22,7 +22,7 @@ export interface HealthOptions {
   readonly status?: () => Promise<GatewayStatus>;
   readonly log: Log;
   /** Answers all other requests. Must not reject. Without it they are not found. */
-  readonly page?:
+  readonly others?:
     | ((request: IncomingMessage, response: ServerResponse) => Promise<void>)
     | undefined;
 }
@@ -79,13 +79,13 @@ interface Reply {
 }
 
 function createHandler(options: HealthOptions): Handler {
-  const { host, log, page } = options;
+  const { host, log, others } = options;
   const routes = new Map([...probesOf(options), ...statusRoutes(options.status)]);
 
   return (request, response) => {
     const route = routes.get(request.url?.split("?", 1)[0] ?? "");
     const { method = "" } = request;
-    if (route === undefined && page) void page(request, response);
+    if (route === undefined && others) void others(request, response);
     else if (route === undefined) send(response, method, NOT_FOUND);
     else if (!mayAsk(route, request, host)) send(response, method, FORBIDDEN);
     else if (READING.includes(method)) void answerWith(route, request, response, log);

@@ -18,6 +18,8 @@ function configFor(workspace: string, models = [modelEntry()]): Config {
     exclusive: false,
     ignore_unsupported: [],
     page: { enabled: false },
+    tokens: {},
+    ollama: { enabled: false, channel: "" },
     limits: NO_LIMITS,
   } as const;
   return {

@@ -256,6 +256,13 @@ describe("config encrypt", () => {
     assert.ok(done.every(({ note = "" }) => note !== "" && !note.includes("ghp_")));
   });
 
+  it("encrypts the tokens of clients", async () => {
+    await using place = await placeWith("gateway: {tokens: {hall: 0123456789abcdef}}\n");
+    const [done] = await place.encrypt();
+    assert.deepEqual([done?.key, done?.did], ["gateway.tokens.hall", "encrypted"]);
+    assert.match(await place.read(".security.yml"), /hall: enc:\/\//);
+  });
+
   it("takes one passphrase for all of a home: another one changes nothing", async () => {
     await using place = await placeWith(SECURITY);
     await place.encrypt();

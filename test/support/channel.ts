@@ -28,6 +28,8 @@ export const QUIET_GATEWAY: Config["gateway"] = {
   exclusive: false,
   ignore_unsupported: [],
   page: { enabled: false },
+  tokens: {},
+  ollama: { enabled: false, channel: "" },
   limits: NO_LIMITS,
 };
 

@@ -7,7 +7,7 @@ import type { Health, HealthOptions } from "../../gateway/health.ts";
 import { configFlagsOf, healthPlace, loadUsable, nothingToServe } from "../connection.ts";
 import { secretFilesOf, withConfigFile } from "../connection.ts";
 import type { Context } from "../context.ts";
-import { gatewayPage } from "../page/page.ts";
+import { otherPaths } from "../http/other-paths.ts";
 import { type Hangups, listenForHangups } from "../runtime/hangup.ts";
 import { openRuntime, type Runtime, type RuntimeOptions } from "../runtime/runtime.ts";
 import { isColoured } from "../terminal/colour.ts";
@@ -208,7 +208,7 @@ function healthOptions(
     pid: host.pid,
     log,
     status: serving.status,
-    page: gatewayPage({ context, runtime: serving, loaded, log }),
+    others: otherPaths({ context, runtime: serving, loaded, log }),
     ready() {
       const reason = serving.problem();
       return reason === undefined

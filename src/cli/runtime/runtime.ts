@@ -14,6 +14,7 @@ import {
   type Gateway,
   type GatewayOptions,
 } from "../../gateway/gateway.ts";
+import type { AskOptions } from "../../gateway/http/ask.ts";
 import { SHARED_CONVERSATION } from "../../gateway/request-keys.ts";
 import type { GatewayStatus } from "../../gateway/statistics/contract.ts";
 import { Statistics } from "../../gateway/statistics/statistics.ts";
@@ -54,6 +55,8 @@ export interface Runtime {
   readonly status: () => Promise<GatewayStatus>;
   /** The name of the socket that tells it; undefined without state on disk. */
   readonly socketFile: string | undefined;
+  /** Takes the requests of clients that ask over HTTP. */
+  readonly clients: Pick<AskOptions, "accept" | "policies">;
   /** Resolves when every channel has ended, with the first failure. */
   readonly over: Promise<Failure>;
   /** Drains, publishes `offline`, disconnects and closes, within seconds after the deadline. */
@@ -133,7 +136,9 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   watching = createWatching({ ...options, feeds, state, push });
   closing.defer(watching.close);
   watching.apply(options.reloaded?.config ?? options.config);
-  const parts = { ...options, state, channels, agent, gateway, jobs, watching };
+  const { policies: byChannel } = policies;
+  const opened = { state, channels, agent, gateway, jobs, watching, policies: byChannel };
+  const parts = { ...options, ...opened };
   if (options.log !== SILENT) closing.defer(await checkOnceSubscribed(parts));
   closing.defer(async () => jobs?.close());
   void jobs?.start({ push, runCommand: agent.runCommand });
@@ -175,10 +180,11 @@ interface RuntimeParts extends Omit<RuntimeOptions, "channels"> {
   readonly gateway: Gateway;
   readonly jobs: RuntimeJobs | undefined;
   readonly watching: Watching;
+  readonly policies: ReloadablePolicies["policies"];
 }
 
 function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime {
-  const { state, channels, agent, gateway, jobs, watching } = parts;
+  const { state, channels, agent, gateway, jobs, watching, policies } = parts;
   const problem = (): string | undefined => channels.problem() ?? gateway.problem();
   return {
     dialled: channels.dialled,
@@ -189,6 +195,7 @@ function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime 
     problem,
     socketFile: state.socketFile,
     status: () => statusOf(parts, problem),
+    clients: { accept: (request) => gateway.accept(request), policies },
     over: Promise.race([channels.ended(), leaseLost(gateway)]),
     async stop(drainMs) {
       await jobs?.close();

@@ -111,7 +111,9 @@ function isReferable(path: Path): boolean {
   if (name === "api_key" || name === "api_keys") {
     return ["model_list", "providers", "web", "tools"].includes(String(root));
   }
-  if (root === "gateway") return name === "store_password" || name === "token";
+  if (root === "gateway") {
+    return name === "store_password" || name === "token" || path.at(-2) === "tokens";
+  }
   return name === "password" && (root === "channel_list" || root === "channels");
 }
 

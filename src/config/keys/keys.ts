@@ -1,12 +1,33 @@
 import { DM_SCOPES, GO_KEYS, GO_LOG_LEVELS } from "../compat/go/keys.ts";
-import { address, bool, choice, integer, list, text, texts, secret } from "../values.ts";
+import {
+  address,
+  bool,
+  choice,
+  integer,
+  list,
+  text,
+  texts,
+  secret,
+  secretTable,
+} from "../values.ts";
 import { AGENTS, MODEL_LIST } from "./agents.ts";
 import { CHANNEL_LIST, TOTAL_LIMITS } from "./channel.ts";
-import { group, items, key, keysIn, optional } from "./key.ts";
+import { entries, group, items, key, keysIn, optional } from "./key.ts";
 import type { PlacedKey } from "./key.ts";
 import { HOOKS, TOOLS } from "./tools.ts";
 
 const DIMENSIONS = { space: "space", chat: "chat", topic: "topic", sender: "sender" } as const;
+
+/** What opens the gateway to programs that speak a protocol over its port. */
+const face = (doc: string) =>
+  group({
+    enabled: key(bool(), false, doc),
+    channel: key(
+      text(),
+      "",
+      "The channel whose limits, access lists and conversations they have; the first one if empty.",
+    ),
+  });
 
 /**
  * The table of every key of config.json at version 3: what it may be, its default, its environment
@@ -77,6 +98,12 @@ export const KEYS = group(
             { variable: "PICOCLAW_GATEWAY_PAGE_TOKEN", reference: true },
           ),
         }),
+        tokens: entries(
+          secretTable("a client id, and a token of 16 to 512 characters without blanks", isToken),
+          "The bearer tokens of [programs that ask over HTTP](ollama.md#who-may-ask), by their client ids.",
+          { reference: true },
+        ),
+        ollama: face("Whether programs ask as they would ask an Ollama server: [how](ollama.md)."),
         limits: TOTAL_LIMITS,
         ignore_unsupported: items(
           texts(),
@@ -120,6 +147,10 @@ export const KEYS = group(
   },
   GO_KEYS.root,
 );
+
+function isToken(client: string, token: string): boolean {
+  return /^[A-Za-z0-9_.:@-]{1,128}$/.test(client) && /^[!-~]{16,512}$/.test(token);
+}
 
 function isName(name: string): boolean {
   return name.length <= 128 && !/\p{Cc}/u.test(name);

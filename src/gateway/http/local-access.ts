@@ -1,4 +1,4 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { isIPv4, isIPv6 } from "node:net";
 import type { GatewayStatus } from "../statistics/contract.ts";
 
@@ -47,6 +47,13 @@ export function hasLocalName({ headers: { host = "" } }: IncomingMessage): boole
 /** Whether a name, perhaps with a port, or `gateway.host` is one under which only this machine reaches itself. */
 export function isLocalName(host: string): boolean {
   return LOCAL_NAMES.has(host.replace(/(?<=[^:]):\d{1,5}$/, "").toLowerCase());
+}
+
+/** Whether the page that asks is one of the name by which it asks, as a browser says. */
+export function hasOwnOrigin({ origin = "", ...headers }: IncomingHttpHeaders): boolean {
+  if (!URL.canParse(origin)) return false;
+  const { host } = new URL(origin);
+  return host !== "" && (host === headers.host || host === headers["x-forwarded-host"]);
 }
 
 /**

@@ -1,6 +1,6 @@
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { callerOf, hasLocalName, isFromThisMachine, MACHINE } from "../http/local-access.ts";
+import { hasLocalName, hasOwnOrigin, isFromThisMachine } from "../http/local-access.ts";
+import { bearerOf, createTokenCheck } from "../http/token-check.ts";
 
 /**
  * Who a request of the page is from: `full` showed the token; `local` is from this machine without it, and sees no
@@ -24,47 +24,24 @@ export interface AccessControl {
 }
 
 const COOKIE = "picoclaw_page";
-/** Wrong tokens a minute: of this machine, of each address, and of all addresses together that are too many. */
-const WRONG_PER_MINUTE = 10;
-const ADDRESSES = 64;
-const FURTHER = "further addresses";
 
 export function createAccessControl({ token, now }: AccessOptions): AccessControl {
   // Whoever logged in does so again after a restart.
-  const key = randomBytes(32);
-  const digest = (text: string): Buffer => createHmac("sha256", key).update(text).digest();
-  const isSame = (left: string, right: string): boolean =>
-    timingSafeEqual(digest(left), digest(right));
+  const { digest, isSame, mayTry, countWrong } = createTokenCheck(now);
   const cookieFor = (text: string): string => digest(`cookie ${text}`).toString("base64url");
-  /** The times of wrong tokens in the last minute. */
-  const wrong = new Map<string, readonly number[]>();
 
   const knowsToken = async (request: IncomingMessage): Promise<boolean> => {
-    const bearer = /^Bearer (.{1,512})$/.exec(request.headers.authorization ?? "")?.[1];
+    const bearer = bearerOf(request);
     const cookie = cookieOf(request);
     if (bearer === undefined && cookie === undefined) return false;
     const expected = await token();
     if (cookie !== undefined && isSame(cookie, cookieFor(expected))) return true;
     return bearer !== undefined && isRight(request, bearer, expected);
   };
-  /** Where the wrong tokens of a caller are counted. */
-  const counterOf = (request: IncomingMessage): string => {
-    for (const [caller, times] of wrong) {
-      const recent = times.filter((at) => now() - at < 60_000);
-      if (recent.length === 0) wrong.delete(caller);
-      else wrong.set(caller, recent);
-    }
-    const caller = callerOf(request);
-    const isCounted = wrong.has(caller) || wrong.size < ADDRESSES || caller === MACHINE;
-    return isCounted ? caller : FURTHER;
-  };
-  const mayTry = (request: IncomingMessage): boolean =>
-    (wrong.get(counterOf(request)) ?? []).length < WRONG_PER_MINUTE;
   const isRight = (request: IncomingMessage, shown: string, expected: string): boolean => {
     if (!mayTry(request)) return false;
     if (isSame(shown, expected)) return true;
-    const counter = counterOf(request);
-    wrong.set(counter, [...(wrong.get(counter) ?? []), now()]);
+    countWrong(request);
     return false;
   };
 
@@ -99,10 +76,7 @@ function cookieOf({ headers }: IncomingMessage): string | undefined {
 export function isOwnForm({ headers }: IncomingMessage): boolean {
   const site = headers["sec-fetch-site"];
   if (site !== undefined) return site === "same-origin";
-  const { origin } = headers;
   // Not a browser: it has no cookies of others to use.
-  if (origin === undefined) return headers.authorization !== undefined;
-  if (!URL.canParse(origin)) return false;
-  const { host } = new URL(origin);
-  return host !== "" && (host === headers.host || host === headers["x-forwarded-host"]);
+  if (headers.origin === undefined) return headers.authorization !== undefined;
+  return hasOwnOrigin(headers);
 }

@@ -1,3 +1,4 @@
+import { onAbort } from "../../base/async.ts";
 import type { Failure } from "../../base/failure.ts";
 import { withoutContent } from "../../base/request-extras.ts";
 import type { AbandonedRequest, Claim, StoredRequest } from "../../store/contract.ts";
@@ -215,7 +216,10 @@ export class RequestQueue<M> {
   add(request: Request, policy: ChannelPolicy): void {
     this.#backlog.enter(request);
     const acceptedAt = this.#options.clock.now();
-    this.#enqueue(request, this.#openPending(request, { policy, acceptedAt, next: "run" }));
+    const pending = this.#openPending(request, { policy, acceptedAt, next: "run" });
+    this.#enqueue(request, pending);
+    if (request.signal !== undefined)
+      onAbort(request.signal, () => this.#cancel(laneOf(request), pending));
   }
 
   /** The answer of a stored request that waits or runs here also goes to this client's address. */
@@ -241,9 +245,11 @@ export class RequestQueue<M> {
    * request would start. Each is answered `cancelled`, in order.
    */
   stop(lane: string): void {
-    for (const { pending } of this.#lanes.items(lane)) {
-      if (cancel(pending, failureOf("cancelled"), GRACE_MS)) this.#lanes.recheck(lane);
-    }
+    for (const { pending } of this.#lanes.items(lane)) this.#cancel(lane, pending);
+  }
+
+  #cancel(lane: string, pending: Queued<M>["pending"]): void {
+    if (cancel(pending, failureOf("cancelled"), GRACE_MS)) this.#lanes.recheck(lane);
   }
 
   /** Ends everything at once: leaves durable requests to the next start and cancels the others. */

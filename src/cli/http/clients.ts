@@ -1,0 +1,38 @@
+import type { Log } from "../../base/log.ts";
+import { keepMemorySmall } from "../../base/memory.ts";
+import type { LoadedConfig, MqttChannel } from "../../config/contract.ts";
+import { createAsk, type Ask } from "../../gateway/http/ask.ts";
+import { createClientAccess, type ClientAccessOptions } from "../../gateway/http/client-access.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+
+/** The gateway that clients ask over HTTP. */
+export interface HttpSubject {
+  readonly runtime: Pick<Runtime, "clients">;
+  readonly loaded: LoadedConfig;
+  readonly log: Log;
+}
+
+/** Asks as clients of the channel. */
+export function askOn({ name }: MqttChannel, { runtime }: HttpSubject): Ask {
+  const { accept, policies } = runtime.clients;
+  return createAsk({
+    policies,
+    channel: name,
+    accept(request) {
+      keepMemorySmall();
+      return accept(request);
+    },
+  });
+}
+
+/** Who may ask: the clients of `gateway.tokens`, or, if it is empty, this machine as the client `local`. */
+export function accessFor(
+  local: string,
+  { loaded: { config } }: HttpSubject,
+): ReturnType<typeof createClientAccess> {
+  const all = Object.entries(config.gateway.tokens);
+  const tokens: ClientAccessOptions["tokens"] = new Map(
+    all.map(([client, token]) => [client, token.reveal()]),
+  );
+  return createClientAccess({ tokens, local, now: () => performance.now() });
+}

@@ -1,0 +1,66 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { asFailure, Failure } from "../../base/failure.ts";
+import type { MqttChannel } from "../../config/contract.ts";
+import { gatewayPage } from "../page/page.ts";
+import type { PageSubject } from "../page/sources.ts";
+import type { HttpSubject } from "./clients.ts";
+
+export interface OtherPathsOptions extends PageSubject, HttpSubject {
+  readonly runtime: PageSubject["runtime"] & HttpSubject["runtime"];
+}
+
+type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
+
+/**
+ * What the gateway's port answers besides `/health` and its like: protocols of programs, as far as they are enabled,
+ * and the page. Nothing of them is loaded before the first request. Throws a `Failure` if the settings of one are wrong.
+ */
+export function otherPaths(options: OtherPathsOptions): Handler | undefined {
+  const page = gatewayPage(options);
+  const { ollama } = options.loaded.config.gateway;
+  if (!ollama.enabled) return page;
+  const channel = channelOf("ollama", options);
+  const api = once(options, async () => {
+    const { openOllama } = await import("./ollama.ts");
+    return openOllama(options, channel);
+  });
+  return (request, response) => {
+    if (request.url?.startsWith("/api/")) return api(request, response);
+    return (page ?? notFound)(request, response);
+  };
+}
+
+/** The channel whose clients ask there. */
+function channelOf(face: "ollama", { loaded: { config } }: OtherPathsOptions): MqttChannel {
+  const { channel: name } = config.gateway[face];
+  const [first] = config.channels;
+  const found = name === "" ? first : config.channels.find((channel) => channel.name === name);
+  if (found !== undefined) return found;
+  const names = config.channels.map((channel) => channel.name).join(", ");
+  throw new Failure("config", `there is no enabled channel ${JSON.stringify(name)}`, {
+    why: `gateway.${face}.channel names it`,
+    remedy: `set gateway.${face}.channel to one of: ${names}`,
+  });
+}
+
+/** Opens the handler at the first request, and again after a failure. */
+function once({ log }: OtherPathsOptions, open: () => Promise<Handler>): Handler {
+  let opened: Promise<Handler> | undefined;
+  return async (request, response) => {
+    try {
+      opened ??= open();
+      await (
+        await opened
+      )(request, response);
+    } catch (thrown) {
+      opened = undefined;
+      log.error("an HTTP request failed", { why: asFailure(thrown).message });
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500, { "content-length": 0 }).end();
+    }
+  };
+}
+
+async function notFound(_request: IncomingMessage, response: ServerResponse): Promise<void> {
+  response.writeHead(404, { "content-length": 0 }).end();
+}
