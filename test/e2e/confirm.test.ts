@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
-import { answers, calls, hangs, startModelServer } from "../support/model-server.ts";
+import { answers, calls, hangs, refuses, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -127,6 +127,19 @@ describe("a call that a person has to allow", () => {
       assert.deepEqual(place.door.texts(), ["open"]);
     },
   );
+
+  it("is told as it ended when the model fails after it", needsMosquitto, async () => {
+    await using place = await openPlace();
+    await using _gateway = await startGateway({ home: place.home });
+    wantsToOpen(place);
+    await place.ask("panel", "open the door");
+    const id = await place.asked();
+    place.model.script(refuses(401));
+    await place.ask("phone", `/confirm ${id}`);
+    await until("the outcome", () => pushesOf(place.panel).length === 1);
+    assert.match(pushesOf(place.panel)[0].text, /confirmed has this result: .*published/i);
+    assert.deepEqual(place.door.texts(), ["open"]);
+  });
 
   it(
     "is not made when that person refuses, and needs no model to say so",

@@ -1,9 +1,10 @@
 import { abortable } from "../../base/async.ts";
 import type { Image, Usage } from "../../base/contract.ts";
 import { failpoint } from "../../base/failpoint.ts";
-import { Failure } from "../../base/failure.ts";
+import { asFailure, Failure } from "../../base/failure.ts";
 import { MAX_IMAGES } from "../../base/images.ts";
 import type { Log } from "../../base/log.ts";
+import { truncate } from "../../base/truncate.ts";
 import type { Confirmations } from "../access/confirmations.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Permissions } from "../access/permissions.ts";
@@ -57,6 +58,8 @@ export interface TurnOptions {
   readonly log: Log;
   /** The window of the current model, for the failure of a prompt that does not fit. */
   readonly window?: () => ContextWindow;
+  /** Called with the result of a call that was confirmed. */
+  readonly onOutcome?: (text: string) => void;
   /** Milliseconds of one tool call if its tool has no limit of its own; 30 s. */
   readonly toolMilliseconds?: number;
 }
@@ -66,7 +69,30 @@ const GAP = "\n\n";
 
 /** Answers turns with a model: calls it, runs the tools that it calls, and repeats until it calls none. */
 export function createTurns(options: TurnOptions): Answerer {
-  return (turn) => answer(turn, options);
+  return (turn) =>
+    turn.pushed?.confirmation === undefined
+      ? answer(turn, options)
+      : answerWithOutcome(turn, options);
+}
+
+/** Characters of a result that is told without a model. */
+const MAX_OUTCOME = 1_000;
+
+/** What came of a confirmed call is told also if the model fails. */
+async function* answerWithOutcome(turn: Turn, options: TurnOptions): ReturnType<Answerer> {
+  let outcome: string | undefined;
+  const onOutcome = (text: string): void => {
+    outcome = truncate(text, MAX_OUTCOME);
+  };
+  try {
+    return yield* answer(turn, { ...options, onOutcome });
+  } catch (thrown) {
+    if (turn.signal.aborted || outcome === undefined) throw thrown;
+    const { message, why } = asFailure(thrown);
+    options.log.warn("the result of a confirmed call is told as it is", { error: message, why });
+    yield `The call that was confirmed has this result: ${outcome}`;
+    return { messages: [] };
+  }
 }
 
 /** No closure: what the runtime compiles for a generator does not outlive its function. */
@@ -120,18 +146,27 @@ function isAnswer({ text }: Reply, { pushed }: TurnWithHistory): boolean {
  * that the attempt after a crash finds it.
  */
 async function makeConfirmedCall(state: TurnState, options: TurnOptions): Promise<void> {
+  const { confirmation } = state.turn.pushed ?? {};
+  if (confirmation === undefined) return;
+  const isResumed = state.added.some(({ role }) => role === "tool");
+  if (!isResumed) await beginConfirmedCall(confirmation, state, options);
+  options.onOutcome?.(state.added.find(({ role }) => role === "tool")?.text ?? "");
+}
+
+async function beginConfirmedCall(
+  id: string,
+  state: TurnState,
+  options: TurnOptions,
+): Promise<void> {
   const { turn, confirmations } = state;
-  const { confirmation } = turn.pushed ?? {};
-  if (confirmation === undefined || state.added.length > 1) return;
   const { client, channel = "" } = turn;
-  const begun = await confirmations?.begin(confirmation, { client, channel });
+  const begun = await confirmations?.begin(id, { client, channel });
   const { tool: name, arguments: words } = begun?.call ?? { tool: "(none)", arguments: "{}" };
-  const call = { id: `confirmed-${confirmation}`, name, arguments: words };
+  const call = { id: `confirmed-${id}`, name, arguments: words };
   const message = { role: "assistant", text: "", toolCalls: [call] } as const;
   await record(turn, message);
-  const confirmed = { ...state, isConfirmed: true };
   const results = begun?.isFirst
-    ? await runToolCalls([call], confirmed, options)
+    ? await runToolCalls([call], { ...state, isConfirmed: true }, options)
     : [{ role: "tool", callId: call.id, name, text: begun ? UNKNOWN : TOO_LATE } as const];
   state.added = [...state.added, message, ...results];
 }
