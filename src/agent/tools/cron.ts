@@ -45,7 +45,7 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
     input,
     exclusive: true,
     // The calls of a task wait themselves when they are made; a command runs without a question then.
-    actsOn: (wanted) => (textAt(wanted, "command").trim() === "" ? undefined : "exec"),
+    actsOn: async (wanted, call) => ((await isForCommand(jobs, wanted, call)) ? "exec" : undefined),
     async run(wanted, call) {
       if (wanted.command?.trim()) checkCommand(wanted, call, settings);
       try {
@@ -56,6 +56,24 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
       }
     },
   });
+}
+
+/** Whether the call has a command run later: by a new job, or by one that is changed or enabled. */
+async function isForCommand(
+  jobs: Jobs,
+  wanted: unknown,
+  { channel, client }: CallContext,
+): Promise<boolean> {
+  if (textAt(wanted, "command").trim() !== "") return true;
+  if (channel === undefined || !["update", "enable"].includes(textAt(wanted, "action")))
+    return false;
+  try {
+    const job = await jobs.get({ channel, client }, textAt(wanted, "job_id").trim());
+    return job.payload.kind === "command";
+  } catch {
+    // The call itself says why.
+    return false;
+  }
 }
 
 async function act(jobs: Jobs, wanted: Input, { channel, client }: CallContext): Promise<string> {

@@ -32,6 +32,8 @@ async function setUp({ allow_command = true } = {}) {
       const call = { ...callContext(), ...caller, permissions: permissionsOf(caller) };
       return tool.run(input, call);
     },
+    actsOn: async (client: string, input: object) =>
+      tool.actsOn?.(input, { ...callContext(), client, channel: "mqtt" }),
     [Symbol.asyncDispose]: () => opened.close(),
   };
 }
@@ -176,6 +178,16 @@ describe("the cron tool", () => {
     const [own] = await store.jobs({ channel: "mqtt", client: "kitchen" });
     const update = { action: "update", job_id: own?.id, command: "id", command_confirm: true };
     assert.equal(await as("kitchen", update), refused);
+    // A person may have to allow that: also that it is enabled, or runs at other times.
+    const acts = (input: object) => cron.actsOn("runner", input);
+    assert.equal(await acts({ action: "add", command: "id" }), "exec");
+    for (const action of ["update", "enable"]) {
+      assert.equal(await acts({ action, job_id: job?.id, every_seconds: 60 }), "exec");
+      assert.equal(await acts({ action, job_id: own?.id }), undefined);
+    }
+    for (const action of ["list", "get", "disable", "remove"]) {
+      assert.equal(await acts({ action, job_id: job?.id }), undefined);
+    }
     await using without = await setUp({ allow_command: false });
     assert.equal(await without.as("runner", { ...command, command_confirm: true }), refused);
   });

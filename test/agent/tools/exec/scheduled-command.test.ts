@@ -31,7 +31,7 @@ function setUp({
   return {
     ran,
     log,
-    run(client: string, command: string) {
+    run: (client: string, command: string) => {
       const caller = { client, channel: "mqtt", isRemote: true };
       const permissions = permissionsOf(caller);
       const { signal } = new AbortController();
