@@ -65,6 +65,13 @@ function mqttChannel(
       const remedy = 'write "enabled": true, or false';
       findings.warn(path, "has no `enabled`, so it is off", remedy);
     }
+    // Of a channel that may be meant to be on, wrong values are reported, but not missing ones.
+    if (enabled === undefined)
+      CHANNEL.rows.settings.read(
+        childOf(entry, "settings"),
+        [...path, "settings"],
+        findings.problem,
+      );
     if (enabled !== true) return [];
     checkSettings(name, branchAt(entry, "settings"), findings);
   }

@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
-import { failureFrom, firstChannel, inHome, loadedFrom, mqttConfig, warningText } from "./home.ts";
+import {
+  allTextOf,
+  failureFrom,
+  firstChannel,
+  inHome,
+  loadedFrom,
+  mqttConfig,
+  warningText,
+} from "./home.ts";
 
 function entry(settings: object): object {
   return { type: "mqtt", enabled: true, settings: { broker: "b", agent_id: "a", ...settings } };
@@ -151,6 +159,16 @@ describe("channels", () => {
       },
     });
     assert.match(warningText(pushing), /two: has the same broker and client_id as channel one/);
+  });
+
+  it("whose `enabled` is wrong are reported with all else that is wrong in them", async () => {
+    const mqtt = { ...entry({ qos: "two" }), enabled: "yes" };
+    const failure = await failureFrom({ channel_list: { mqtt } });
+    assert.match(failure.message, /^2 values/);
+    assert.match(
+      allTextOf(failure),
+      /mqtt\.enabled: found "yes"[^]*mqtt\.settings\.qos: found "two"/,
+    );
   });
 
   it("that do not say whether they are enabled are reported, and are not", async () => {

@@ -51,7 +51,9 @@ async function findingsOf(context: Context): Promise<{
       ...warnings.map(({ message, remedy }): Finding => {
         return { severity: "warning", message, try: remedy };
       }),
-      ...(config?.channels.length === 0 ? [nothingServed({ ...inspection, config })] : []),
+      ...(problems.length === 0 && config?.channels.length === 0
+        ? [nothingServed({ ...inspection, config })]
+        : []),
     ],
   };
 }
