@@ -121,6 +121,10 @@ export class TopicFeed {
     });
   }
 
+  get clientId(): string {
+    return this.#connection.clientId;
+  }
+
   /** Why nothing is heard; undefined while it is connected. */
   problem(): Failure | undefined {
     return this.#connection.problem();

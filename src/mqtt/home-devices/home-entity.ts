@@ -1,0 +1,234 @@
+import { settlesWithin, TimeoutError, withTimeout } from "../../base/async.ts";
+import { Failure } from "../../base/failure.ts";
+import { matchesFilter } from "../../base/topic-filter.ts";
+import type { TopicFeed } from "../topic-feed/topic-feed.ts";
+import { checkedValue, messagesOf } from "./command-messages.ts";
+import type { Change, CommandMessage } from "./command-messages.ts";
+import { isOnline, isSame, readFeature, type Entity, type Feature } from "./entity.ts";
+import type { Inventory } from "./inventory.ts";
+import type { StateTopic } from "./state-topics.ts";
+import type { Value } from "./value-template.ts";
+
+/** MQTT topic filters of what a client may read and publish to. */
+export interface TopicRights {
+  readonly read: readonly string[];
+  readonly publish: readonly string[];
+}
+
+/** What a feature is now. */
+export interface Reading {
+  readonly name: string;
+  /** Undefined if it was not heard yet. */
+  readonly value: Value | undefined;
+  readonly unit: string;
+  /** `Date.now()` at which it was heard; 0 if it was not. */
+  readonly heardAt: number;
+  /** The broker had stored it before that. */
+  readonly isRetained: boolean;
+}
+
+/** What a feature can be set to: one of some words, a number, or a colour. */
+export interface Setting {
+  readonly name: string;
+  readonly words: readonly string[];
+  readonly range: { readonly min: number; readonly max: number; readonly unit: string } | undefined;
+}
+
+/** What became of a change. */
+export interface Outcome {
+  /** The device reports what was set. */
+  readonly isConfirmed: boolean;
+  /** It has reported something since. */
+  readonly isHeard: boolean;
+  /** What was set can be read by this client. */
+  readonly isReadable: boolean;
+  /** Nobody was subscribed to the topic of the command. */
+  readonly noSubscribers: boolean;
+}
+
+/** How long a device has to report what was set, and the broker to take the command. */
+const LOOK_MS = 3_000;
+const PUBLISH_MS = 5_000;
+
+/** The entities that can be read or set with these rights. */
+export function entitiesFor(
+  inventory: Inventory,
+  feed: Pick<TopicFeed, "publish">,
+  rights: TopicRights,
+): readonly HomeEntity[] {
+  const mayRead = createCheck(rights.read);
+  const maySet = createCheck(rights.publish);
+  const found: HomeEntity[] = [];
+  for (const entity of inventory.entities()) {
+    const home = new HomeEntity(entity, { inventory, feed, mayRead, maySet });
+    if (home.isVisible()) found.push(home);
+  }
+  return found;
+}
+
+/** Remembers its answers: many entities have the same topic. */
+function createCheck(filters: readonly string[]): (topic: string) => boolean {
+  const known = new Map<string, boolean>();
+  return (topic) => {
+    const before = known.get(topic);
+    if (before !== undefined) return before;
+    const is = filters.some((filter) => matchesFilter(filter, topic));
+    known.set(topic, is);
+    return is;
+  };
+}
+
+interface Access {
+  readonly inventory: Inventory;
+  readonly feed: Pick<TopicFeed, "publish">;
+  readonly mayRead: (topic: string) => boolean;
+  readonly maySet: (topic: string) => boolean;
+}
+
+/** An entity as one client may see and set it. */
+export class HomeEntity {
+  readonly #entity: Entity;
+  readonly #access: Access;
+
+  constructor(entity: Entity, access: Access) {
+    this.#entity = entity;
+    this.#access = access;
+  }
+
+  get id(): string {
+    return this.#entity.id;
+  }
+
+  get kind(): string {
+    return this.#entity.kind;
+  }
+
+  /** With that of its device. */
+  get name(): string {
+    const { name, device } = this.#entity;
+    const isWhole = name.toLowerCase().startsWith(device.name.toLowerCase());
+    return isWhole ? name : `${device.name} ${name}`.trim();
+  }
+
+  get device(): string {
+    return this.#entity.device.name || this.name;
+  }
+
+  get room(): string {
+    return this.#entity.device.room;
+  }
+
+  get deviceClass(): string {
+    return this.#entity.deviceClass;
+  }
+
+  get isDiagnostic(): boolean {
+    return this.#entity.isDiagnostic;
+  }
+
+  isVisible(): boolean {
+    return this.#entity.features.some((feature) => this.#isRead(feature) || this.#isSet(feature));
+  }
+
+  isOnline(): boolean | undefined {
+    return isOnline(this.#entity.availability, this.#access.mayRead);
+  }
+
+  readings(): readonly Reading[] {
+    return this.#entity.features.flatMap((feature) => {
+      const { name, source, values } = feature;
+      if (source === undefined || !this.#isRead(feature)) return [];
+      const { heardAt, isRetained } = source.topic;
+      const unit = "unit" in values ? values.unit : "";
+      return [{ name, value: readFeature(feature), unit, heardAt, isRetained }];
+    });
+  }
+
+  settings(): readonly Setting[] {
+    return this.#entity.features.flatMap((feature) => {
+      if (!this.#isSet(feature)) return [];
+      const { name, values } = feature;
+      const words = values.type === "choice" ? values.words.slice(0, values.payloads.length) : [];
+      return [{ name, words, range: values.type === "range" ? values : undefined }];
+    });
+  }
+
+  /**
+   * Sets properties, and waits until the device reports them, for three seconds at most. Rejects with a `Failure`:
+   * `bad_request` for what it cannot be set to, `unreachable`; and with the signal's reason.
+   */
+  async set(wanted: Readonly<Record<string, Value>>, signal: AbortSignal): Promise<Outcome> {
+    const changes = Object.entries(wanted).map(([name, value]) => this.#changeOf(name, value));
+    const looked = changes.filter(({ feature }) => this.#isRead(feature));
+    const heard = new Set<StateTopic>();
+    const confirmed = Promise.withResolvers<void>();
+    const isConfirmed = (): boolean =>
+      looked.length > 0 && looked.every((one) => holds(one, heard));
+    const stop = this.#access.inventory.topics.onChange((topic) => {
+      if (topic.isRetained || !looked.some(({ feature }) => feature.source?.topic === topic))
+        return;
+      heard.add(topic);
+      if (isConfirmed()) confirmed.resolve();
+    });
+    try {
+      const noSubscribers = await this.#publish(messagesOf(changes), signal);
+      const isReadable = looked.length > 0;
+      if (isReadable && !noSubscribers) await settlesWithin(confirmed.promise, LOOK_MS, signal);
+      return {
+        isConfirmed: isConfirmed(),
+        isHeard: heard.size > 0,
+        isReadable,
+        noSubscribers,
+      };
+    } finally {
+      stop();
+    }
+  }
+
+  #changeOf(name: string, value: Value): Change {
+    const feature = this.#entity.features.find((one) => one.name === name && this.#isSet(one));
+    if (feature?.command === undefined) {
+      const names = this.settings().map((setting) => setting.name);
+      const possible = names.length === 0 ? "nothing" : names.join(", ");
+      throw new Failure("bad_request", `${name} cannot be set here, but ${possible}`);
+    }
+    return { feature, command: feature.command, value: checkedValue(feature, value) };
+  }
+
+  /** Returns whether a message had no subscriber. */
+  async #publish(messages: readonly CommandMessage[], signal: AbortSignal): Promise<boolean> {
+    let noSubscribers = false;
+    for (const message of messages) {
+      const sent = await withTimeout(PUBLISH_MS, signal, (limit) =>
+        this.#access.feed.publish({ ...message, retain: false, qos: 1 }, limit),
+      ).catch((thrown: unknown) => {
+        if (!(thrown instanceof TimeoutError)) throw thrown;
+        throw new Failure("unreachable", "the broker cannot be reached");
+      });
+      noSubscribers ||= sent.noMatchingSubscribers;
+    }
+    return noSubscribers;
+  }
+
+  #isRead({ source }: Feature): boolean {
+    return source !== undefined && this.#access.mayRead(source.topic.name);
+  }
+
+  #isSet({ command }: Feature): boolean {
+    return command !== undefined && this.#access.maySet(command.topic);
+  }
+}
+
+/** A device rounds numbers. */
+const TOLERANCE = 0.02;
+
+/** Whether the device has reported this value since it was set. */
+function holds({ feature, value }: Change, heard: ReadonlySet<StateTopic>): boolean {
+  const { source, values } = feature;
+  if (source === undefined || !heard.has(source.topic)) return false;
+  const now = readFeature(feature);
+  if (now === undefined) return false;
+  if (values.type !== "range") return isSame(now, value);
+  const room = Math.max(values.step / 2, (values.max - values.min) * TOLERANCE);
+  return Math.abs(Number(now) - Number(value)) <= room;
+}

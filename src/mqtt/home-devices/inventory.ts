@@ -1,0 +1,172 @@
+import { pause } from "../../base/async.ts";
+import { collectGarbage } from "../../base/host.ts";
+import type { Log } from "../../base/log.ts";
+import { matchesFilter } from "../../base/topic-filter.ts";
+import type { FeedMessage, FeedSubscription, TopicFeed } from "../topic-feed/topic-feed.ts";
+import { buildEntity, topicsOf } from "./build-entity.ts";
+import { SharedObjects, type ReaderOptions } from "./config-reader.ts";
+import { discoveryFilters, readDiscovery } from "./discovery.ts";
+import type { Entity } from "./entity.ts";
+import { StateTopics, type StateTopic } from "./state-topics.ts";
+
+export interface InventoryOptions {
+  readonly feed: Pick<TopicFeed, "listen" | "publish">;
+  /** Home Assistant's discovery prefix. */
+  readonly prefix: string;
+  /** Prefixes of topics that are neither read nor published to: the agents' own. */
+  readonly reservedPrefixes: () => readonly string[];
+  readonly log: Log;
+  /** Milliseconds after a reconnect after which what has not come again is gone; 10,000 if left out. */
+  readonly goneMs?: number;
+}
+
+/**
+ * Entities after which the garbage of reading them is collected. Without that it lies between what is kept, in memory
+ * that is never given back: 30 MB instead of 17 for 10,000 entities.
+ */
+const ENTITIES_A_COLLECTION = 200;
+/** Entities, and characters of what is kept for them. */
+const MAX_ENTITIES = 15_000;
+const MAX_SIZE = 16 * 1024 * 1024;
+/** Retained messages come at once: after so long without one they are all there. */
+const QUIET_MS = 150;
+const LOOK_MS = 25;
+/** A broker that sends without a pause is not waited for any longer. */
+const SETTLE_MS = 5_000;
+const GONE_MS = 10_000;
+
+/** The devices that programs on the broker announce for Home Assistant, with what they report. */
+export class Inventory {
+  readonly topics: StateTopics;
+  readonly #options: InventoryOptions;
+  readonly #subscription: FeedSubscription;
+  /** By the discovery topic. */
+  readonly #entities = new Map<string, readonly Entity[]>();
+  readonly #shared = new SharedObjects();
+  /** Discovery topics that have not come again since the last reconnect. */
+  #stale = new Set<string>();
+  #gone: ReturnType<typeof setTimeout> | undefined;
+  #count = 0;
+  #collected = 0;
+  #size = 0;
+  #heardAt = performance.now();
+  #hasWarned = false;
+  readonly #settled: Promise<void>;
+
+  constructor(options: InventoryOptions) {
+    this.#options = options;
+    this.topics = new StateTopics(() => this.#subscription);
+    this.#subscription = options.feed.listen(
+      {
+        onMessage: (message) => this.#received(message),
+        onReconnect: () => this.#reconnected(),
+      },
+      0,
+    );
+    this.#settled = this.#settle();
+    this.#settled.catch(() => {});
+  }
+
+  /** Resolves when what the broker has stored was read. Rejects with a `Failure` if the broker cannot be reached. */
+  async ready(): Promise<void> {
+    await this.#settled;
+  }
+
+  /** Whether there were more entities than are kept. */
+  get isCut(): boolean {
+    return this.#hasWarned;
+  }
+
+  *entities(): Generator<Entity, void> {
+    for (const entities of this.#entities.values()) yield* entities;
+  }
+
+  close(): void {
+    clearTimeout(this.#gone);
+    this.topics.close();
+    this.#subscription.close();
+  }
+
+  async #settle(): Promise<void> {
+    const { signal } = new AbortController();
+    await this.#subscription.add(discoveryFilters(this.#options.prefix));
+    this.#heardAt = performance.now();
+    const end = performance.now() + SETTLE_MS;
+    while (performance.now() < end) {
+      await pause(LOOK_MS, signal);
+      const isQuiet = performance.now() - this.#heardAt > QUIET_MS;
+      if (isQuiet && this.topics.isSettled) return;
+    }
+  }
+
+  #received(message: FeedMessage): void {
+    const { topic, payload } = message;
+    this.topics.received(message);
+    const { prefix } = this.#options;
+    if (!discoveryFilters(prefix).some((filter) => matchesFilter(filter, topic))) return;
+    this.#heardAt = performance.now();
+    this.#stale.delete(topic);
+    this.#remove(topic);
+    const entities = readDiscovery(prefix, topic, payload).flatMap((found) => {
+      const entity = buildEntity(found, this.#reading());
+      return entity === undefined || !this.#hasRoom(entity) ? [] : [this.#kept(entity)];
+    });
+    if (entities.length > 0) this.#entities.set(topic, entities);
+  }
+
+  #reading(): ReaderOptions {
+    const reserved = this.#options.reservedPrefixes();
+    const configs = `${this.#options.prefix}/#`;
+    const topics = new Map<string, StateTopic>();
+    return {
+      stateTopic: (name) => {
+        const topic = topics.get(name) ?? this.topics.get(name);
+        topics.set(name, topic);
+        return topic;
+      },
+      isReserved: (topic) =>
+        reserved.some((prefix) => matchesFilter(`${prefix}/#`, topic)) ||
+        // Whatever is published there is a discovery payload itself.
+        (topic.endsWith("/config") && matchesFilter(configs, topic)),
+      shared: this.#shared,
+    };
+  }
+
+  #hasRoom({ size }: Entity): boolean {
+    if (this.#count < MAX_ENTITIES && this.#size + size <= MAX_SIZE) return true;
+    if (!this.#hasWarned) {
+      this.#options.log.warn("more devices are announced than are kept", { kept: this.#count });
+    }
+    this.#hasWarned = true;
+    return false;
+  }
+
+  #kept(entity: Entity): Entity {
+    for (const topic of topicsOf(entity)) this.topics.use(topic);
+    this.#count += 1;
+    this.#size += entity.size;
+    if (this.#count >= this.#collected + ENTITIES_A_COLLECTION) {
+      this.#collected = this.#count;
+      collectGarbage();
+    }
+    return entity;
+  }
+
+  #remove(topic: string): void {
+    for (const entity of this.#entities.get(topic) ?? []) {
+      for (const used of topicsOf(entity)) this.topics.release(used);
+      this.#count -= 1;
+      this.#size -= entity.size;
+    }
+    this.#entities.delete(topic);
+  }
+
+  #reconnected(): void {
+    this.#stale = new Set(this.#entities.keys());
+    clearTimeout(this.#gone);
+    this.#gone = setTimeout(() => {
+      for (const topic of this.#stale) this.#remove(topic);
+    }, this.#options.goneMs ?? GONE_MS);
+    this.#gone.unref();
+  }
+}

@@ -1,0 +1,106 @@
+import type { FeedMessage, FeedSubscription } from "../topic-feed/topic-feed.ts";
+import { readValue, type Value, type ValueTemplate } from "./value-template.ts";
+
+/** Bytes of one payload that is kept, and characters of all. */
+const MAX_PAYLOAD = 8 * 1024;
+const MAX_PAYLOADS = 6 * 1024 * 1024;
+/** New topics are subscribed to together. */
+const SOON_MS = 20;
+
+/** A topic on which something is reported, with its last payload. */
+export class StateTopic {
+  readonly name: string;
+  /** `Date.now()` of the last payload; 0 if there was none. */
+  heardAt = 0;
+  /** The broker had stored it, so that it is older than that. */
+  isRetained = false;
+  /** Entities that read it. */
+  users = 0;
+  /** Undefined if there was none, or it is not kept. */
+  payload: string | undefined;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  read(template: ValueTemplate | undefined): Value | undefined {
+    return this.payload === undefined ? undefined : readValue(template, this.payload);
+  }
+}
+
+/** The topics that the entities of an inventory report on, each subscribed to once. */
+export class StateTopics {
+  readonly #topics = new Map<string, StateTopic>();
+  readonly #subscription: () => FeedSubscription;
+  readonly #listeners = new Set<(topic: StateTopic) => void>();
+  #wanted: string[] = [];
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #characters = 0;
+
+  constructor(subscription: () => FeedSubscription) {
+    this.#subscription = subscription;
+  }
+
+  /** Whether all topics have been subscribed to. */
+  get isSettled(): boolean {
+    return this.#wanted.length === 0;
+  }
+
+  /** The topic of that name; it is kept and subscribed to as soon as an entity uses it. */
+  get(name: string): StateTopic {
+    return this.#topics.get(name) ?? new StateTopic(name);
+  }
+
+  use(topic: StateTopic): void {
+    topic.users += 1;
+    if (topic.users > 1) return;
+    this.#topics.set(topic.name, topic);
+    this.#wanted.push(topic.name);
+    this.#timer ??= setTimeout(() => this.#subscribe(), SOON_MS);
+  }
+
+  release(topic: StateTopic): void {
+    topic.users -= 1;
+    if (topic.users > 0) return;
+    this.#topics.delete(topic.name);
+    this.#characters -= topic.payload?.length ?? 0;
+    this.#subscription().remove([topic.name]);
+  }
+
+  received({ topic: name, payload, retained }: FeedMessage): void {
+    const topic = this.#topics.get(name);
+    if (topic === undefined) return;
+    this.#characters -= topic.payload?.length ?? 0;
+    topic.payload = this.#kept(payload);
+    this.#characters += topic.payload?.length ?? 0;
+    topic.heardAt = Date.now();
+    topic.isRetained = retained;
+    for (const listener of this.#listeners) listener(topic);
+  }
+
+  /** Calls the listener after each message, until the returned function is called. */
+  onChange(listener: (topic: StateTopic) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #kept(payload: Uint8Array): string | undefined {
+    const isTooMuch = this.#characters + payload.length > MAX_PAYLOADS;
+    if (payload.length > MAX_PAYLOAD || isTooMuch) return undefined;
+    return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString("utf8");
+  }
+
+  #subscribe(): void {
+    this.#timer = undefined;
+    const names = this.#wanted.filter((name) => this.#topics.has(name));
+    this.#wanted = [];
+    // The feed has logged a refusal; the state stays unknown.
+    this.#subscription()
+      .add(names)
+      .catch(() => {});
+  }
+}

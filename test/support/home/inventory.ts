@@ -1,0 +1,69 @@
+import { entitiesFor, type HomeEntity } from "../../../src/mqtt/home-devices/home-entity.ts";
+import { Inventory } from "../../../src/mqtt/home-devices/inventory.ts";
+import type { FeedListener, FeedPublication } from "../../../src/mqtt/topic-feed/topic-feed.ts";
+import { createMemoryLog } from "../memory-log.ts";
+
+const EVERYTHING = { read: ["#"], publish: ["#"] };
+
+/** An inventory without a broker: the test is the feed. */
+export async function openTestInventory(answer: (message: FeedPublication) => void = () => {}) {
+  let listener: FeedListener | undefined;
+  const filters = new Set<string>();
+  const published: FeedPublication[] = [];
+  let hasSubscribers = true;
+  const feed = {
+    listen(given: FeedListener) {
+      listener = given;
+      return {
+        add: async (some: readonly string[]) => {
+          for (const filter of some) filters.add(filter);
+        },
+        remove(some: readonly string[]) {
+          for (const filter of some) filters.delete(filter);
+        },
+        close: () => filters.clear(),
+      };
+    },
+    async publish(message: FeedPublication) {
+      published.push(message);
+      setTimeout(() => answer(message), 1);
+      return { noMatchingSubscribers: !hasSubscribers };
+    },
+  };
+  const log = createMemoryLog();
+  const inventory = new Inventory({
+    feed,
+    prefix: "homeassistant",
+    reservedPrefixes: () => ["/picoclaw/edge"],
+    log,
+    goneMs: 30,
+  });
+  await inventory.ready();
+  const report = (topic: string, payload: string | object, retained = false): void => {
+    const text = typeof payload === "string" ? payload : JSON.stringify(payload);
+    listener?.onMessage({ topic, payload: Buffer.from(text), retained });
+  };
+  return {
+    inventory,
+    /** The topics that are subscribed to. */
+    filters,
+    published,
+    log,
+    report,
+    announce: (id: string, config: string | object) =>
+      report(`homeassistant/${id}/config`, config, true),
+    reconnect: () => listener?.onReconnect?.(),
+    /** Nobody hears commands from now on. */
+    unsubscribe(): void {
+      hasSubscribers = false;
+    },
+    entities: (rights = EVERYTHING): readonly HomeEntity[] => entitiesFor(inventory, feed, rights),
+    /** The entity of that id. Throws if there is none. */
+    entity(id: string, rights = EVERYTHING): HomeEntity {
+      const found = entitiesFor(inventory, feed, rights).find((one) => one.id === id);
+      if (found === undefined) throw new Error(`no entity ${id}`);
+      return found;
+    },
+    [Symbol.dispose]: () => inventory.close(),
+  };
+}
