@@ -7,26 +7,28 @@ import type { Redactor } from "../base/redaction/redactor.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets.ts";
 import type { Confirmations } from "./access/confirmations.ts";
-import { createPermissions, mayClientsRun } from "./access/permissions.ts";
+import { createPermissions, mayClientsRun, mayClientsUse } from "./access/permissions.ts";
 import type { PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";
 import type { Answerer, Turn, Message, Turned } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
 import type { DeviceHistory } from "./device/history.ts";
+import type { OfflineOptions } from "./fallback/offline-agent.ts";
+import { offlineTools } from "./fallback/offline-tools.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { ModelAgent, ModelAgentOptions } from "./model-agent.ts";
 import type { ModelName } from "./model/candidate.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { LearnedStore } from "./model/memory.ts";
 import type { Agents } from "./tools/ask-agent.ts";
-import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { Jobs } from "./tools/cron.ts";
 import { createDeviceTool } from "./tools/device.ts";
 import type { RunCommand } from "./tools/exec/scheduled-command.ts";
+import type { HomeDevices } from "./tools/home/contract.ts";
 import type { Outbox } from "./tools/message.ts";
 import type { Topics } from "./tools/mqtt.ts";
-import { createSecretFilter, withHooks } from "./tools/run.ts";
+import { createSecretFilter } from "./tools/run.ts";
 import type { Compact, CompactableSize } from "./turn/compaction.ts";
 import type { AgentCluster } from "./workspace/contract.ts";
 
@@ -47,6 +49,8 @@ export interface AgentOptions {
   readonly agents?: Agents;
   /** Where calls wait that a person has to allow, if there are channels. */
   readonly confirmations?: Confirmations | undefined;
+  /** The devices on those brokers. */
+  readonly homeDevices?: HomeDevices;
   /** Takes messages for clients, if there are channels. */
   readonly outbox?: Outbox | undefined;
   /** The jobs of clients; absent if nobody does them. */
@@ -100,20 +104,16 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
   };
   const deviceTool = createDeviceTool(device, options.history, cluster?.gateway);
   const { turn_profile: turnProfile } = config.agents.defaults;
-  const permissionsOf = createPermissions({
-    tools: config.tools,
-    workspace: device.workspace,
-    turnProfile,
-    isSandboxed: await areClientsSandboxed(config),
-  });
+  const permissionsOf = await configuredPermissions(config);
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;
   const redactor = options.redactor ?? createRedactor(secretsIn(config));
   const hooks = await configuredHooks(options, redactor);
-  const parts = { ...options, fetch, models, deviceTool, permissionsOf, redactor, hooks };
+  const tools = { deviceTool, homeTools: await configuredHomeTools(options), hooks };
+  const parts = { ...options, ...tools, fetch, models, permissionsOf, redactor };
   const agent = models && new Lazy(() => loadModelAgent({ ...parts, models }));
-  const offlineTool = withAudit(withHooks(deviceTool, hooks), options.log);
-  const body = agent ?? new Lazy(() => loadOffline(offlineTool, permissionsOf));
+  const offline = offlineTools({ ...parts, log: options.log });
+  const body = agent ?? new Lazy(() => loadOffline({ ...offline, permissionsOf }));
   const commanded = withCommands(answerWith(body), async () => {
     const { openCommands } = await import("./commands/commands.ts");
     const loaded = await agent?.load();
@@ -142,6 +142,12 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
       await models?.close();
     },
   };
+}
+
+async function configuredPermissions(config: AgentOptions["config"]): Promise<PermissionsOf> {
+  const { workspace, turn_profile: turnProfile } = config.agents.defaults;
+  const isSandboxed = await areClientsSandboxed(config);
+  return createPermissions({ tools: config.tools, workspace, turnProfile, isSandboxed });
 }
 
 /** Cuts an answer that has a limit; JSON would be broken by that. */
@@ -248,6 +254,20 @@ async function configuredHooks(
   return createToolHooks({ settings, workspace, filter: createSecretFilter(redactor, tools), log });
 }
 
+/** The tools for the devices on the broker. Their code is loaded if some client may use them. */
+async function configuredHomeTools({
+  config,
+  homeDevices,
+}: AgentOptions): Promise<readonly Tool[]> {
+  if (homeDevices === undefined || !mayClientsUse(["devices", "set_device"], config.tools))
+    return [];
+  const [{ createDevicesTool }, { createSetDeviceTool }] = await Promise.all([
+    import("./tools/home/devices.ts"),
+    import("./tools/home/set-device.ts"),
+  ]);
+  return [createDevicesTool(homeDevices), createSetDeviceTool(homeDevices)];
+}
+
 async function loadModelAgent(
   options: Omit<ModelAgentOptions, "workspace"> & Pick<AgentOptions, "home" | "cluster">,
 ): Promise<ModelAgent> {
@@ -280,12 +300,9 @@ async function configuredMcp({
   return openMcp({ settings, workspace, fetch, log, holdsSecret, learn });
 }
 
-async function loadOffline(
-  deviceTool: Tool,
-  permissionsOf: PermissionsOf,
-): Promise<{ readonly answer: Answerer }> {
+async function loadOffline(options: OfflineOptions): Promise<{ readonly answer: Answerer }> {
   const { createOfflineAgent } = await import("./fallback/offline-agent.ts");
-  return { answer: createOfflineAgent({ deviceTool, permissionsOf }) };
+  return { answer: createOfflineAgent(options) };
 }
 
 /**

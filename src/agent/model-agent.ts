@@ -4,6 +4,7 @@ import { ownerOf } from "./access/permissions.ts";
 import type { Caller, Permissions, PermissionsOf } from "./access/permissions.ts";
 import type { AnswerWith } from "./commands/contract.ts";
 import { createOfflineFallback } from "./fallback/offline-fallback.ts";
+import { offlineTools } from "./fallback/offline-tools.ts";
 import type { ToolHooks } from "./hooks/contract.ts";
 import type { Model } from "./model/contract.ts";
 import type { Models } from "./model/models.ts";
@@ -11,10 +12,8 @@ import { isSmallWindow } from "./small-window.ts";
 import type { FinishedTask } from "./subagents/background-tasks.ts";
 import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
-import { withAudit } from "./tools/audit.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { RunCommand, ScheduledCommand } from "./tools/exec/scheduled-command.ts";
-import { withHooks } from "./tools/run.ts";
 import { createToolbox } from "./tools/toolbox.ts";
 import type { Toolbox, ToolboxOptions } from "./tools/toolbox.ts";
 import { createCompaction } from "./turn/compaction.ts";
@@ -53,7 +52,6 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
   const { config, models, permissionsOf, log } = options;
   const { defaults } = config.agents;
   const toolbox = createToolbox(options);
-  const deviceTool = withAudit(withHooks(options.deviceTool, options.hooks), log);
   const deps: AgentDeps = { ...options, toolbox, subagents: undefined };
   const turnsOf = (context: TurnContext) =>
     createTurns({
@@ -68,7 +66,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
     now: () => new Date(),
   });
   deps.subagents = subagents;
-  const start = createOfflineFallback({ deviceTool, permissionsOf, log });
+  const start = createOfflineFallback({ ...offlineTools(options), permissionsOf, log });
   return {
     async *answer(turn, skills = []) {
       const finished = subagents.takeUnreported(ownerOf(turn));

@@ -60,6 +60,18 @@ export function mayClientsRun({ off, profiles, exec }: ToolSettings): boolean {
   return profiles.some(({ tools }) => tools.includes("exec") || tools.includes("*"));
 }
 
+/** Whether the settings give some client one of these tools. */
+export function mayClientsUse(
+  names: readonly string[],
+  { off, profiles, exec }: ToolSettings,
+): boolean {
+  const given = names.filter((name) => !off.has(name));
+  if (exec.allow_remote === true) return given.length > 0;
+  return profiles.some(
+    ({ tools }) => tools.includes("*") || given.some((name) => tools.includes(name)),
+  );
+}
+
 /** Full access, except to the agent's own topics. */
 export const FULL_ACCESS: Permissions = {
   allows: () => true,
@@ -188,6 +200,7 @@ export function ineffectiveTools({
     ...(cannotWrite ? ["write_file", "append_file"] : []),
     ...(cannotRead || cannotWrite ? ["edit_file"] : []),
     ...(agents.length === 0 ? ["ask_agent"] : []),
-    ...(topics.read.length + topics.publish.length === 0 ? ["mqtt"] : []),
+    ...(topics.read.length + topics.publish.length === 0 ? ["mqtt", "devices"] : []),
+    ...(topics.publish.length === 0 ? ["set_device"] : []),
   ];
 }

@@ -2,10 +2,11 @@ import { hostname } from "node:os";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { PermissionsOf } from "../access/permissions.ts";
-import type { Answerer, Turned } from "../contract.ts";
+import type { Answerer, Turn, Turned } from "../contract.ts";
 import type { FactName } from "../device/facts.ts";
 import type { CallContext, Tool } from "../tools/contract.ts";
 import { callContextOf } from "../tools/run.ts";
+import type { OfflineTools } from "./offline-tools.ts";
 import { understand, understandPast } from "./understand.ts";
 
 const REST = "The rest I cannot answer: I am an offline agent, no model is configured.";
@@ -14,9 +15,8 @@ const REST = "The rest I cannot answer: I am an offline agent, no model is confi
 const NOT_FOR_YOU =
   "I am an offline agent without a model, and this client may not ask about the device.";
 
-export interface OfflineOptions {
-  /** The tool that a model would call. */
-  readonly deviceTool: Tool;
+export interface OfflineOptions extends Pick<OfflineTools, "deviceTool"> {
+  readonly devicesTool?: OfflineTools["devicesTool"];
   readonly permissionsOf: PermissionsOf;
   /** The end of an answer if a part of the question is about something else. */
   readonly rest?: string;
@@ -34,6 +34,11 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
     if (turn.format !== undefined) throw noModel("answer in the format asked for", "format");
     if (turn.images !== undefined) throw noModel("look at an image", "images");
     const permissions = permissionsOf(turn);
+    const health = await askDevices(turn, options);
+    if (health !== undefined) {
+      yield health;
+      return turnResult(text, health);
+    }
     if (!permissions.allows(deviceTool.name)) {
       yield NOT_FOR_YOU;
       return turnResult(text, NOT_FOR_YOU);
@@ -62,6 +67,19 @@ export function createOfflineAgent(options: OfflineOptions): Answerer {
     }
     return turnResult(text, answerText);
   };
+}
+
+/** The answer to a question about the devices of the home; undefined for any other, and without the right to ask. */
+async function askDevices(
+  turn: Turn,
+  { devicesTool, permissionsOf }: OfflineOptions,
+): Promise<string | undefined> {
+  const permissions = permissionsOf(turn);
+  if (devicesTool === undefined || !permissions.allows(devicesTool.name)) return undefined;
+  const { understandDevices } = await import("./understand-devices.ts");
+  const about = understandDevices(turn.text);
+  if (about.length === 0) return undefined;
+  return devicesTool.run({ action: "health", about }, callContextOf(turn, permissions));
 }
 
 /** What parses an answer can do nothing with sentences, and a question about an image needs one who sees it. */

@@ -4,7 +4,7 @@ import type { PermissionsOf } from "../access/permissions.ts";
 import type { Answerer, Message, StartedStream, Turn, Turned } from "../contract.ts";
 import { classOf, modelErrorOf } from "../model/errors.ts";
 import type { ModelErrorKind } from "../model/errors.ts";
-import type { Tool } from "../tools/contract.ts";
+import type { OfflineTools } from "./offline-tools.ts";
 
 /** What an answer begins with that no model gave. */
 export const MARK = "The model cannot be reached; this is what the device itself measures:\n";
@@ -15,8 +15,7 @@ export const REFUSED_MARK =
 
 const REST = "The rest has to wait until the model can be reached again.";
 
-interface OfflineFallbackOptions {
-  readonly deviceTool: Tool;
+interface OfflineFallbackOptions extends OfflineTools {
   readonly permissionsOf: PermissionsOf;
   readonly log: Log;
 }
@@ -41,7 +40,8 @@ const REACHED: ReadonlySet<ModelErrorKind> = new Set([
  * the first text and before a tool may have changed something, the offline agent answers a question about
  * the device, and marks its answer; any other question ends with the model's failure.
  */
-export function createOfflineFallback({ deviceTool, permissionsOf, log }: OfflineFallbackOptions) {
+export function createOfflineFallback(options: OfflineFallbackOptions) {
+  const { log } = options;
   return async (agent: Answerer, turn: Turn): Promise<StartedAnswer> => {
     let mark = MARK;
     let hasActed = mayHaveActed(turn.resumed ?? []);
@@ -56,16 +56,26 @@ export function createOfflineFallback({ deviceTool, permissionsOf, log }: Offlin
       if (!isUnreached(thrown) || hasActed || turn.signal.aborted) throw thrown;
       // What parses the answer can do nothing with the offline agent's sentences; nor does it see images.
       if (turn.format !== undefined || turn.images !== undefined) throw thrown;
-      if (!permissionsOf(turn).allows(deviceTool.name)) throw thrown;
-      if (!(await isAboutDevice(turn.text))) throw thrown;
+      if (!(await canAnswer(turn, options))) throw thrown;
       const { message, why } = asFailure(thrown);
       log.warn("the model failed; the offline agent answers", { error: message, why });
       mark = isRefused(thrown) ? REFUSED_MARK : MARK;
     }
     const { createOfflineAgent } = await import("./offline-agent.ts");
-    const rest = marked(createOfflineAgent({ deviceTool, permissionsOf, rest: REST })(turn), mark);
+    const rest = marked(createOfflineAgent({ ...options, rest: REST })(turn), mark);
     return { first: await rest.next(), rest, isOffline: true };
   };
+}
+
+/** Whether the offline agent knows an answer, and the client may have it. */
+async function canAnswer(
+  turn: Turn,
+  { deviceTool, devicesTool, permissionsOf }: OfflineFallbackOptions,
+): Promise<boolean> {
+  const { allows } = permissionsOf(turn);
+  if (allows(deviceTool.name) && (await isAboutDevice(turn.text))) return true;
+  const isHome = devicesTool !== undefined && allows(devicesTool.name);
+  return isHome && (await isAboutDevices(turn.text));
 }
 
 /** An answer with the mark before its text; the conversation keeps the mark, too. */
@@ -94,8 +104,14 @@ function isRefused(thrown: unknown): boolean {
 function mayHaveActed(messages: readonly Message[]): boolean {
   return messages.some(
     (message) =>
-      message.role === "assistant" && message.toolCalls?.some(({ name }) => name !== "device"),
+      message.role === "assistant" &&
+      message.toolCalls?.some(({ name }) => name !== "device" && name !== "devices"),
   );
+}
+
+async function isAboutDevices(text: string): Promise<boolean> {
+  const { understandDevices } = await import("./understand-devices.ts");
+  return understandDevices(text).length > 0;
 }
 
 /** Its code is loaded when it is needed: most gateways never do. */

@@ -24,6 +24,21 @@ const SHORT_FORMS: Readonly<Record<string, ShortForm>> = {
     description: "Reads MQTT topics (with + and #), or publishes.",
     arguments: { action: "", topic: "", payload: "" },
   },
+  devices: {
+    description: "Finds lamps, sensors and other devices of the home, with their states.",
+    arguments: { action: "", search: "Words of the name, room or kind." },
+  },
+  set_device: {
+    description: "Sets a device of the home, and tells what it reports.",
+    arguments: {
+      name: "",
+      state: "on, off, open, close, lock …",
+      brightness: "Percent.",
+      position: "Percent.",
+      temperature: "",
+      value: "",
+    },
+  },
   exec: { description: "Runs a shell command in the workspace.", arguments: { command: "" } },
   read_file: { arguments: { path: "", offset: "", start_line: "" } },
   write_file: { arguments: { path: "", content: "", overwrite: "" } },

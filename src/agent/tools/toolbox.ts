@@ -47,6 +47,8 @@ export interface ToolboxOptions {
   readonly outbox?: Outbox | undefined;
   /** Absent if nobody does jobs. */
   readonly jobs?: Jobs | undefined;
+  /** The tools for the devices of the home, if some client may use them. */
+  readonly homeTools?: readonly Tool[];
   /** Masks secrets in the results of tools. */
   readonly redactor: Redactor;
   /** Tools of other programs; absent if none is configured. The toolbox closes it. */
@@ -102,6 +104,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     ...(agents === undefined ? [] : [createAskAgentTool(agents, holdsSecret)]),
     ...(outbox === undefined ? [] : [createMessageTool(outbox, holdsSecret)]),
     ...(jobs === undefined ? [] : [createCronTool(jobs, settings.cron)]),
+    ...(options.homeTools ?? []),
   ];
   const mqtt = topics && createMqttTool(topics, holdsSecret);
   return {

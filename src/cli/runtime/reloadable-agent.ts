@@ -5,6 +5,7 @@ import { type DeviceHistory, openDeviceHistory } from "../../agent/device/histor
 import type { LearnedStore } from "../../agent/model/memory.ts";
 import type { Agents } from "../../agent/tools/ask-agent.ts";
 import type { Jobs } from "../../agent/tools/cron.ts";
+import type { HomeDevices } from "../../agent/tools/home/contract.ts";
 import type { Outbox } from "../../agent/tools/message.ts";
 import type { Topics } from "../../agent/tools/mqtt.ts";
 import type { AgentCluster } from "../../agent/workspace/contract.ts";
@@ -24,6 +25,8 @@ export interface ReloadableAgentOptions {
   readonly redactor?: Redactor;
   /** Access to the topics of the brokers. */
   readonly topics?: Topics;
+  /** The devices on those brokers. */
+  readonly homeDevices?: HomeDevices;
   /** The other agents at the brokers. */
   readonly agents?: Agents;
   /** Where calls wait that a person has to allow. */

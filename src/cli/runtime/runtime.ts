@@ -23,6 +23,7 @@ import { isShared } from "../state/conversations.ts";
 import { openState, openTemporaryState, type State } from "../state/state.ts";
 import { Channels } from "./channels.ts";
 import { createConfirmations } from "./confirmations.ts";
+import { createHomeDevices } from "./home-devices.ts";
 import { RuntimeJobs } from "./jobs.ts";
 import { createOtherAgents } from "./other-agents.ts";
 import { createOutbox } from "./outbox.ts";
@@ -98,19 +99,21 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   closing.defer(() => state.close());
   const channels = new Channels(options, state);
   const feeds = createTopicFeeds({ ...options, channels: () => channels.dialled });
+  const homeDevices = createHomeDevices({ ...options, feeds, channels: () => channels.dialled });
   let watching: Watching | undefined;
   const policies = createReloadablePolicies({
     ...options,
     onReload(config) {
       options.onReload?.(config);
       watching?.apply(config);
+      homeDevices.warm(config);
     },
   });
   const jobs = jobsOf(options, state);
   const push: Gateway["push"] = (wanted) => gateway.push(wanted);
   const confirmations = createConfirmations({ ...options, ...state, push });
   const outbox = createOutbox(push, options.redactor);
-  const sent = { outbox, confirmations, jobs: jobs?.jobs };
+  const sent = { outbox, confirmations, jobs: jobs?.jobs, homeDevices };
   const agent = await openAgentOf({ ...options, ...sent }, { state, channels, policies });
   closing.defer(() => agent.close());
   const gateway = createGateway<Message>({
@@ -135,7 +138,9 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   void confirmations.start(options.config);
   watching = createWatching({ ...options, feeds, state, push });
   closing.defer(watching.close);
-  watching.apply(options.reloaded?.config ?? options.config);
+  const config = options.reloaded?.config ?? options.config;
+  watching.apply(config);
+  homeDevices.warm(config);
   const { policies: byChannel } = policies;
   const opened = { state, channels, agent, gateway, jobs, watching, policies: byChannel };
   const parts = { ...options, ...opened };
@@ -252,7 +257,8 @@ interface AgentParts extends Pick<RuntimeParts, "state" | "channels"> {
 }
 
 async function openAgentOf(
-  options: RuntimeOptions & Pick<ReloadableAgentOptions, "outbox" | "confirmations" | "jobs">,
+  options: RuntimeOptions &
+    Pick<ReloadableAgentOptions, "outbox" | "confirmations" | "jobs" | "homeDevices">,
   { state, channels, policies }: AgentParts,
 ): Promise<ReloadableAgent> {
   const topics = createTopics({ ...options, channels: () => channels.dialled });

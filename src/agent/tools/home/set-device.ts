@@ -1,0 +1,139 @@
+import * as v from "valibot";
+import { Failure } from "../../../base/failure.ts";
+import { RefusedCall, ToolError } from "../contract.ts";
+import type { CallContext, Tool } from "../contract.ts";
+import { defineTool, textField } from "../define.ts";
+import type { HomeDevices, HomeEntity, SetOutcome } from "./contract.ts";
+import { settingsText, shown, stateText, titleText } from "./describe.ts";
+import { findEntities } from "./devices.ts";
+import { matching, wordsOf } from "./search.ts";
+
+const numberField = (about: string) => v.optional(v.pipe(v.number(), v.description(about)));
+
+const input = v.object({
+  name: textField("The device, as people call it, such as kitchen lamp."),
+  kind: v.optional(textField("light, switch, cover …, if several have the name.")),
+  state: v.optional(
+    textField("on, off, toggle; open, close, stop; lock, unlock; press for a button."),
+  ),
+  brightness: numberField("Percent."),
+  color_temperature: numberField("Kelvin."),
+  color: v.optional(textField("#rrggbb.")),
+  effect: v.optional(v.string()),
+  position: numberField("Of a cover: percent open."),
+  tilt: numberField("Of a cover: percent."),
+  speed: numberField("Of a fan: percent."),
+  temperature: numberField("Of a thermostat."),
+  mode: v.optional(textField("Of a thermostat.")),
+  fan_mode: v.optional(v.string()),
+  preset: v.optional(v.string()),
+  value: v.optional(textField("Of a number or a select.")),
+});
+
+/**
+ * The tool that sets a device on the broker of the request, within the permissions of the caller, and looks whether
+ * the device did it.
+ */
+export function createSetDeviceTool(home: HomeDevices): Tool {
+  return defineTool({
+    name: "set_device",
+    description:
+      "Sets a device of the home by its name, and tells what the device reports after that. No search is needed before.",
+    input,
+    exclusive: true,
+    async run({ name, kind, ...given }, call) {
+      const wanted = Object.fromEntries(
+        Object.entries(given).flatMap(([property, value]) =>
+          value === undefined || value === "" ? [] : [[property, value] as const],
+        ),
+      );
+      if (Object.keys(wanted).length === 0) throw new ToolError("say what to set, such as state");
+      const { entities } = await findEntities(home, call);
+      const entity = chosen(entities, { name, kind, properties: Object.keys(wanted) });
+      return outcomeText(entity, await set(entity, wanted, call));
+    },
+  });
+}
+
+async function set(
+  entity: HomeEntity,
+  wanted: Readonly<Record<string, string | number>>,
+  { signal }: CallContext,
+): Promise<SetOutcome> {
+  try {
+    return await entity.set(wanted, signal);
+  } catch (thrown) {
+    signal.throwIfAborted();
+    if (thrown instanceof Failure)
+      throw new ToolError(`${shown(entity.name)}: ${shown(thrown.message, 1_000)}`);
+    throw thrown;
+  }
+}
+
+interface Asked {
+  readonly name: string;
+  readonly kind: string | undefined;
+  readonly properties: readonly string[];
+}
+
+/** The one entity that is meant. Throws a `ToolError` if there is none, or more than one. */
+function chosen(entities: readonly HomeEntity[], { name, kind, properties }: Asked): HomeEntity {
+  const matches = matching(entities, { search: name, kind });
+  const plain = wordsOf(name).join(" ");
+  const isNamed = (entity: HomeEntity): boolean =>
+    entity.id === name || wordsOf(entity.name).join(" ") === plain;
+  const named = matches.filter(isNamed);
+  const found = named.length > 0 ? named : matches;
+  if (found.length === 0)
+    throw new ToolError(`no device is called ${shown(name)}: use devices to search`);
+  const settable = found.filter((entity) => entity.settings().length > 0);
+  const [first] = found;
+  if (settable.length === 0 && first !== undefined) {
+    throw new RefusedCall(`this client may not set ${titleText(first)}`);
+  }
+  const able = settable.filter((entity) => hasAll(entity, properties));
+  const main = able.filter(({ isDiagnostic }) => !isDiagnostic);
+  const [one, another] = main.length > 0 ? main : able;
+  if (one === undefined) throw new ToolError(inabilityText(settable, properties));
+  if (another === undefined || (able.length > 1 && main.length === 1)) return one;
+  throw new ToolError(
+    `several devices are called so; say which by its id: ${optionsText(main.length > 0 ? main : able)}`,
+  );
+}
+
+function hasAll(entity: HomeEntity, properties: readonly string[]): boolean {
+  const names = new Set(entity.settings().map((setting) => setting.name));
+  return properties.every((property) => names.has(property));
+}
+
+const MAX_OPTIONS = 8;
+
+function optionsText(entities: readonly HomeEntity[]): string {
+  const some = entities.slice(0, MAX_OPTIONS).map((one) => `${titleText(one)} ${shown(one.id)}`);
+  return `${some.join(", ")}${entities.length > MAX_OPTIONS ? " …" : ""}`;
+}
+
+function inabilityText(entities: readonly HomeEntity[], properties: readonly string[]): string {
+  const some = entities
+    .slice(0, MAX_OPTIONS)
+    .map((entity) => `${titleText(entity)}: ${settingsText(entity.settings())}`);
+  return `${properties.join(", ")} cannot be set there. What can be set: ${some.join(". ")}`;
+}
+
+/** What the device reports, or that it reports nothing: the model must not say that it was done. */
+function outcomeText(entity: HomeEntity, outcome: SetOutcome): string {
+  const title = titleText(entity);
+  const state = stateText(entity);
+  if (outcome.isConfirmed) return `Done. ${title} reports: ${state}.`;
+  if (outcome.isHeard) return `Sent. Not yet as asked for; ${title} reports: ${state}.`;
+  if (outcome.noSubscribers) {
+    throw new ToolError(
+      `${title} did not get it: nobody is subscribed to its commands. Last known: ${state}`,
+    );
+  }
+  if (!outcome.isReadable)
+    return `Sent to ${title}. Whether it did it is not reported to this client.`;
+  throw new ToolError(
+    `sent to ${title}, but it reported nothing within three seconds: it may not have done it. Last known: ${state}`,
+  );
+}
