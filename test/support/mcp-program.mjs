@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
  * allow. Its argument is JSON:
  *
  * - `isNew`: it speaks version 2026-07-28 instead;
+ * - `isSloppy`: it leaves out what the protocol demands of its answers;
  * - `tools`: its list; of a tool also `text` or `result` (what a call returns), and `does`: `die`, `hang`, `error`,
  *   `ask` (asks for sampling first, and returns the answer), `flood` (megabytes of notifications), `endless` (a line
  *   without end), `change` (replaces the list by `later`, and says so), `env` (returns its variables);
@@ -83,8 +84,10 @@ const NEW = {
   ttlMs: 0,
   cacheScope: "private",
 };
+const SLOPPY = { supportedVersions: ["2026-07-28"], capabilities: { tools: {} } };
 const ANSWERS = {
   ...(plan.isNew && { "server/discover": (id) => send({ id, result: NEW }) }),
+  ...(plan.isNew && plan.isSloppy && { "server/discover": (id) => send({ id, result: SLOPPY }) }),
   initialize: (id) =>
     send({
       id,
@@ -95,11 +98,13 @@ const ANSWERS = {
       },
     }),
   "tools/list": (id) => {
-    const list = tools.map(({ text: _text, result: _result, does: _does, ...tool }) => {
-      tool.inputSchema ??= { type: "object" };
+    const list = tools.map((listed) => {
+      if (typeof listed === "string") return listed;
+      const { text: _text, result: _result, does: _does, ...tool } = listed;
+      if (!plan.isSloppy) tool.inputSchema ??= { type: "object" };
       return tool;
     });
-    send({ id, result: { ...(plan.isNew && NEW), tools: list } });
+    send({ id, result: { ...(plan.isNew && !plan.isSloppy && NEW), tools: list } });
   },
   "tools/call": (id, { name }) => {
     const { does, result, text: words = "done" } = tools.find((tool) => tool.name === name) ?? {};

@@ -22,6 +22,7 @@ import type { McpServerSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import { ENDED } from "../exec/line-process.ts";
 import { httpTransport } from "./http.ts";
+import { mendAnswers } from "./mend.ts";
 import { StdioTransport } from "./stdio.ts";
 
 export interface ConnectOptions {
@@ -130,6 +131,7 @@ async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promis
     flood = "it sent too much";
     void client.close();
   });
+  mendAnswers(transport);
   client.fallbackRequestHandler = ({ method }) => {
     onRefused?.(method);
     const text = "this client offers no sampling, elicitation or roots";

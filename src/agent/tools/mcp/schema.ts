@@ -33,12 +33,15 @@ interface Source {
  */
 export function boundedSchema(written: unknown): JsonSchema {
   if (!isObject(written)) throw new ToolError("its schema is not an object");
-  const type = at(written, "type");
-  if (type !== undefined && type !== "object") {
-    throw new ToolError("its schema is not of type object");
-  }
   const source = { root: written, visited: 0 };
-  const schema = { properties: {}, ...schemaOf({ ...written, type: "object" }, source, 0) };
+  // OpenAI refuses choices and values at the top.
+  const { properties = {}, required, description } = schemaOf(written, source, 0);
+  const schema = {
+    type: "object",
+    ...(description !== undefined && { description }),
+    properties,
+    ...(required !== undefined && { required }),
+  };
   if (source.visited > MAX_SCHEMAS) throw new ToolError("its schema has too many parts");
   const size = JSON.stringify(schema).length;
   if (size > MAX_SIZE) throw new ToolError(`its schema is too long: ${size} characters`);
@@ -55,9 +58,7 @@ function schemaOf(given: unknown, source: Source, depth: number): JsonSchema {
     textAt(given, "description") || textAt(schema, "description"),
     MAX_DESCRIPTION,
   );
-  // OpenAI refuses a choice at the top.
-  const words = depth === 0 ? [] : ["anyOf", "oneOf"];
-  const choices = words.flatMap((word) => listAt(schema, word)).slice(0, MAX_CHOICES);
+  const choices = ["anyOf", "oneOf"].flatMap((word) => listAt(schema, word)).slice(0, MAX_CHOICES);
   return {
     ...(type !== undefined && { type }),
     ...(description !== "" && { description }),

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import * as fc from "fast-check";
+import { ToolError } from "../../../../src/agent/tools/contract.ts";
 import { boundedSchema } from "../../../../src/agent/tools/mcp/schema.ts";
 import { isDeeperThan } from "../../../../src/base/unknown.ts";
 
@@ -64,13 +66,41 @@ describe("the schema of a server's tool", () => {
 
   it("that a provider would refuse is refused here, so that other tools stay", () => {
     assert.throws(() => boundedSchema("none"), /not an object/);
-    assert.throws(() => boundedSchema({ type: "array" }), /not of type object/);
     assert.throws(() => boundedSchema({ properties: { "a b": {} } }), /name of an argument/);
     const lying = boundedSchema({
       properties: { a: { type: "spell", minimum: "1", enum: [{}], required: "a", items: 3 } },
       required: "a",
     });
     assert.deepEqual(lying, { type: "object", properties: { a: {} } });
+  });
+
+  it("is within its bounds or refused, whatever a server sends", () => {
+    const word = fc.constantFrom(
+      ..."type properties items enum const $ref anyOf required minimum description a".split(" "),
+    );
+    const value = fc.oneof(
+      fc.constantFrom("object", "array", "string", "#/a", "#/properties/a", "#/items", "__proto__"),
+      fc.jsonValue({ maxDepth: 2 }),
+    );
+    const { schema } = fc.letrec((tie) => ({
+      schema: fc.oneof(
+        { maxDepth: 4 },
+        value,
+        fc.dictionary(word, tie("schema")),
+        fc.array(tie("schema"), { maxLength: 3 }),
+      ),
+    }));
+    const check = fc.property(schema, (written) => {
+      try {
+        const made = boundedSchema(written);
+        assert.equal(made["type"], "object");
+        assert.ok(JSON.stringify(made).length <= 16_384);
+        assert.ok(!isDeeperThan(made, 40));
+      } catch (thrown) {
+        if (!(thrown instanceof ToolError)) throw thrown;
+      }
+    });
+    fc.assert(check, { numRuns: 2000 });
   });
 
   it("has descriptions on one line, short, and without words that end data or begin a role", () => {

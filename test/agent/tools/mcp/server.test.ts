@@ -225,6 +225,34 @@ describe("what a server of MCP tools says of them", () => {
     assert.match(servers.log.text(), /left out.*array.*another of that name.*"count":4/);
   });
 
+  for (const isNew of [false, true]) {
+    it(`may be sloppy, and one wrong tool costs no other: ${isNew ? "new" : "old"}`, async () => {
+      const tools = [
+        { name: "none", inputSchema: undefined },
+        { name: "list", inputSchema: [1] },
+        { name: "untyped", inputSchema: { properties: { a: true, b: { type: "string" } } } },
+        { name: "array", inputSchema: { type: "array", required: "a" } },
+        { name: "odd", description: 3, title: {}, outputSchema: 7, annotations: "x", _meta: [] },
+        { description: "nameless" },
+        "tool",
+        { name: "look", text: "all is well", annotations: { readOnlyHint: true, title: 4 } },
+      ];
+      await using servers = await openTestMcp([programServer({ tools, isNew, isSloppy: true })]);
+      assert.deepEqual(
+        servers.tools().map(({ name }) => name),
+        ["none", "list", "untyped", "array", "odd", "look"].map((name) => `mcp_test_${name}`),
+      );
+      const untyped = servers.tools().find(({ name }) => name === "mcp_test_untyped");
+      assert.deepEqual(untyped?.parameters, {
+        type: "object",
+        properties: { a: {}, b: { type: "string" } },
+      });
+      assert.equal(servers.tools().at(-1)?.exclusive, undefined);
+      assert.equal(await servers.run("mcp_test_look"), "all is well");
+      assert.match(servers.log.text(), isNew ? /2026-07-28/ : /2025-11-25/);
+    });
+  }
+
   it("may change, and the log names what changed", async () => {
     const before = [
       { name: "change", does: "change" },
