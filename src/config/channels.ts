@@ -91,6 +91,7 @@ function mqttChannel(
     },
   };
   checkHomeAssistant(channel, path, findings);
+  checkA2a(channel.settings, [...path, "settings", "a2a"], findings);
   return [channel];
 }
 
@@ -103,6 +104,17 @@ function checkHomeAssistant(channel: MqttChannel, path: Path, findings: Findings
   const text = `has no effect for questions: the client ${HOME_ASSISTANT} may not ask`;
   if (denied.includes(HOME_ASSISTANT)) findings.warn(where, text, "remove it from deny_from");
   else if (!isAllowed) findings.warn(where, text, "add it to allow_from");
+}
+
+function checkA2a({ a2a, agent_id }: MqttSettings, path: Path, findings: Findings): void {
+  if (!a2a.enabled) return;
+  for (const key of ["org", "unit"] as const) {
+    if (a2a[key] === "") findings.problem([...path, key], `A2A needs ${key}: set a2a.${key}`);
+  }
+  if (a2a.agent === "" && /[^A-Za-z0-9_.-]/.test(agent_id)) {
+    const text = `the agent_id ${quotable(agent_id)} is no name for A2A: set a2a.agent`;
+    findings.problem([...path, "agent"], text);
+  }
 }
 
 /** Checks that need more than one value. */

@@ -25,6 +25,7 @@ import { Pusher } from "./push.ts";
 import { createRequestLog } from "./request-log.ts";
 import type { RequestRecord } from "./request-log.ts";
 import { RequestQueue } from "./request/request-queue.ts";
+import type { RequestKey } from "./request/request-queue.ts";
 import { Statistics } from "./statistics/statistics.ts";
 import type { GatewayReport } from "./statistics/status.ts";
 import { Accounting } from "./usage/accounts.ts";
@@ -77,6 +78,11 @@ export interface Gateway {
    * `busy`; after `busy`, which may mean that it is not known whether it is stored, the same push may be tried again.
    */
   push(push: Push): Promise<"accepted" | "known">;
+  /**
+   * Cancels one request that has a conversation of its own and no answer yet; false if there is none. It is answered
+   * `cancelled`. A crash before that lets a durable request run.
+   */
+  cancel(request: RequestKey): boolean;
   /**
    * Resumes the requests that a former process left; call it before the first `accept`. Returns their
    * number. Rejects with a `Failure` when the store cannot be read.
@@ -144,6 +150,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
       });
     },
     push: (push) => pusher.push(push),
+    cancel: (request) => parts.queue.cancelOne(request),
     async resume() {
       await accounting.load();
       const resumed = await (member === undefined

@@ -46,7 +46,9 @@ export function clientOf(lane: string): Pick<Request, "channel" | "client"> | un
  * The name that identifies a request: its key, or its fingerprint when it has no key. The name contains
  * the lane, so that a client cannot read another client's answer by guessing a key.
  */
-export function requestNameOf(request: Request): string {
+export function requestNameOf(
+  request: Pick<Request, "channel" | "client" | "key" | "name" | "fingerprint">,
+): string {
   if (request.name !== undefined) return request.name;
   const [kind, name] =
     request.key === undefined ? ["fingerprint", request.fingerprint] : ["key", request.key];

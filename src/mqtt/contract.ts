@@ -120,6 +120,8 @@ export interface WatchedConnection {
 export interface ChannelRequest {
   readonly channel: string;
   readonly client: string;
+  /** One of several conversations of the client; it has one if left out. */
+  readonly context?: string;
   readonly text: string;
   readonly extras?: RequestExtras;
   readonly id?: string;

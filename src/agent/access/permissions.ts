@@ -95,6 +95,11 @@ const DEFAULT_PERMISSIONS: Permissions = {
   memory: "own",
 };
 
+/** Other agents that ask by A2A. Their names are mostly what they say. */
+const A2A = "a2a:";
+
+const NO_PERMISSIONS: Permissions = { ...DEFAULT_PERMISSIONS, allows: () => false };
+
 export interface PermissionSettings {
   readonly tools: Pick<ToolSettings, "profiles" | "exec" | "off">;
   /** Absolute path. */
@@ -110,7 +115,7 @@ export type PermissionsOf = (caller: Caller) => Permissions;
 
 /**
  * The permissions of a configuration. A user at this machine has full access. A client has those of the
- * first profile whose pattern matches. Without a profile it has full access if `tools.exec.allow_remote` is
+ * first profile whose pattern matches, and other agents (`a2a:…`) those of the first that names them. Without a profile it has full access if `tools.exec.allow_remote` is
  * true, and the default tools otherwise. No client runs commands without a sandbox, unless the owner
  * switched it off. Tools that the settings or the turn profile switch off are available to nobody.
  */
@@ -127,9 +132,14 @@ export function createPermissions(settings: PermissionSettings): PermissionsOf {
   const everything = without(FULL_ACCESS);
   const remote = canRun ? everything : restrict(everything, new Set([...off, "exec"]), undefined);
   const otherwise = exec.allow_remote === true ? remote : without(DEFAULT_PERMISSIONS);
+  const forAgents = entries.filter(({ pattern }) => pattern.startsWith(A2A));
   return ({ client, isRemote = false }) => {
     if (!isRemote) return everything;
-    return entries.find(({ pattern }) => matchesPattern(pattern, client))?.permissions ?? otherwise;
+    const isAgent = client.startsWith(A2A);
+    const found = (isAgent ? forAgents : entries).find(({ pattern }) =>
+      matchesPattern(pattern, client),
+    );
+    return found?.permissions ?? (isAgent ? NO_PERMISSIONS : otherwise);
   };
 }
 

@@ -74,12 +74,26 @@ export class Channels {
   async open(gateway: Gateway, agent: Pick<Agent, "model">): Promise<void> {
     this.#cluster = await this.#openCluster(gateway.distrustUsage);
     const open = this.#cluster?.open ?? openChannel;
+    const serveA2a = await this.#loadA2a();
     this.#channels = this.#dialled.map((channel) => {
       const usage = this.#usageOf(channel, gateway, agent);
-      return open(this.#optionsOf(channel, gateway, usage));
+      const options = this.#optionsOf(channel, gateway, usage);
+      const opened = open(options);
+      return channel.settings.a2a.enabled && serveA2a ? serveA2a(opened, options, gateway) : opened;
     });
     this.#closing.defer(() => closeAll(this.#channels));
     this.#opened.resolve(this.#channels);
+  }
+
+  /** What serves other agents; undefined if no channel does. */
+  async #loadA2a() {
+    const channels = this.#dialled.filter(({ settings }) => settings.a2a.enabled);
+    if (channels.length === 0) return undefined;
+    if (this.#cluster === undefined) return (await import("./a2a.ts")).serveA2a;
+    this.#options.log.warn("a2a has no effect: gateways that share a store do not serve it", {
+      channels: channels.map(({ name }) => name).join(", "),
+    });
+    return undefined;
   }
 
   async #openCluster(taken: () => void): Promise<ClusterChannels | undefined> {

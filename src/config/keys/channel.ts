@@ -168,6 +168,23 @@ export const SETTINGS = group({
       "The discovery prefix of Home Assistant's MQTT integration.",
     ),
   }),
+  a2a: group({
+    enabled: key(
+      bool(),
+      false,
+      "Whether other agents can ask this one by [A2A over MQTT](agents.md#a2a-over-mqtt).",
+    ),
+    org: key(a2aId(), "", "The organization, the first level of its name.", { shown: "required" }),
+    unit: key(a2aId(), "", "The unit, the second level of its name.", { shown: "required" }),
+    agent: key(a2aId(), "", "The third level of its name.", { shown: "`agent_id`" }),
+    name: key(text(), "", "Its name in the agent card.", { shown: "`agent_id`" }),
+    description: key(text(), "", "What the agent card says that it can do."),
+    verified_requesters: key(
+      bool(),
+      false,
+      "Whether the broker checks that the Response Topic of a request is one of its user's: then each requester is a client that profiles can name.",
+    ),
+  }),
   /** Limits of each client. */
   limits: group({ ...limits(120, 60, 32, 50).rows, total: TOTAL_LIMITS }),
 });
@@ -221,6 +238,10 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
       "Tool calls of a turn and its subagents; after that the model must answer.",
     ),
   });
+}
+
+function a2aId() {
+  return text("letters, digits, _ . and -", (id) => /^[A-Za-z0-9_.-]*$/.test(id));
 }
 
 function accept() {

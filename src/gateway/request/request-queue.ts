@@ -10,7 +10,7 @@ import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import type { InFlight } from "../in-flight.ts";
-import { isPush, laneOf, queueWeight } from "../request-keys.ts";
+import { isPush, laneOf, queueWeight, requestNameOf } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import { Backlog } from "./backlog.ts";
@@ -64,6 +64,9 @@ const BUSY_PER_CHANNEL = 1024;
 /** Lanes, for each slot, at which no more are claimed from a shared store. */
 const MAX_LANES_PER_SLOT = 8;
 
+/** What names a request. */
+export type RequestKey = Parameters<typeof requestNameOf>[0];
+
 /** One request of a client's lane. */
 interface Queued<M> extends LaneKey {
   readonly acceptedAt: number;
@@ -71,6 +74,8 @@ interface Queued<M> extends LaneKey {
   /** Whether a shutdown waits for it. */
   readonly counts: boolean;
   isStarted: boolean;
+  /** Of a request with a key, if its client can have it cancelled alone. */
+  readonly name: string | undefined;
   notice?: () => void;
   /** In the store until its turn, of QoS 0 in memory. */
   pending: WaitingRequest | PendingRequest<M>;
@@ -248,6 +253,16 @@ export class RequestQueue<M> {
     for (const { pending } of this.#lanes.items(lane)) this.#cancel(lane, pending);
   }
 
+  /** Cancels one request of the client if it has no answer yet, running or waiting; false if there is none. */
+  cancelOne(request: RequestKey): boolean {
+    const lane = laneOf(request);
+    const name = requestNameOf(request);
+    const found = this.#lanes.items(lane).find((item) => item.name === name);
+    if (found === undefined || !isCancellable(found.pending)) return false;
+    this.#cancel(lane, found.pending);
+    return true;
+  }
+
   #cancel(lane: string, pending: Queued<M>["pending"]): void {
     if (cancel(pending, failureOf("cancelled"), GRACE_MS)) this.#lanes.recheck(lane);
   }
@@ -331,6 +346,7 @@ export class RequestQueue<M> {
       isPush: isPush(request),
       counts: this.#options.inFlight.enter(),
       isStarted: false,
+      name: request.conversation === undefined ? undefined : requestNameOf(request),
       pending,
     };
   }

@@ -57,6 +57,8 @@ export interface Will {
   readonly payload: string;
   /** On MQTT 5 it is published so many seconds later, unless the session is connected again by then. */
   readonly delaySeconds?: number;
+  /** Only on MQTT 5. */
+  readonly properties?: { readonly userProperties: Readonly<Record<string, string>> };
 }
 
 export interface SessionExpiry {
@@ -191,12 +193,11 @@ function createClient(options: SessionOptions): MqttClient {
   return client;
 }
 
-function willOf({ topic, payload, delaySeconds }: Will, protocol: 4 | 5) {
-  const properties =
-    protocol === 5 && delaySeconds !== undefined
-      ? { properties: { willDelayInterval: delaySeconds } }
-      : {};
-  return { topic, payload: Buffer.from(payload), qos: 1, retain: true, ...properties } as const;
+function willOf({ topic, payload, delaySeconds, properties }: Will, protocol: 4 | 5) {
+  const delay = delaySeconds !== undefined && { willDelayInterval: delaySeconds };
+  const more = (properties || delay) && { properties: { ...properties, ...delay } };
+  const will = { topic, payload: Buffer.from(payload), qos: 1, retain: true } as const;
+  return { ...will, ...(protocol === 5 && more) };
 }
 
 /** Calls `onMessage`; never throws, because a throw here would stop all further delivery. */

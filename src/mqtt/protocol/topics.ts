@@ -109,13 +109,55 @@ export function publishTopic(topic: string): PublishTopic {
 }
 
 function isPublishable(topic: string): topic is PublishTopic {
+  return !topic.startsWith("$") && isTopicName(topic);
+}
+
+function isTopicName(topic: string): topic is PublishTopic {
   return (
     topic !== "" &&
     !REFUSED.test(topic) &&
-    !topic.startsWith("$") &&
     topic.isWellFormed() &&
     Buffer.byteLength(topic) <= MAX_TOPIC_BYTES
   );
+}
+
+/** An agent as A2A over MQTT names it. */
+export interface A2aAddress {
+  readonly org: string;
+  readonly unit: string;
+  readonly agent: string;
+}
+
+/** The topics of an agent (A2A over MQTT 0.1), the only ones with `$` that this program publishes to. */
+export function a2aTopic(
+  kind: "discovery" | "request",
+  { org, unit, agent }: A2aAddress,
+): PublishTopic {
+  const topic = `$a2a/v1/${kind}/${org}/${unit}/${agent}`;
+  if ([org, unit, agent].every(isA2aId) && isTopicName(topic)) return topic;
+  throw new Failure("config", "the ids of A2A consist of letters, digits, _ . and -");
+}
+
+/** One of the ids of A2A over MQTT 0.1. */
+function isA2aId(id: string): boolean {
+  return /^[A-Za-z0-9_.-]+$/.test(id);
+}
+
+/**
+ * The Response Topic of an A2A request, and the requester that it names; undefined if it is not allowed: the gateway
+ * may publish where a requester may not.
+ */
+export function a2aReplyTopic(
+  { org, unit }: A2aAddress,
+  asked: string,
+): { readonly topic: PublishTopic; readonly requester: string } | undefined {
+  const start = `$a2a/v1/reply/${org}/${unit}/`;
+  if (!asked.startsWith(start) || !isTopicName(asked) || asked.includes("\uFFFD")) return undefined;
+  const [requester = "", ...suffix] = asked.slice(start.length).split("/");
+  if (!isA2aId(requester) || [requester, ...suffix].some((level) => /^\.*$/.test(level))) {
+    return undefined;
+  }
+  return { topic: asked, requester };
 }
 
 /**

@@ -1,0 +1,182 @@
+import type { Part } from "../../base/contract.ts";
+import { Failure } from "../../base/failure.ts";
+import type { Connection } from "../client/connection.ts";
+import type { PublishTopic } from "../protocol/topics.ts";
+import {
+  artifactEvent,
+  encodeError,
+  REQUEST_EXPIRED,
+  RESPONDER_UNAVAILABLE,
+  statusEvent,
+  type Task,
+  type TaskNames,
+  type TaskState,
+} from "./rpc.ts";
+import type { Tasks } from "./tasks.ts";
+
+/** Where the answer to one request goes. */
+export interface A2aRecipient extends TaskNames {
+  readonly requester: string;
+  readonly topic: PublishTopic;
+  readonly correlationData: Buffer;
+  readonly expiresAt?: number | undefined;
+}
+
+export interface ReplyDeps {
+  readonly connection: Connection;
+  readonly tasks: Tasks;
+  /** Bytes of a whole packet; 0 is no limit of ours. */
+  readonly maxMessageBytes: number;
+}
+
+/** Bytes of an event besides its text and topic, generously. */
+const EVENT_BYTES = 1_200;
+/** Bytes of a UTF-16 unit in JSON at most. */
+const BYTES_OF_UNIT = 6;
+const LEAST_UNITS = 16;
+
+/** Publishes one message to the requester. Rejects with a `Failure`, `no_subscriber` if it does not listen. */
+export async function publishTo(
+  { connection }: Pick<ReplyDeps, "connection">,
+  { topic, correlationData, expiresAt }: Omit<A2aRecipient, keyof TaskNames | "requester">,
+  payload: string,
+): Promise<void> {
+  const left = expiresAt === undefined ? undefined : Math.ceil((expiresAt - Date.now()) / 1000);
+  const properties = {
+    correlationData,
+    contentType: "application/json",
+    payloadFormatIndicator: true,
+    ...(left !== undefined && { messageExpiryInterval: Math.max(left, 1) }),
+  };
+  const { noMatchingSubscribers } = await connection.publish({
+    topic,
+    payload,
+    qos: 1,
+    properties,
+  });
+  if (noMatchingSubscribers) {
+    throw new Failure("no_subscriber", "nobody subscribes to the answer's topic");
+  }
+}
+
+/**
+ * Returns the function that publishes the parts of one answer as pieces of an artifact and states of the task. Rejects
+ * as `createReply` of a channel does.
+ */
+export function createA2aReply(
+  address: A2aRecipient,
+  deps: ReplyDeps,
+): (part: Part) => Promise<void> {
+  const reply = new Reply(address, deps);
+  return (part) => reply.send(part);
+}
+
+class Reply {
+  readonly #address: A2aRecipient;
+  readonly #deps: ReplyDeps;
+  readonly #task: Task;
+  #text = "";
+  #pieces = 0;
+
+  constructor(address: A2aRecipient, deps: ReplyDeps) {
+    this.#address = address;
+    this.#deps = deps;
+    this.#task = deps.tasks.add(address.requester, address);
+  }
+
+  async send(part: Part): Promise<void> {
+    try {
+      if (part.error !== undefined) await this.#fail(part, part.error);
+      else if (part.done) await this.#complete(part.text);
+      else await this.#progress(part.text);
+      if (part.done) this.#restart();
+    } catch (error) {
+      // It is sent again from its start.
+      if (error instanceof Failure && error.code === "no_subscriber") this.#restart();
+      throw error;
+    }
+  }
+
+  async #progress(text: string): Promise<void> {
+    const { tasks } = this.#deps;
+    this.#text += text;
+    if (this.#task.state === "SUBMITTED") tasks.change(this.#task, "WORKING");
+    if (text === "") await this.#publish(statusEvent(this.#address, "WORKING"));
+    else await this.#publishPieces(text, false);
+  }
+
+  async #complete(text: string): Promise<void> {
+    this.#text += text;
+    this.#deps.tasks.change(this.#task, "COMPLETED", this.#text);
+    if (this.#text !== "") await this.#publishPieces(text, true);
+    await this.#publish(statusEvent(this.#address, "COMPLETED"));
+  }
+
+  async #fail({ text }: Part, { code, retryAfter }: Failure): Promise<void> {
+    const { state, error } = ENDS[code] ?? { state: "FAILED" };
+    this.#deps.tasks.change(this.#task, state, text);
+    const payload =
+      error === undefined
+        ? statusEvent(this.#address, state, text)
+        : encodeError({ id: this.#address.id, code: error, message: text }, retryAfter);
+    await this.#publish(payload);
+  }
+
+  async #publishPieces(text: string, isLast: boolean): Promise<void> {
+    const chunks = chunksOf(text, unitsOf(this.#address, this.#deps));
+    for (const [index, chunk] of chunks.entries()) {
+      const lastChunk = isLast && index === chunks.length - 1;
+      const append = this.#pieces > 0;
+      await this.#publish(artifactEvent(this.#address, chunk, { append, lastChunk }));
+      this.#pieces += 1;
+    }
+  }
+
+  #publish(payload: string): Promise<void> {
+    return publishTo(this.#deps, this.#address, payload);
+  }
+
+  #restart(): void {
+    this.#text = "";
+    this.#pieces = 0;
+  }
+}
+
+interface End {
+  readonly state: TaskState;
+  /** The code of an error of the binding that says it. */
+  readonly error?: number;
+}
+
+/** How a task ends whose answer is an error; it has failed if its code is not here. */
+const ENDS: Partial<Readonly<Record<Failure["code"], End>>> = {
+  cancelled: { state: "CANCELED" },
+  expired: { state: "REJECTED", error: REQUEST_EXPIRED },
+  busy: { state: "REJECTED", error: RESPONDER_UNAVAILABLE },
+  rate_limited: { state: "REJECTED" },
+  budget: { state: "REJECTED" },
+  forbidden: { state: "REJECTED" },
+  bad_request: { state: "REJECTED" },
+  too_large: { state: "REJECTED" },
+};
+
+/** UTF-16 units of text that fit into one message, whatever they are. */
+function unitsOf({ topic }: A2aRecipient, { connection, maxMessageBytes }: ReplyDeps): number {
+  const limits = [maxMessageBytes, connection.session()?.maximumPacketBytes ?? 0];
+  const most = Math.min(...limits.map((limit) => limit || Number.POSITIVE_INFINITY));
+  const room = (most - EVENT_BYTES - Buffer.byteLength(topic)) / BYTES_OF_UNIT;
+  return Math.max(LEAST_UNITS, Math.floor(room));
+}
+
+/** Cuts between code points; at least one piece. */
+function chunksOf(text: string, units: number): readonly string[] {
+  if (text.length <= units) return [text];
+  const chunks: string[] = [];
+  for (let begin = 0; begin < text.length;) {
+    const end = Math.min(begin + units, text.length);
+    const isWithin = /[\ud800-\udbff]/.test(text.charAt(end - 1)) && end < text.length;
+    chunks.push(text.slice(begin, isWithin ? end - 1 : end));
+    begin = isWithin ? end - 1 : end;
+  }
+  return chunks;
+}

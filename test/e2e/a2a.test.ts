@@ -1,0 +1,493 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { describe, it } from "node:test";
+import type { IPublishPacket } from "mqtt";
+import { openTestDevice, type TestDevice } from "../support/channel.ts";
+import {
+  answers,
+  type Behaviour,
+  calls,
+  hangs,
+  type ModelServer,
+  startModelServer,
+  streamsSlowly,
+  tokenTexts,
+} from "../support/model-server.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { quickConfig, startClient, startGateway, temporaryHome } from "../support/picoclaw.ts";
+import { until } from "../support/until.ts";
+
+const needs = { ...needsMosquitto, timeout: 60_000 };
+const REQUESTS = "$a2a/v1/request/acme/house/assistant";
+const CARD = "$a2a/v1/discovery/acme/house/assistant";
+const REPLIES = "$a2a/v1/reply/acme/house";
+const A2A = { enabled: true, org: "acme", unit: "house" };
+
+interface Event {
+  readonly id: unknown;
+  readonly result?: {
+    readonly id?: string;
+    readonly contextId?: string;
+    readonly status?: { readonly state: string };
+    readonly artifacts?: readonly { readonly parts: readonly { readonly text: string }[] }[];
+    readonly statusUpdate?: {
+      readonly taskId: string;
+      readonly contextId: string;
+      readonly status: { readonly state: string };
+    };
+    readonly artifactUpdate?: {
+      readonly artifact: { readonly parts: readonly { readonly text: string }[] };
+      readonly append: boolean;
+      readonly lastChunk: boolean;
+    };
+  };
+  readonly error?: { readonly code: number; readonly data?: { readonly a2a_error: string } };
+}
+
+function eventOf({ payload }: IPublishPacket): Event {
+  return JSON.parse(String(payload));
+}
+
+/** Another agent, as its own MQTT client. */
+class Caller implements AsyncDisposable {
+  readonly device: TestDevice;
+  readonly topic: string;
+
+  constructor(device: TestDevice, topic: string) {
+    this.device = device;
+    this.topic = topic;
+  }
+
+  async send(payload: object | string, correlation = "c", topic = this.topic): Promise<void> {
+    const properties = { responseTopic: topic, correlationData: Buffer.from(correlation) };
+    const text = typeof payload === "string" ? payload : JSON.stringify(payload);
+    await this.device.client.publishAsync(REQUESTS, text, { qos: 1, properties });
+  }
+
+  events(correlation?: string): Event[] {
+    const isOurs = ({ properties }: IPublishPacket): boolean =>
+      correlation === undefined || String(properties?.correlationData) === correlation;
+    return this.device.messages.filter(isOurs).map(eventOf);
+  }
+
+  states(correlation?: string): string[] {
+    const updates = this.events(correlation).flatMap(({ result }) => result?.statusUpdate ?? []);
+    return updates.map(({ status }) => status.state.replace("TASK_STATE_", ""));
+  }
+
+  text(correlation?: string): string {
+    const pieces = this.events(correlation).flatMap(({ result }) => result?.artifactUpdate ?? []);
+    return pieces.reduce((text, { artifact, append }) => {
+      const piece = artifact.parts.map((part) => part.text).join("");
+      return append ? text + piece : piece;
+    }, "");
+  }
+
+  ended(correlation?: string): Promise<void> {
+    return until(`${correlation} has ended`, () =>
+      this.states(correlation).some((state) => /COMPLETED|FAILED|CANCELED|REJECTED/.test(state)),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.device[Symbol.asyncDispose]();
+  }
+}
+
+async function openCaller(broker: string, requester: string): Promise<Caller> {
+  const topic = `${REPLIES}/${requester}/s1`;
+  return new Caller(await openTestDevice(broker, topic), topic);
+}
+
+function asking(taskId: string, text: string, contextId?: string, method = "SendStreamingMessage") {
+  const message = { messageId: "m", role: "ROLE_USER", parts: [{ text }], taskId, contextId };
+  return { jsonrpc: "2.0", id: `rpc-${taskId}`, method, params: { message } };
+}
+
+function taskCall(method: "GetTask" | "CancelTask", id: string) {
+  return { jsonrpc: "2.0", id: `${method}-${id}`, method, params: { id } };
+}
+
+/** A broker, a model and a home whose agent serves other agents. */
+async function openPlace(a2a: object = {}, tools: object = {}) {
+  const stack = new AsyncDisposableStack();
+  const broker = stack.use(await startMosquitto());
+  const model: ModelServer = stack.use(await startModelServer());
+  const entry = { model_name: "m", model: "openai/m", api_base: model.base, api_keys: ["sk-key"] };
+  const settings = { a2a: { ...A2A, ...a2a }, streaming: { interval_ms: 20 } };
+  const config = quickConfig(broker.url, settings, {
+    agents: { defaults: { model_name: "m" } },
+    model_list: [entry],
+    tools,
+  });
+  const home = stack.use(await temporaryHome(config));
+  return {
+    broker,
+    model,
+    home: home.path,
+    async start() {
+      const gateway = stack.use(await startGateway({ home: home.path }));
+      await gateway.said('"channel":"mqtt a2a"');
+      return gateway;
+    },
+    caller: async (requester: string) => stack.use(await openCaller(broker.url, requester)),
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** The name of each tool that the model was offered. */
+function offered({ requests }: ModelServer): string[] {
+  return (requests.at(-1)?.body.tools ?? []).map((tool) => tool.function.name);
+}
+
+function facts(status: string, source: string) {
+  return { "a2a-status": status, "a2a-status-source": source };
+}
+
+describe("the agent card", () => {
+  it("is retained, says whether the agent is there, and why not", needs, async () => {
+    await using place = await openPlace({ description: "Knows the house." });
+    const gateway = await place.start();
+    await using cards = await openTestDevice(place.broker.url, CARD);
+    const card: Record<string, unknown> = JSON.parse(String((await cards.message(0)).payload));
+    assert.deepEqual(
+      [card["name"], card["description"], card["capabilities"]],
+      ["assistant", "Knows the house.", { streaming: true }],
+    );
+    assert.deepEqual(card["supportedInterfaces"], [
+      {
+        url: `mqtt://127.0.0.1:${place.broker.port}`,
+        protocolBinding: "MQTTv5+JSONRPCv2",
+        protocolVersion: "1.0.0",
+      },
+    ]);
+    const statusOf = async (index: number) =>
+      (await cards.message(index)).properties?.userProperties;
+    assert.deepEqual({ ...(await statusOf(0)) }, facts("online", "agent"));
+    gateway.kill("SIGKILL");
+    assert.deepEqual({ ...(await statusOf(1)) }, facts("offline", "lwt"));
+    const again = await place.start();
+    assert.deepEqual({ ...(await statusOf(2)) }, facts("online", "agent"));
+    again.kill("SIGTERM");
+    assert.deepEqual({ ...(await statusOf(3)) }, facts("offline", "agent"));
+    await again.ended;
+    // Nothing more came: no will after a clean end.
+    assert.equal(cards.messages.length, 4);
+  });
+});
+
+describe("a task of another agent", () => {
+  it("is submitted at once, and answered in pieces or as a whole", needs, async () => {
+    await using place = await openPlace();
+    place.model.otherwise(streamsSlowly(20, 20));
+    await place.start();
+    const caller = await place.caller("phone");
+    await caller.send(asking("t1", "hello", "ctx"), "c1");
+    await caller.ended("c1");
+    const [first, ...rest] = caller.states("c1").filter((state) => state !== "WORKING");
+    assert.deepEqual([first, ...rest], ["SUBMITTED", "COMPLETED"]);
+    assert.match(caller.device.texts()[0] ?? "", /TASK_STATE_SUBMITTED/);
+    assert.equal(caller.text("c1"), tokenTexts(20).join(""));
+    const pieces = caller.events("c1").flatMap(({ result }) => result?.artifactUpdate ?? []);
+    assert.ok(pieces.length > 1);
+    assert.deepEqual(
+      pieces.map(({ append, lastChunk }) => [append, lastChunk]),
+      pieces.map((_, index) => [index > 0, index === pieces.length - 1]),
+    );
+    assert.ok(caller.events().every(({ id }) => id === "rpc-t1"));
+    await caller.send(asking("t2", "hello", "ctx", "SendMessage"), "c2");
+    await caller.ended("c2");
+    const whole = caller.events("c2").flatMap(({ result }) => result?.artifactUpdate ?? []);
+    assert.deepEqual([whole.length, whole[0]?.lastChunk], [1, true]);
+  });
+
+  it("runs once, however often it is sent, also over a kill -9 and a restart", needs, async () => {
+    await using place = await openPlace();
+    place.model.script(hangs());
+    const first = await place.start();
+    const caller = await place.caller("phone");
+    await caller.send(asking("t1", "hello", "ctx"), "c1");
+    await place.model.received(0);
+    await caller.send(asking("t1", "hello", "ctx"), "c2");
+    await until("the retry is taken", () => caller.states("c2").includes("SUBMITTED"));
+    first.kill("SIGKILL");
+    await first.ended;
+    place.model.script(answers("once"));
+    const second = await place.start();
+    await caller.ended("c1");
+    assert.equal(caller.text("c1"), "once");
+    assert.equal(caller.states("c1").filter((state) => state === "COMPLETED").length, 1);
+    second.kill("SIGTERM");
+    await second.ended;
+    await place.start();
+    await caller.send(asking("t1", "hello", "ctx"), "c3");
+    await caller.ended("c3");
+    assert.equal(caller.text("c3"), "once");
+    assert.equal(place.model.requests.length, 2);
+  });
+
+  it("is taken and answered while the agent was away", needs, async () => {
+    await using place = await openPlace();
+    place.model.otherwise(answers("later"));
+    const first = await place.start();
+    first.kill("SIGTERM");
+    await first.ended;
+    const caller = await place.caller("phone");
+    await caller.send(asking("t1", "hello"), "c1");
+    await place.start();
+    await caller.ended("c1");
+    assert.equal(caller.text("c1"), "later");
+  });
+
+  it("is in the conversation of its context, which is of its requester alone", needs, async () => {
+    await using place = await openPlace();
+    place.model.otherwise(answers("yes"));
+    await place.start();
+    const [phone, tablet] = [await place.caller("phone"), await place.caller("tablet")];
+    const questions = () =>
+      place.model.requests.at(-1)?.body.messages.filter(({ content }) => content?.startsWith("q"))
+        .length;
+    const ask = async (caller: Caller, task: string, context: string) => {
+      await caller.send(asking(task, `q ${task}`, context), task);
+      await caller.ended(task);
+      return questions();
+    };
+    assert.equal(await ask(phone, "t1", "a"), 1);
+    assert.equal(await ask(phone, "t2", "a"), 2);
+    assert.equal(await ask(phone, "t3", "b"), 1);
+    assert.equal(await ask(tablet, "t4", "a"), 1);
+  });
+
+  it("can be looked at and cancelled alone", needs, async () => {
+    await using place = await openPlace();
+    place.model.script(hangs(), answers("second"));
+    await place.start();
+    const caller = await place.caller("phone");
+    await caller.send(asking("t1", "first", "a"), "c1");
+    await place.model.received(0);
+    await caller.send(asking("t2", "second", "b"), "c2");
+    await caller.send(asking("t3", "third", "c"), "c3");
+    await until("all are taken", () => caller.states().length === 3);
+    await caller.send(taskCall("CancelTask", "t3"), "x3");
+    await caller.send(taskCall("CancelTask", "t1"), "x1");
+    await Promise.all(["c1", "c2", "c3"].map((one) => caller.ended(one)));
+    assert.deepEqual(
+      ["c1", "c2", "c3"].map((one) => caller.states(one).at(-1)),
+      ["CANCELED", "COMPLETED", "CANCELED"],
+    );
+    await caller.send(taskCall("CancelTask", "t2"), "x2");
+    await caller.send(taskCall("GetTask", "t2"), "g2");
+    await caller.send(taskCall("GetTask", "t9"), "g9");
+    await until("all are answered", () => caller.events("g9").length === 1);
+    const resultOf = (name: string) => caller.events(name)[0]?.result ?? {};
+    assert.deepEqual(
+      [resultOf("x1").id, resultOf("x1").status?.state],
+      ["t1", "TASK_STATE_CANCELED"],
+    );
+    assert.deepEqual(
+      ["x2", "g9"].map((name) => caller.events(name)[0]?.error?.code),
+      [-32002, -32001],
+    );
+    const { artifacts = [], contextId } = resultOf("g2");
+    assert.deepEqual([artifacts.map(({ parts }) => parts[0]?.text), contextId], [["second"], "b"]);
+    assert.equal(place.model.requests.length, 2);
+  });
+
+  it("says what is wrong with it", needs, async () => {
+    await using place = await openPlace();
+    place.model.otherwise(answers("ok"));
+    await place.start();
+    const caller = await place.caller("phone");
+    const codeOf = async (payload: object | string, name: string): Promise<unknown> => {
+      await caller.send(payload, name);
+      await until(`${name} is answered`, () => caller.events(name).length > 0);
+      return caller.events(name)[0]?.error?.code;
+    };
+    const without = { jsonrpc: "2.0", id: 1, method: "SendMessage", params: {} };
+    assert.equal(await codeOf("{", "a"), -32700);
+    assert.equal(await codeOf({ id: 1, method: "GetTask" }, "b"), -32600);
+    assert.equal(await codeOf({ jsonrpc: "2.0", id: 1, method: "constructor" }, "c"), -32601);
+    assert.equal(await codeOf(without, "d"), -32005);
+    assert.equal(caller.events("d")[0]?.error?.data?.a2a_error, "transport_protocol_error");
+    const image = { message: { taskId: "t", parts: [{ text: "see" }, { raw: "AAAA" }] } };
+    assert.equal(await codeOf({ ...without, params: image }, "e"), -32602);
+    await caller.send(asking("t1", "hello", "ctx"), "f");
+    await caller.ended("f");
+    assert.equal(await codeOf(asking("t1", "hello", "other"), "g"), -32602);
+    const properties = { responseTopic: caller.topic };
+    const bare = JSON.stringify(asking("t2", "hello"));
+    await caller.device.client.publishAsync(REQUESTS, bare, { qos: 1, properties });
+    await until("it is refused", () => caller.events().at(-1)?.error?.code === -32005);
+    const late = { ...properties, correlationData: Buffer.from("h"), messageExpiryInterval: 1 };
+    place.model.script(hangs());
+    await caller.device.client.publishAsync(REQUESTS, JSON.stringify(asking("t3", "late")), {
+      qos: 1,
+      properties: late,
+    });
+    await until("it has ended", () => caller.events("h").length > 1);
+    const { error, result } = caller.events("h").at(-1) ?? {};
+    assert.ok(error?.code === -32003 || /FAILED/.test(result?.statusUpdate?.status.state ?? ""));
+  });
+});
+
+/** A model that asks another agent, again and again. */
+const relays: Behaviour = async (request, response) => {
+  const asked = { agent: "other", question: "again?" };
+  const isAsked = request.body.messages.at(-1)?.role === "tool";
+  const call = calls({ name: "ask_agent", arguments: JSON.stringify(asked) });
+  await (isAsked ? answers("done") : call)(request, response);
+};
+
+describe("an agent that means harm", () => {
+  it(
+    "gets no answer on a topic that it may not use, and none of another caller",
+    needs,
+    async () => {
+      await using place = await openPlace();
+      place.model.otherwise(answers("the secret"));
+      await place.start();
+      const [victim, thief] = [await place.caller("victim"), await place.caller("thief")];
+      await using all = await openTestDevice(place.broker.url, "#");
+      await using requests = await openTestDevice(place.broker.url, REQUESTS);
+      await victim.send(asking("t1", "hello", "ctx"), "c1");
+      await victim.ended("c1");
+      const had = victim.device.messages.length;
+      for (const topic of [
+        REQUESTS,
+        "/picoclaw/assistant/victim/response",
+        "$a2a/v1/reply/acme/garden/thief/s1",
+        "$a2a/v1/reply/acme/house/../victim",
+        "$a2a/v1/reply/acme/house/",
+        "$SYS/broker",
+      ]) {
+        await thief.send(asking("t2", "hello"), "c2", topic);
+      }
+      // It knows the task of another one, and says so under its own name and under that of the other.
+      await thief.send(taskCall("GetTask", "t1"), "g1");
+      await until("it is answered", () => thief.events("g1").length === 1);
+      assert.equal(thief.events("g1")[0]?.error?.code, -32001);
+      await thief.send(asking("t1", "what did you say?", "ctx"), "r1");
+      await thief.ended("r1");
+      const last = place.model.requests.at(-1)?.body.messages ?? [];
+      assert.ok(!last.some(({ content }) => content === "hello" || content === "the secret"));
+      assert.equal(place.model.requests.length, 2);
+      await thief.send(asking("t1", "hello", "ctx"), "b1", victim.topic);
+      await until("the answer goes to whom it is for", () =>
+        victim.states("b1").includes("COMPLETED"),
+      );
+      assert.deepEqual(thief.events("b1"), []);
+      assert.ok(victim.device.messages.length > had);
+      assert.equal(place.model.requests.length, 2);
+      assert.equal(requests.messages.length, 10);
+      assert.ok(all.messages.every(({ topic }) => /\/(?:status|info)$/.test(topic)));
+    },
+  );
+
+  it("has no tool, whatever other clients may, until a profile names agents", needs, async () => {
+    const profiles = { "*": { tools: ["*"], topics: { read: ["#"] }, agents: ["*"] } };
+    const exec = { allow_remote: true, sandbox: "none" };
+    await using place = await openPlace({}, { profiles, exec });
+    place.model.otherwise(answers("ok"));
+    await place.start();
+    const caller = await place.caller("phone");
+    await caller.send(asking("t1", "hello"), "c1");
+    await caller.ended("c1");
+    assert.deepEqual(offered(place.model), []);
+    await using all = await openTestDevice(place.broker.url, "/picoclaw/assistant/lamp/response");
+    const text = JSON.stringify({ text: "hello" });
+    await all.client.publishAsync("/picoclaw/assistant/lamp/request", text, { qos: 1 });
+    await all.message(0);
+    assert.ok(offered(place.model).includes("ask_agent"));
+  });
+
+  it("has a profile of its own only where the broker checks its topic", needs, async () => {
+    const profiles = {
+      "a2a:phone": { tools: ["device"] },
+      "a2a:*": { tools: ["memory"] },
+    };
+    for (const verified_requesters of [true, false]) {
+      await using place = await openPlace({ verified_requesters }, { profiles });
+      place.model.otherwise(answers("ok"));
+      await place.start();
+      const caller = await place.caller("phone");
+      await caller.send(asking("t1", "hello"), "c1");
+      await caller.ended("c1");
+      assert.deepEqual(offered(place.model), [verified_requesters ? "device" : "memory"]);
+    }
+  });
+
+  it("cannot have agents ask each other for ever", needs, async () => {
+    const profiles = { "a2a:*": { tools: ["ask_agent"], agents: ["*"] } };
+    await using place = await openPlace({}, { profiles });
+    place.model.otherwise(relays);
+    await place.start();
+    await using asked = await openTestDevice(place.broker.url, "/picoclaw/other/+/request");
+    const caller = await place.caller("phone");
+    await caller.send(asking("t1", "hello"), "c1");
+    const heard = await asked.message(0);
+    assert.equal(JSON.parse(String(heard.payload)).hops, 2);
+    assert.equal(heard.topic, "/picoclaw/other/agent:assistant:a2a%3Aunverified%3Aphone/request");
+    const reply = { text: "no", id: JSON.parse(String(heard.payload)).id, seq: 0, done: true };
+    await asked.client.publishAsync(
+      heard.topic.replace("request", "response"),
+      JSON.stringify(reply),
+    );
+    await caller.ended("c1");
+  });
+});
+
+/** A requester on another library, with the payloads and properties of the specification. */
+const PAHO = String.raw`
+import json, sys, uuid
+import paho.mqtt.client as mqtt
+from paho.mqtt.properties import Properties
+from paho.mqtt.packettypes import PacketTypes
+
+port = int(sys.argv[1])
+reply = "$a2a/v1/reply/acme/house/paho/" + uuid.uuid4().hex
+task, context = str(uuid.uuid4()), str(uuid.uuid4())
+
+def ask(client, *ignored):
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ResponseTopic = reply
+    properties.CorrelationData = b"c-1"
+    message = {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": [{"text": "hello"}],
+               "taskId": task, "contextId": context}
+    request = {"jsonrpc": "2.0", "id": "1", "method": "SendStreamingMessage", "params": {"message": message}}
+    client.publish("$a2a/v1/request/acme/house/assistant", json.dumps(request), qos=1, properties=properties)
+
+def heard(client, ignored, message):
+    assert message.properties.CorrelationData == b"c-1" and not message.retain and message.qos == 1
+    result = json.loads(message.payload)["result"]
+    update = result.get("statusUpdate") or result["artifactUpdate"]
+    assert update["taskId"] == task and update["contextId"] == context
+    if "status" in update:
+        print(update["status"]["state"], flush=True)
+        if update["status"]["state"] == "TASK_STATE_COMPLETED":
+            client.disconnect()
+    else:
+        print(update["artifact"]["parts"][0]["text"], flush=True)
+
+try:
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION1, client_id="acme/house/paho", protocol=mqtt.MQTTv5)
+except AttributeError:
+    client = mqtt.Client(client_id="acme/house/paho", protocol=mqtt.MQTTv5)
+client.on_connect = lambda *ignored: client.subscribe(reply, qos=1)
+client.on_subscribe = ask
+client.on_message = heard
+client.connect("127.0.0.1", port)
+client.loop_forever()
+`;
+
+const hasPython = { skip: needs.skip || (!existsSync("/usr/bin/python3") && !process.env["CI"]) };
+
+it("paho asks by A2A over MQTT", { ...needs, ...hasPython }, async () => {
+  await using place = await openPlace();
+  place.model.otherwise(answers("It is late."));
+  await place.start();
+  const args = ["-c", PAHO, `${place.broker.port}`];
+  await using paho = startClient("/usr/bin/python3", args);
+  const { stdout, stderr, code } = await paho.ended;
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, "TASK_STATE_SUBMITTED\nIt is late.\nTASK_STATE_COMPLETED\n");
+});
