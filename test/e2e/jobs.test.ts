@@ -144,7 +144,9 @@ describe("jobs of a gateway", needsMosquitto, () => {
         'call cron {"action":"add","message":"once","at_seconds":2}',
       );
     })();
-    await new Promise((resolve) => setTimeout(resolve, 2500));
+    const { stdout } = await home.run("jobs", "list", "--json");
+    const due = Date.parse(JSON.parse(stdout).next_at);
+    await until("it is due", () => Date.now() > due);
     await using _gateway = await home.gateway();
     await using kitchen = home.hears("kitchen");
     const pushed = () => kitchen.messages().filter(({ push }) => push === true);

@@ -116,7 +116,7 @@ export async function openReloadableAgent(
     get compact() {
       return current.agent.compact;
     },
-    runCommand: (scheduled) => current.agent.runCommand(scheduled),
+    runCommand: (scheduled) => current.runCommand(scheduled),
     load: () => current.agent.load(),
     async close() {
       isClosed = true;
@@ -138,6 +138,7 @@ function reloadedText(restart: readonly string[]): string {
 interface AgentInstance {
   readonly agent: Agent;
   readonly answer: Agent["answer"];
+  readonly runCommand: Agent["runCommand"];
   /** Closes the agent after its last turn. */
   readonly retire: () => Promise<void>;
   /** Closes the agent now; logs failures. */
@@ -167,6 +168,16 @@ async function openInstance(options: InstanceOptions): Promise<AgentInstance> {
     }
   }
 
+  const runCommand: Agent["runCommand"] = async (scheduled) => {
+    turns += 1;
+    try {
+      return await agent.runCommand(scheduled);
+    } finally {
+      turns -= 1;
+      ended();
+    }
+  };
+
   async function close(): Promise<void> {
     try {
       await agent.close();
@@ -179,6 +190,7 @@ async function openInstance(options: InstanceOptions): Promise<AgentInstance> {
   return {
     agent,
     answer,
+    runCommand,
     async retire() {
       isDismissed = true;
       ended();

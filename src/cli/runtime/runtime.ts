@@ -247,8 +247,11 @@ function gatewayOptionsOf({ config, log, logContent, trace, traceText }: Runtime
 }
 
 /** Absent without state on disk: a job outlives the process. */
-function jobsOf(options: RuntimeOptions, { store, cluster }: State): RuntimeJobs | undefined {
-  if (!options.persistent) return undefined;
+function jobsOf(
+  options: RuntimeOptions,
+  { store, cluster, socketFile }: State,
+): RuntimeJobs | undefined {
+  if (socketFile === undefined) return undefined;
   return new RuntimeJobs({ ...options, store, isShared: cluster !== undefined });
 }
 

@@ -135,6 +135,7 @@ export const KEYS = group(
           bool(),
           true,
           "Whether the tasks in `HEARTBEAT.md` of a [Go home](agent.md#heartbeat) are done.",
+          { variable: true },
         ),
         interval: key(
           integer(0, 525_600),
