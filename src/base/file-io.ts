@@ -52,7 +52,8 @@ export async function writeAtomically(
     await check?.();
     await rename(draft, file);
   } catch (error) {
-    await rm(draft, { force: true });
+    // What failed first is the cause: a disk that is mounted read-only lets nothing be removed, either.
+    await rm(draft, { force: true }).catch(() => {});
     throw error;
   }
   await syncFolder(dirname(file));

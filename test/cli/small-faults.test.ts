@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { it } from "node:test";
@@ -113,4 +114,16 @@ it("a full disk at the start is no fault of the configuration", async (context) 
     code: "failed",
     message: "the state folder cannot be written",
   });
+});
+
+it("a setting on a disk that is mounted read-only names the disk as the cause", async (context) => {
+  await using disk = await smallDisk(64);
+  if (disk === undefined) return context.skip("no mount is allowed here");
+  await writeFile(join(disk.path, "config.json"), "{}");
+  spawnSync("mount", ["-o", "remount,ro", disk.path]);
+  const env = { PICOCLAW_HOME: disk.path };
+  const host = createFakeHost(["config", "set", "gateway.port", "18791"], { env });
+  assert.equal(await runCommandLine(host), 1);
+  const error = host.stderr.text();
+  assert.match(error, /config\.json cannot be written\n {2}EROFS: .*open[^]*try: mount that disk/);
 });

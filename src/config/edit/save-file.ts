@@ -104,4 +104,6 @@ export function unwritable(file: string, error: unknown): Failure {
 const WAYS_OUT: Readonly<Record<string, string>> = {
   CHANGED: "run it again",
   ENOSPC: "free some space on that disk and run it again",
+  EDQUOT: "free some space of this user's quota and run it again",
+  EROFS: "mount that disk writable (mount -o remount,rw) and run it again",
 };
