@@ -7,6 +7,7 @@ import { describe, it } from "node:test";
 import { serviceChecks } from "../../src/cli/checks/service.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { unitText, userUnitFolder } from "../../src/cli/service/unit.ts";
+import { columnsOf } from "../../src/cli/terminal/width.ts";
 import { makeCertificate, type CertificateOptions } from "../support/certificates.ts";
 import { clockEnvironment, needsFaketime } from "../support/faketime.ts";
 import { answers, calls, refuses, startModelServer } from "../support/model-server.ts";
@@ -30,6 +31,7 @@ import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { createFakeHost, runIn } from "./host.ts";
+import { createMemoryOutput } from "./memory.ts";
 
 interface Examined {
   readonly code: number;
@@ -121,6 +123,27 @@ describe("doctor", () => {
     assert.equal(usage.code, 2);
     assert.equal(JSON.parse(usage.out).outcome, "usage");
   });
+
+  for (const columns of [80, 40]) {
+    it(`breaks lines between words on a terminal of ${columns} columns`, async () => {
+      await using home = await temporaryFolder();
+      await writeConfig(home.path, NOWHERE);
+      const env = { PICOCLAW_HOME: home.path, NO_COLOR: "1" };
+      const host = createFakeHost([...OFFLINE, "--json"], { env });
+      await runCommandLine(host);
+      const checks = host.stdout.text().trimEnd().split("\n");
+      const { message, remedy } = checks
+        .map((line) => JSON.parse(line))
+        .find(({ code }) => code === "broker.tcp");
+      const stdout = createMemoryOutput({ isTTY: true, columns });
+      await runCommandLine({ ...createFakeHost(OFFLINE, { env }), stdout });
+      const lines = stdout.text().trimEnd().split("\n");
+      assert.ok(lines.every((line) => columnsOf(line) <= columns));
+      const words = stdout.text().replaceAll(/\s+/g, " ");
+      assert.ok(words.includes(`fail broker.tcp mqtt: ${message} try: ${remedy} `), words);
+      assert.ok(lines.some((line) => /^ +try: start the broker/.test(line)));
+    });
+  }
 
   it("gateway --check prints the same, and ends as a gateway would", async () => {
     const { code, out, error } = await examined(NOWHERE, ["gateway", "--check", "--offline"]);

@@ -4,6 +4,7 @@ import { Failure } from "../../base/failure.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import type { Context } from "../context.ts";
 import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
+import { wrapped } from "../terminal/word-wrap.ts";
 import { type Examination, examine } from "./doctor.ts";
 
 /** Prints each result on stdout, and how many there are at the end. */
@@ -11,8 +12,11 @@ export async function examineAndPrint(context: Context): Promise<Examination> {
   const { host, flags, redactor } = context;
   const isJson = flags.has("json");
   const paint = createPaint(isColoured(host.stdout, host.env, flags));
+  const { stdout } = host;
+  const textOf = (found: Diagnosis): string =>
+    stdout.isTTY ? linesOf(found, redactor, paint, stdout.columns) : lineOf(found, redactor, paint);
   const examined = await examine(context, (found) =>
-    host.stdout.write(isJson ? jsonOf(found, redactor) : lineOf(found, redactor, paint)),
+    stdout.write(isJson ? jsonOf(found, redactor) : textOf(found)),
   );
   if (!isJson) await host.stdout.write(`${summaryOf(examined.found)}\n`);
   return examined;
@@ -45,7 +49,31 @@ function lineOf(
 ): string {
   const way = remedy === undefined ? "" : ` (try: ${remedy})`;
   const text = escapeControl(redactor.redact(`${name}: ${message}${way}`));
-  return `${painted(paint, result)(result.padEnd(4))}  ${code.padEnd(CODE_WIDTH)} ${text}\n`;
+  return `${headOf(code, result, paint)} ${text}\n`;
+}
+
+function headOf(code: string, result: Diagnosis["result"], paint: Paint): string {
+  return `${painted(paint, result)(result.padEnd(4))}  ${code.padEnd(CODE_WIDTH)}`;
+}
+
+/** Columns before the sentence, and before it on a terminal that has not so many for both. */
+const INDENT = 4 + 2 + CODE_WIDTH + 1;
+const NARROW_INDENT = 6;
+const NARROW = 72;
+
+/** The same for the eye: broken between words, with the remedy on a line of its own, from which it can be copied. */
+function linesOf(
+  { code, name, result, message, remedy }: Diagnosis,
+  redactor: Pick<Redactor, "redact">,
+  paint: Paint,
+  columns: number,
+): string {
+  const isNarrow = columns < NARROW;
+  const indent = isNarrow ? NARROW_INDENT : INDENT;
+  const gap = isNarrow ? `\n${" ".repeat(indent)}` : " ";
+  const lines = [`${name}: ${message}`, ...(remedy === undefined ? [] : [`try: ${remedy}`])];
+  const text = lines.map((line) => escapeControl(redactor.redact(line))).join("\n");
+  return `${headOf(code, result, paint)}${gap}${wrapped(text, columns, indent)}\n`;
 }
 
 function painted(paint: Paint, result: Diagnosis["result"]): (text: string) => string {
