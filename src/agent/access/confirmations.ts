@@ -68,6 +68,8 @@ const HARMLESS: ReadonlySet<string> = new Set([
   "spawn",
   "spawn_status",
   "subagent",
+  "tool_search_tool_bm25",
+  "tool_search_tool_regex",
   "use_skill",
   "web_fetch",
   "web_search",
@@ -128,7 +130,9 @@ function isNamed(
   actsOn: string,
 ): boolean {
   if (tools.length === 0) return !HARMLESS.has(name);
-  const words = [name, permission, actsOn, `${permission}:${actsOn}`];
+  // A search has the permission of a tool that it finds.
+  const known = HARMLESS.has(name) ? name : permission;
+  const words = [name, known, actsOn, `${known}:${actsOn}`];
   return tools.some((pattern) =>
     words.some((word) => word !== "" && matchesPattern(pattern, word)),
   );

@@ -54,7 +54,9 @@ function openPlace(
       return { noMatchingSubscribers: false };
     },
   });
-  const tools = [mqtt, toolOf("device"), toolOf("set_device"), toolOf("exec")];
+  const remove = { ...toolOf("mcp_files_remove"), permission: "files.remove" };
+  const search = { ...toolOf("tool_search_tool_bm25"), permission: "files.remove" };
+  const tools = [mqtt, toolOf("device"), toolOf("set_device"), toolOf("exec"), remove, search];
   return {
     asked,
     published,
@@ -104,6 +106,18 @@ describe("a call by a profile with `confirm`", () => {
     assert.equal(await call("set_device", { class: "light" }), "set_device ran");
     assert.equal(await call("exec"), "exec ran");
     assert.match(await call("device"), /not run yet/);
+  });
+
+  it("waits if it is for an MCP server, which the profile may name, and a search for tools does not", async () => {
+    for (const tools of [[], ["files.*"], ["mcp_files_remove"]]) {
+      const { call } = openPlace({ tools });
+      assert.match(await call("mcp_files_remove"), /not run yet/);
+      assert.equal(await call("tool_search_tool_bm25"), "tool_search_tool_bm25 ran");
+    }
+    assert.equal(
+      await openPlace({ tools: ["mail.*"] }).call("mcp_files_remove"),
+      "mcp_files_remove ran",
+    );
   });
 
   it("runs if a person has allowed it, and never because its arguments or the model say so", async () => {
