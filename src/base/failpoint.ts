@@ -16,6 +16,7 @@ export type Failpoint =
   | "delivered"
   | "condensed"
   | "job_claimed"
+  | "job_ran"
   | "job_pushed";
 
 /** Set only by `scripts/build.ts --faults`; in every other build `failpoint` compiles to nothing. */

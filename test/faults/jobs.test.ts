@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
+import type { JobPayload } from "../../src/store/contract.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { openJobs } from "../../src/store/shared-access.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
@@ -17,15 +19,19 @@ import { withFaults } from "./fault-harness.ts";
 const IDS = ["aaaaaaaa", "bbbbbbbb", "cccccccc"];
 const DUE = Date.UTC(2026, 0, 1);
 
-/** A home with three jobs that were due long ago: two are tasks, one is a text. */
-async function openHome() {
+const PAYLOADS = IDS.map((id, index): JobPayload => {
+  return { kind: index === 1 ? "text" : "message", text: `task ${id}` };
+});
+
+/** A home with jobs that were due long ago. */
+async function openHome(payloads: readonly JobPayload[] = PAYLOADS, config: object = {}) {
   await using closing = new AsyncDisposableStack();
   const model = closing.use(await startModelServer());
   const broker = closing.use(await startMosquitto());
   const folder = closing.use(await temporaryFolder());
   model.otherwise(streamsSlowly(3, 30));
   const workspace = join(folder.path, "workspace");
-  await writeConfig(folder.path, modelConfig(broker.url, model.base));
+  await writeConfig(folder.path, { ...modelConfig(broker.url, model.base), ...config });
   const heard = closing.use(
     startClient(
       "mosquitto_sub",
@@ -39,16 +45,16 @@ async function openHome() {
   const opened = await openSqliteStore<string>(file, facts);
   const store = await opened.jobs();
   const schedule = { kind: "every", ms: 86_400_000 } as const;
-  for (const [index, id] of IDS.entries()) {
-    const kind = index === 1 ? "text" : "message";
-    const payload = { kind, text: `task ${id}` } as const;
-    await store.addJob(newJob(id, { schedule, payload, nextAt: DUE + index }), MANY);
+  for (const [index, payload] of payloads.entries()) {
+    const job = newJob(IDS[index] ?? "", { schedule, payload, nextAt: DUE + index });
+    await store.addJob(job, MANY);
   }
   await opened.close();
   home.close();
   const owned = closing.move();
   return {
     model,
+    workspace,
     /** As `picoclaw jobs list` reads them, while a gateway runs. */
     async jobs() {
       const shared = await openJobs(file, { owner: "test", readOnly: true });
@@ -110,4 +116,22 @@ describe("a gateway that dies while jobs are due", () => {
       }
     });
   }
+
+  it(
+    "after a command ran does not run it again, and says that its output is lost",
+    withFaults,
+    async () => {
+      const payload = { kind: "command", text: "echo done >> ran.txt; cat ran.txt" } as const;
+      const tools = { exec: { allow_remote: true, sandbox: "none" } };
+      await using home = await openHome([payload], { tools });
+      const first = home.start("job_ran");
+      assert.equal((await first.ended).signal, "SIGKILL");
+      await using _gateway = home.start();
+      await until("it is heard", () => home.heard().length > 0);
+      const [message] = home.heard();
+      assert.equal(message?.id, `job-${IDS[0]}-${DUE}`);
+      assert.match(message?.text ?? "", /ended while this command ran; its output is lost/);
+      assert.equal(await readFile(join(home.workspace, "ran.txt"), "utf8"), "done\n");
+    },
+  );
 });

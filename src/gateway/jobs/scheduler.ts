@@ -1,10 +1,4 @@
-import {
-  abortable,
-  createFairSemaphore,
-  createSemaphore,
-  MAX_TIMER_MS,
-  onAbort,
-} from "../../base/async.ts";
+import { createFairSemaphore, createSemaphore, MAX_TIMER_MS, onAbort } from "../../base/async.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
@@ -179,7 +173,9 @@ export class JobScheduler {
     const release = await this.#commands.acquire(owner, MAX_TIMER_MS, signal);
     try {
       const isInForce = await this.#retry(() => this.#options.store.beginFiring(job));
-      return isInForce ? await this.#options.runCommand(job, signal) : undefined;
+      const output = isInForce ? await this.#options.runCommand(job, signal) : undefined;
+      failpoint("job_ran");
+      return output;
     } finally {
       release();
     }
@@ -212,16 +208,16 @@ export class JobScheduler {
     return nextTime(schedule, this.#options.clock.epoch(), nextAt).catch(() => undefined);
   }
 
-  /** Tries again what may succeed later, until the program ends. */
+  /** Tries again what may succeed later, until the program ends. What is under way then is waited for. */
   async #retry<T>(work: () => Promise<T>): Promise<T> {
     for (let waitMs = RETRY_MS; ; waitMs = Math.min(2 * waitMs, MAX_RETRY_MS)) {
-      this.#closing.signal.throwIfAborted();
       try {
-        return await abortable(work(), this.#closing.signal);
+        return await work();
       } catch (thrown) {
         if (!RETRIED.has(asFailure(thrown).code)) throw thrown;
       }
       await this.#pause(waitMs);
+      this.#closing.signal.throwIfAborted();
     }
   }
 

@@ -239,6 +239,20 @@ describe("the scheduler of jobs", () => {
     assert.equal((await store.job("a"))?.nextAt, clock.epoch());
   });
 
+  it("ends the firing of what is pushed while it closes", async () => {
+    const stored = Promise.withResolvers<void>();
+    await using jobs = await setUp({ push: () => stored.promise });
+    const { clock, store, scheduler } = jobs;
+    const nextAt = clock.epoch();
+    await store.addJob(newJob("a", { nextAt }), MANY);
+    scheduler.wake();
+    await settled();
+    const closed = scheduler.close();
+    stored.resolve();
+    await closed;
+    assert.equal((await store.job("a"))?.lastAt, nextAt);
+  });
+
   it("goes on after a store that could not be read or written", async () => {
     let isAway = true;
     const opened = createMemoryStore<string>(storeFacts(createManualClock(), "test"));
