@@ -14,6 +14,7 @@ import { sizeFigures } from "./bench/size.ts";
 import { soakFigures } from "./bench/soak.ts";
 import { startFigures } from "./bench/start.ts";
 import { waitingFigures } from "./bench/waiting.ts";
+import { watchFigures } from "./bench/watch.ts";
 
 /**
  * `npm run bench [-- --runs N] [--only GROUP] [--soak MINUTES] [--write]`: what the compiled program costs, each figure
@@ -27,6 +28,7 @@ const GROUPS = {
   waiting: () => waitingFigures(),
   memory: () => memoryFigures(contenders, [2000, 24_000]),
   size: () => sizeFigures(),
+  watch: () => watchFigures(),
   soak: () => soakFigures(Number(values.soak)),
 };
 
