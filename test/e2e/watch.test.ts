@@ -203,6 +203,39 @@ describe("a watched topic", () => {
     assert.deepEqual(textsOf(hall), ["Fed."]);
   });
 
+  it(
+    "holds up nobody in a flood, which begins a bounded number of turns",
+    needsMosquitto,
+    async () => {
+      await using place = await openPlace();
+      const { model, home } = place;
+      await place.configure([{ ...HOT, topic: "flood/+", when: "$.n >= 0" }]);
+      model.otherwise(answers("Heard."));
+      await using hall = await place.listen("hall");
+      await using other = await place.listen("other");
+      await using gateway = await startGateway({ home });
+      await gateway.said(WATCHED);
+      const deep = `{"n": ${"[".repeat(50_000)}${"]".repeat(50_000)}}`;
+      const flood = async (): Promise<void> => {
+        for (let n = 0; n < 10_000; n += 1) {
+          hall.client.publish(`flood/${n % 500}`, n % 100 === 0 ? deep : `{"n": ${n}}`);
+          if (n % 500 === 0) await new Promise((resolve) => setImmediate(resolve));
+        }
+      };
+      const flooding = flood();
+      const request = JSON.stringify({ text: "?", id: "r1", stream: false });
+      await other.client.publishAsync(`${AGENT}/other/request`, request, { qos: 1 });
+      await other.message();
+      await flooding;
+      await gateway.said("no more turns");
+      // It is heard behind the flood.
+      await until("all turns are told", () => hall.messages.length >= 20);
+      const { stdout } = await picoclaw(["status", "--json"], { home });
+      assert.equal(JSON.parse(stdout).watch.started, 20);
+      assert.equal(gateway.stderr().split("no more turns").length, 2);
+    },
+  );
+
   it("changes with the configuration, without a restart", needsMosquitto, async () => {
     await using place = await openPlace();
     const { model, home } = place;

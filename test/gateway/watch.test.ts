@@ -291,13 +291,15 @@ describe("the start of a watched turn", () => {
   });
 
   it("does not double in a burst, and drops what a flood brings", async () => {
-    const { watch, pushed } = createPlace();
+    const { watch, pushed, lines } = createPlace();
     const watching = watch(ruleOf(""));
     for (let index = 0; index < 10_000; index += 1) {
       watching.onMessage({ topic: `s/${index % 40}`, payload: Buffer.from("x"), retained: false });
     }
     await settled();
+    await settled();
     assert.equal(pushed.length, 20);
+    assert.equal(lines.filter(({ message }) => message.includes("no more turns")).length, 1);
   });
 
   it("is tried again while the gateway is busy, under the same id, and not if it may not be", async () => {

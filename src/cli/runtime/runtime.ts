@@ -139,7 +139,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   watching = createWatching({ ...options, feeds, state, push });
   closing.defer(watching.close);
   const config = options.reloaded?.config ?? options.config;
-  watching.apply(config);
+  if (options.persistent) watching.apply(config);
   homeDevices.warm(config);
   const { policies: byChannel } = policies;
   const opened = { state, channels, agent, gateway, jobs, watching, policies: byChannel };

@@ -180,7 +180,9 @@ export class Starts {
 
   /** Says so once in each such hour. */
   #full(name: string, { since, starts }: Hour, { topic, channel }: WatchRule): void {
-    this.#fullUntil.set(name, since + HOUR_MS);
+    const until = since + HOUR_MS;
+    if (this.#fullUntil.get(name) === until) return;
+    this.#fullUntil.set(name, until);
     const which = name === ALL ? "all watches together" : "this watch";
     this.#options.log.warn("watched topics begin no more turns for up to an hour", {
       topic,
