@@ -33,11 +33,11 @@ interface Cost {
 export async function* watchFigures(): AsyncGenerator<Figure> {
   for (const [name, watch] of Object.entries(WATCHES)) {
     const without = await costOf(undefined);
-    const with_ = await costOf(watch);
+    const watching = await costOf(watch);
     const figure = (key: keyof Cost, what: string, unit: string): Figure => ({
       name: `${what} while 10,000 topics with ${name} are watched, 1,000 messages a second`,
       unit,
-      ours: [with_[key]],
+      ours: [watching[key]],
       reference: { name: "without", values: [without[key]] },
     });
     yield figure("dirty", "private memory", "MB");

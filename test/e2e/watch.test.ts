@@ -102,8 +102,9 @@ describe("a watched topic", () => {
     ]);
     assert.match(askedOf(model), /something happened that the owner has watched/);
     assert.match(askedOf(model), /Say which room is too warm\.$/);
+    await gateway.said("gateway started");
     const { stdout } = await picoclaw(["status"], { home });
-    assert.match(stdout, /watch +1 watch, 1 turns begun/);
+    assert.match(stdout, /watch +1 watch, turns begun: 1/);
     const json = JSON.parse((await picoclaw(["status", "--json"], { home })).stdout);
     assert.deepEqual(json.watch, { watches: 1, topics: 0, started: 1 });
   });

@@ -125,7 +125,7 @@ function queueText({ queue: { running, slots, waiting } }: GatewayStatus): strin
 function watchRows({ watch }: GatewayStatus): readonly (readonly [string, string])[] {
   if (watch === undefined) return [];
   const { watches, started } = watch;
-  return [["watch", `${watches} watch${watches === 1 ? "" : "es"}, ${started} turns begun`]];
+  return [["watch", `${watches} watch${watches === 1 ? "" : "es"}, turns begun: ${started}`]];
 }
 
 function outcomesText({ requests }: GatewayStatus): string {
