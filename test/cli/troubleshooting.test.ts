@@ -38,6 +38,9 @@ const INTERNAL = new Set([
   "this gateway cannot push",
   "the channel has no broker",
   "the broker is not the built-in broker",
+  "the broker cannot be reached",
+  "the client closed its connection",
+  "the agent answered with the error X: X",
 ]);
 
 describe("docs/troubleshooting.md", () => {

@@ -248,6 +248,8 @@ describe("other environment variables", () => {
       dedupe_window_secs: 600,
       exclusive: false,
       page: { enabled: true },
+      ollama: { enabled: false, channel: "" },
+      tokens: {},
       ignore_unsupported: [],
       limits: NO_LIMITS,
     });

@@ -65,6 +65,8 @@ describe("a configuration that is not there", () => {
           dedupe_window_secs: 600,
           exclusive: false,
           page: { enabled: true },
+          ollama: { enabled: false, channel: "" },
+          tokens: {},
           ignore_unsupported: [],
           limits: NO_LIMITS,
         },

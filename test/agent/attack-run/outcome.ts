@@ -12,10 +12,10 @@ import { askOver } from "./steps.ts";
 const OWN = /^home\/(?:workspace\/(?:state|sessions)|\.picoclaw\.pid|logs)(?:\/|$)/;
 
 /**
- * Folders that the program makes where they are not there, before a command in a sandbox: whether there is
- * one is the machine's business. What lies in them is looked at.
+ * Folders that the program makes where they are not there, and the empty stand-in for the tasks of the heartbeat,
+ * before a command in a sandbox: whether there is one is the machine's business. What lies in them is looked at.
  */
-const MEMORIES = /^home\/workspace\/memory(?:\/clients)?$/;
+const MADE = /^home\/workspace\/(?:cron|HEARTBEAT\.md|memory(?:\/clients)?)$/;
 
 /** All that lies on the device. */
 export const look = (root: string): Promise<TreeState> => treeState(root, (path) => OWN.test(path));
@@ -32,7 +32,7 @@ export async function assertOthersServed(scene: Scene): Promise<void> {
 /** Nothing on the device is other than it was, but for what the attack names. */
 export async function assertUnchanged({ root, attack }: Scene, before: TreeState): Promise<void> {
   const changed = changedBetween(before, await look(root));
-  const others = changed.filter((path) => before.has(path) || !MEMORIES.test(path));
+  const others = changed.filter((path) => before.has(path) || !MADE.test(path));
   assertAre(others, attack.changes, "what changed on the device");
 }
 

@@ -196,7 +196,7 @@ for (const sandbox of ["none", "bwrap"] as const) {
       }
       over.abort();
       await swapping;
-      assert.match(await run(), /^in\n/);
+      assert.match(await run(), /^in$/m);
     });
   });
 }

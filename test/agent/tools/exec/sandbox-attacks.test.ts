@@ -93,7 +93,7 @@ describe("a command in a sandbox", await withBubblewrap(), () => {
     assert.match(text, /^0\n1\n2\n3\n4\n5\nown$/m);
     assert.doesNotMatch(text, /the secret/);
     const names = await readdir(workspace);
-    assert.deepEqual(names.toSorted(), ["a", "memory", "own", "sessions", "state"]);
+    assert.deepEqual(names.toSorted(), ["a", "cron", "memory", "own", "sessions", "state"]);
   });
 
   it("replaces no folder of a new workspace that later commands hide or mount", async () => {
