@@ -1,3 +1,4 @@
+import { Lazy } from "../base/async.ts";
 import type { Limits } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
@@ -21,7 +22,6 @@ import { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { InFlight } from "./in-flight.ts";
-import { Pusher } from "./push.ts";
 import { createRequestLog } from "./request-log.ts";
 import type { RequestRecord } from "./request-log.ts";
 import { RequestQueue } from "./request/request-queue.ts";
@@ -149,7 +149,7 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
         log.error("request could not be accepted", { error: message, why });
       });
     },
-    push: (push) => pusher.push(push),
+    push: async (push) => (await pusher.load()).push(push),
     cancel: (request) => parts.queue.cancelOne(request),
     async resume() {
       await accounting.load();
@@ -211,7 +211,10 @@ function createParts<M>(options: GatewayOptions<M>, clock: Clock, statistics: St
   const { conversation } = options;
   const accepting = { ...shared, replyTo, cluster: member, admission, queue, direct, offline };
   const acceptor = new Acceptor<M>(accepting);
-  const pusher = new Pusher<M>({ ...accepting, conversation });
+  const pusher = new Lazy(async () => {
+    const { Pusher } = await import("./push.ts");
+    return new Pusher<M>({ ...accepting, conversation });
+  });
   return { ...shared, replyTo, direct, offline, compaction, queue, acceptor, pusher };
 }
 
