@@ -165,6 +165,7 @@ const PROFILE_CHECKS: readonly ((about: ProfileContext) => Finding | undefined)[
   publishesAnywhere,
   reachesAll,
   namesWhatIsOff,
+  nobodyConfirms,
 ];
 
 function checkOf({ pattern }: ToolProfile, fault: Finding | undefined): Check[] {
@@ -237,6 +238,21 @@ function reachesAll({ profile, workspace }: ProfileContext): Finding | undefined
   return {
     message: `reaches all of ${all}, which is more than the workspace`,
     remedy: "name the folders that are needed",
+  };
+}
+
+function nobodyConfirms({ profile: { confirm } }: ProfileContext): Finding | undefined {
+  const pattern = confirm.by.find((id) => /[*?]/.test(id));
+  if (pattern !== undefined) {
+    return {
+      message: `confirm.by contains ${pattern}, which is the id of no client: there it is no pattern`,
+      remedy: "name each client that may confirm",
+    };
+  }
+  if (confirm.by.length > 0 || confirm.tools.length === 0) return undefined;
+  return {
+    message: "confirm.tools names tools, and confirm.by nobody: their calls do not wait",
+    remedy: "name the clients that may confirm in confirm.by",
   };
 }
 

@@ -27,6 +27,10 @@ function look(profiles: readonly ToolProfile[]): string {
     .join();
 }
 
+function confirming(by: readonly string[], tools: readonly string[] = []): string {
+  return wide({ pattern: "panel", confirm: { by, tools, minutes: 10 } });
+}
+
 describe("a look at what clients may do", () => {
   it("finds nothing where nothing was said, and where profiles are narrow", () => {
     const profiles = [
@@ -45,6 +49,12 @@ describe("a look at what clients may do", () => {
     assert.deepEqual(more, []);
     const profiles = [toolProfile({ pattern: "kitchen" })];
     assert.match(lines(profiles, { allow_remote: true })[0] ?? "", /without a profile/);
+  });
+
+  it("warns of calls that nobody could confirm", () => {
+    assert.match(confirming(["anna-*"]), /warn .*confirm.by contains anna-\*/);
+    assert.match(confirming([], ["exec"]), /warn .*confirm.by nobody/);
+    assert.match(confirming(["anna"], ["exec"]), /^ok /);
   });
 
   it("warns of everyone who may run commands, use all tools or write outside", () => {
