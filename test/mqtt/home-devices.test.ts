@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import type { HomeEntity } from "../../src/mqtt/home-devices/home-entity.ts";
-import type { FeedPublication } from "../../src/mqtt/topic-feed/topic-feed.ts";
+import { openBroker } from "../../src/mqtt/broker/broker.ts";
+import { entitiesFor, type HomeEntity } from "../../src/mqtt/home-devices/home-entity.ts";
+import { Inventory } from "../../src/mqtt/home-devices/inventory.ts";
+import { TopicFeed, type FeedPublication } from "../../src/mqtt/topic-feed/topic-feed.ts";
+import { channelFor, openTestDevice } from "../support/channel.ts";
 import { openTestInventory } from "../support/home/inventory.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
 import { until } from "../support/until.ts";
 
 const NEVER = new AbortController().signal;
@@ -44,6 +48,8 @@ async function published(
   await entity.set(wanted, stop).catch(() => {});
   return messages.slice(before).map(({ topic, payload }) => `${topic} ${payload}`);
 }
+
+const noPrefixes = (): readonly string[] => [];
 
 const SWITCH = { name: "Plug", stat_t: "plug/state", cmd_t: "plug/set" };
 
@@ -431,3 +437,50 @@ describe("discovery payloads that lie", () => {
     assert.ok(other.entities().length < 1_100, String(other.entities().length));
   });
 });
+
+it(
+  "more topics than a broker allows are heard by one filter for all",
+  { timeout: 60_000 },
+  async () => {
+    const log = createMemoryLog();
+    const broker = await openBroker({ broker: "embedded://127.0.0.1:0" }, log);
+    const url = `tcp://127.0.0.1:${broker.port}`;
+    const { settings } = channelFor(url);
+    const feed = new TopicFeed({
+      settings,
+      connectTimeoutMs: 5_000,
+      reservedPrefixes: noPrefixes,
+      log,
+    });
+    const device = await openTestDevice(url, "none");
+    const inventory = new Inventory({
+      feed,
+      prefix: "homeassistant",
+      reservedPrefixes: noPrefixes,
+      log,
+    });
+    try {
+      for (let index = 0; index < 300; index += 1) {
+        const config = {
+          name: `Plug ${index}`,
+          stat_t: `plugs/${index}`,
+          cmd_t: `plugs/${index}/set`,
+        };
+        const topic = `homeassistant/switch/plug${index}/config`;
+        await device.client.publishAsync(topic, JSON.stringify(config), { qos: 1, retain: true });
+        await device.client.publishAsync(`plugs/${index}`, "ON", { qos: 1, retain: true });
+      }
+      const known = (): number =>
+        entitiesFor(inventory, feed, { read: ["plugs/#"], publish: [] }).filter(
+          (one) => readingsOf(one)["state"] === "on",
+        ).length;
+      await until("all states are known", () => known() === 300);
+      assert.ok(log.lines.filter(({ level }) => level === "warn").length <= 10, log.text());
+    } finally {
+      inventory.close();
+      await device[Symbol.asyncDispose]();
+      await feed.close();
+      await broker.close();
+    }
+  },
+);

@@ -4,6 +4,8 @@ import { readValue, type Value, type ValueTemplate } from "./value-template.ts";
 /** Bytes of one payload that is kept, and characters of all. */
 const MAX_PAYLOAD = 8 * 1024;
 const MAX_PAYLOADS = 6 * 1024 * 1024;
+/** Filters that stand for many topics. */
+const MAX_WIDE = 32;
 /** New topics are subscribed to together. */
 const SOON_MS = 20;
 
@@ -33,6 +35,8 @@ export class StateTopics {
   readonly #topics = new Map<string, StateTopic>();
   readonly #subscription: () => FeedSubscription;
   readonly #listeners = new Set<(topic: StateTopic) => void>();
+  /** First levels that are subscribed to as a whole. */
+  readonly #wide = new Set<string>();
   #wanted: string[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
   #characters = 0;
@@ -96,11 +100,29 @@ export class StateTopics {
 
   #subscribe(): void {
     this.#timer = undefined;
-    const names = this.#wanted.filter((name) => this.#topics.has(name));
+    const names = this.#wanted.filter(
+      (name) => this.#topics.has(name) && !this.#wide.has(firstLevel(name)),
+    );
     this.#wanted = [];
-    // The feed has logged a refusal; the state stays unknown.
     this.#subscription()
       .add(names)
-      .catch(() => {});
+      .catch(() => this.#subscribeWidely(names));
   }
+
+  /**
+   * The built-in broker has a limit of subscriptions: then one to all topics with the same first level does instead.
+   * If that is refused too, the states stay unknown.
+   */
+  #subscribeWidely(names: readonly string[]): void {
+    const levels = new Set(names.map(firstLevel).filter((level) => !this.#wide.has(level)));
+    if (levels.size === 0 || this.#wide.size + levels.size > MAX_WIDE) return;
+    for (const level of levels) this.#wide.add(level);
+    const subscription = this.#subscription();
+    subscription.remove([...this.#topics.keys()].filter((name) => levels.has(firstLevel(name))));
+    subscription.add([...levels].map((level) => `${level}/#`)).catch(() => {});
+  }
+}
+
+function firstLevel(topic: string): string {
+  return topic.split("/", 1)[0] ?? "";
 }

@@ -59,6 +59,8 @@ const RECONNECT_MS = 5_000;
 const MAX_PAYLOAD = 128 * 1024;
 /** Filters of all listeners. */
 const MAX_FILTERS = 30_000;
+/** Refused filters that are warned of. */
+const MAX_WARNINGS = 5;
 /** Filters of one SUBSCRIBE packet. */
 const FILTERS_AT_ONCE = 64;
 /** A broker may end the connection for a filter with more levels, a longer one, or one with control characters. */
@@ -94,6 +96,7 @@ export class TopicFeed {
   /** Changes of subscriptions, one after the other. */
   readonly #inTurn = createSerialQueue();
   #hasConnected = false;
+  #warnings = 0;
 
   constructor(options: TopicFeedOptions) {
     const { settings, connectTimeoutMs, reconnectMs = RECONNECT_MS, log } = options;
@@ -274,7 +277,10 @@ export class TopicFeed {
       wanted.refusal = refusal;
     }
     if (refusal === undefined) return;
-    this.#options.log.warn(refusal.message, { why: refusal.why, try: refusal.remedy });
+    // The topics may be thousands, and come from outside.
+    const level = this.#warnings < MAX_WARNINGS ? "warn" : "debug";
+    this.#warnings += 1;
+    this.#options.log[level](refusal.message, { why: refusal.why, try: refusal.remedy });
   }
 
   #qosOf(filter: string): 0 | 1 {
