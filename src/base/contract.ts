@@ -222,3 +222,37 @@ export interface PostgresTls {
   readonly certificateFile?: string;
   readonly keyFile?: string;
 }
+
+/** The value of a property of a device. */
+export type HomeValue = string | number | boolean;
+
+/** What a property of a device is now. */
+export interface HomeReading {
+  readonly name: string;
+  /** Undefined if it was not heard yet. */
+  readonly value: HomeValue | undefined;
+  readonly unit: string;
+  /** In milliseconds since the epoch; 0 if it was not heard. */
+  readonly heardAt: number;
+  /** The broker had stored it before that. */
+  readonly isRetained: boolean;
+}
+
+/** What it can be set to: one of some words, a number, or a colour. */
+export interface HomeSetting {
+  readonly name: string;
+  readonly words: readonly string[];
+  readonly range: { readonly min: number; readonly max: number; readonly unit: string } | undefined;
+}
+
+/** What became of a change. */
+export interface SetOutcome {
+  /** The device reports what was set. */
+  readonly isConfirmed: boolean;
+  /** It has reported something since. */
+  readonly isHeard: boolean;
+  /** What was set can be read by this client. */
+  readonly isReadable: boolean;
+  /** Nobody was subscribed to the topic of the command. */
+  readonly noSubscribers: boolean;
+}

@@ -1,14 +1,14 @@
+import type { HomeValue } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { readFeature, toDevice } from "./entity.ts";
 import type { Choice, Colour, Command, Feature, Range } from "./entity.ts";
-import type { Value } from "./value-template.ts";
 
 /** A value that a feature shall have. */
 export interface Change {
   readonly feature: Feature;
   readonly command: Command;
   /** In the words of `Values`. */
-  readonly value: Value;
+  readonly value: HomeValue;
 }
 
 export interface CommandMessage {
@@ -32,7 +32,7 @@ const SYNONYMS: Readonly<Record<string, string>> = {
  * The value in the words of the feature. Throws a `Failure` of code `bad_request` that says what is possible, if it
  * is not.
  */
-export function checkedValue(feature: Feature, wanted: Value): Value {
+export function checkedValue(feature: Feature, wanted: HomeValue): HomeValue {
   const { name, values } = feature;
   if (values.type === "range") return within(name, values, wanted);
   if (values.type === "choice") {
@@ -44,7 +44,7 @@ export function checkedValue(feature: Feature, wanted: Value): Value {
   return `#${hex.toLowerCase()}`;
 }
 
-function chosen(name: string, { words, payloads }: Choice, wanted: Value): string {
+function chosen(name: string, { words, payloads }: Choice, wanted: HomeValue): string {
   const settable = words.slice(0, payloads.length);
   const text = String(wanted).trim().toLowerCase();
   const matches = (word: string): boolean => word.toLowerCase() === text;
@@ -60,7 +60,7 @@ function toggled(feature: Feature): string {
   throw wrong(`${feature.name} is not known, so that it cannot be toggled: say on or off`);
 }
 
-function within(name: string, { min, max, step, unit }: Range, wanted: Value): number {
+function within(name: string, { min, max, step, unit }: Range, wanted: HomeValue): number {
   const number = typeof wanted === "number" ? wanted : Number(String(wanted).trim() || Number.NaN);
   if (!(number >= min && number <= max)) {
     throw wrong(`${name} is a number from ${min} to ${max}${unit === "" ? "" : ` ${unit}`}`);

@@ -1,5 +1,6 @@
+import type { HomeValue } from "../../base/contract.ts";
 import type { StateTopic } from "./state-topics.ts";
-import type { CommandForm, Value, ValueTemplate } from "./value-template.ts";
+import type { CommandForm, ValueTemplate } from "./value-template.ts";
 
 /** One thing of a device that can be read or set, as it was discovered. */
 export interface Entity {
@@ -88,12 +89,12 @@ export interface AvailabilitySource extends Source {
 }
 
 /** What a feature is now, in the words of `Values`; undefined if it is not known. */
-export function readFeature({ source, values }: Feature): Value | undefined {
+export function readFeature({ source, values }: Feature): HomeValue | undefined {
   const raw = source?.topic.read(source.template);
   return raw === undefined ? undefined : inWords(values, raw);
 }
 
-function inWords(values: Values, raw: Value): Value | undefined {
+function inWords(values: Values, raw: HomeValue): HomeValue | undefined {
   if (values.type === "range") return fromDevice(values, Number(raw));
   if (values.type !== "choice") return raw;
   const index = values.states.findIndex((state) => isSame(state, raw));
@@ -117,7 +118,7 @@ export function toDevice({ device, min, max }: Range, value: number): number {
 }
 
 /** Whether two values are the same text; truth values are also written `True` and `False`. */
-export function isSame(one: Value, other: Value): boolean {
+export function isSame(one: HomeValue, other: HomeValue): boolean {
   const [left, right] = [String(one), String(other)];
   if (left === right) return true;
   const isTruth = typeof one === "boolean" || typeof other === "boolean";

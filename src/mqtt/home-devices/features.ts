@@ -7,7 +7,7 @@ type Features = readonly Feature[];
 const PLATFORMS: Readonly<Record<string, (config: ConfigReader) => Features>> = {
   sensor: reported,
   binary_sensor: binarySensor,
-  switch: onOff,
+  switch: (config) => onOff(config),
   light,
   fan,
   cover,
@@ -44,8 +44,8 @@ function binarySensor(config: ConfigReader): Features {
   return feature("state", onOffChoice(config), config.source("state_topic", "value_template"));
 }
 
-function onOff(config: ConfigReader): Features {
-  const source = config.source("state_topic", "value_template");
+function onOff(config: ConfigReader, templateKey = "value_template"): Features {
+  const source = config.source("state_topic", templateKey);
   const command = config.command("command_topic", "command_template");
   return feature("state", onOffChoice(config), source, command);
 }
@@ -126,24 +126,14 @@ function fan(config: ConfigReader): Features {
     config.number("speed_range_max", 100),
   );
   return [
-    ...feature(
-      "state",
-      onOffChoice(config),
-      config.source("state_topic", "state_value_template"),
-      config.command("command_topic", "command_template"),
-    ),
+    ...onOff(config, "state_value_template"),
     ...feature(
       "speed",
       speed,
       config.source("percentage_state_topic", "percentage_value_template"),
       config.command("percentage_command_topic", "percentage_command_template"),
     ),
-    ...optionsOf(config, {
-      name: "preset",
-      list: "preset_modes",
-      key: "preset_mode",
-      state: "value",
-    }),
+    ...optionsOf(config, PRESET),
   ];
 }
 
@@ -168,12 +158,7 @@ function climate(config: ConfigReader): Features {
     ),
     ...optionsOf(config, { name: "mode", list: "modes", key: "mode", state: "state" }, MODES),
     ...optionsOf(config, { name: "fan_mode", list: "fan_modes", key: "fan_mode", state: "state" }),
-    ...optionsOf(config, {
-      name: "preset",
-      list: "preset_modes",
-      key: "preset_mode",
-      state: "value",
-    }),
+    ...optionsOf(config, PRESET),
     ...feature("current temperature", anything(unit), current),
     ...feature("current humidity", anything("%"), humidity),
   ];
@@ -187,6 +172,13 @@ interface OptionKeys {
   /** The end of the template's key is `_state_template` or `_value_template`. */
   readonly state: "state" | "value";
 }
+
+const PRESET: OptionKeys = {
+  name: "preset",
+  list: "preset_modes",
+  key: "preset_mode",
+  state: "value",
+};
 
 /** A feature with a list of options. */
 function optionsOf(
@@ -263,12 +255,7 @@ function basicLight(config: ConfigReader): Features {
   const colourKey = isHex ? "none" : "rgb_command_template";
   const colour: Colour = { type: "colour", form: isHex ? "hex" : "rgb list" };
   return [
-    ...feature(
-      "state",
-      onOffChoice(config),
-      config.source("state_topic", "state_value_template"),
-      config.command("command_topic", "command_template"),
-    ),
+    ...onOff(config, "state_value_template"),
     ...feature(
       "brightness",
       brightness,

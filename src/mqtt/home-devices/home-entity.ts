@@ -1,4 +1,5 @@
 import { settlesWithin, TimeoutError, withTimeout } from "../../base/async.ts";
+import type { HomeReading, HomeSetting, HomeValue, SetOutcome } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
 import type { TopicFeed } from "../topic-feed/topic-feed.ts";
@@ -7,43 +8,11 @@ import type { Change, CommandMessage } from "./command-messages.ts";
 import { isOnline, isSame, readFeature, type Entity, type Feature } from "./entity.ts";
 import type { Inventory } from "./inventory.ts";
 import type { StateTopic } from "./state-topics.ts";
-import type { Value } from "./value-template.ts";
 
 /** MQTT topic filters of what a client may read and publish to. */
 export interface TopicRights {
   readonly read: readonly string[];
   readonly publish: readonly string[];
-}
-
-/** What a feature is now. */
-export interface Reading {
-  readonly name: string;
-  /** Undefined if it was not heard yet. */
-  readonly value: Value | undefined;
-  readonly unit: string;
-  /** `Date.now()` at which it was heard; 0 if it was not. */
-  readonly heardAt: number;
-  /** The broker had stored it before that. */
-  readonly isRetained: boolean;
-}
-
-/** What a feature can be set to: one of some words, a number, or a colour. */
-export interface Setting {
-  readonly name: string;
-  readonly words: readonly string[];
-  readonly range: { readonly min: number; readonly max: number; readonly unit: string } | undefined;
-}
-
-/** What became of a change. */
-export interface Outcome {
-  /** The device reports what was set. */
-  readonly isConfirmed: boolean;
-  /** It has reported something since. */
-  readonly isHeard: boolean;
-  /** What was set can be read by this client. */
-  readonly isReadable: boolean;
-  /** Nobody was subscribed to the topic of the command. */
-  readonly noSubscribers: boolean;
 }
 
 /** How long a device has to report what was set, and the broker to take the command. */
@@ -134,7 +103,7 @@ export class HomeEntity {
     return isOnline(this.#entity.availability, this.#access.mayRead);
   }
 
-  readings(): readonly Reading[] {
+  readings(): readonly HomeReading[] {
     return this.#entity.features.flatMap((feature) => {
       const { name, source, values } = feature;
       if (source === undefined || !this.#isRead(feature)) return [];
@@ -144,7 +113,7 @@ export class HomeEntity {
     });
   }
 
-  settings(): readonly Setting[] {
+  settings(): readonly HomeSetting[] {
     return this.#entity.features.flatMap((feature) => {
       if (!this.#isSet(feature)) return [];
       const { name, values } = feature;
@@ -157,7 +126,7 @@ export class HomeEntity {
    * Sets properties, and waits until the device reports them, for three seconds at most. Rejects with a `Failure`:
    * `bad_request` for what it cannot be set to, `unreachable`; and with the signal's reason.
    */
-  async set(wanted: Readonly<Record<string, Value>>, signal: AbortSignal): Promise<Outcome> {
+  async set(wanted: Readonly<Record<string, HomeValue>>, signal: AbortSignal): Promise<SetOutcome> {
     const changes = Object.entries(wanted).map(([name, value]) => this.#changeOf(name, value));
     const looked = changes.filter(({ feature }) => this.#isRead(feature));
     const heard = new Set<StateTopic>();
@@ -185,7 +154,7 @@ export class HomeEntity {
     }
   }
 
-  #changeOf(name: string, value: Value): Change {
+  #changeOf(name: string, value: HomeValue): Change {
     const feature = this.#entity.features.find((one) => one.name === name && this.#isSet(one));
     if (feature?.command === undefined) {
       const names = this.settings().map((setting) => setting.name);

@@ -1,5 +1,6 @@
+import type { HomeValue } from "../../base/contract.ts";
 import type { FeedMessage, FeedSubscription } from "../topic-feed/topic-feed.ts";
-import { readValue, type Value, type ValueTemplate } from "./value-template.ts";
+import { readValue, type ValueTemplate } from "./value-template.ts";
 
 /** Bytes of one payload that is kept, and characters of all. */
 const MAX_PAYLOAD = 8 * 1024;
@@ -25,7 +26,7 @@ export class StateTopic {
     this.name = name;
   }
 
-  read(template: ValueTemplate | undefined): Value | undefined {
+  read(template: ValueTemplate | undefined): HomeValue | undefined {
     return this.payload === undefined ? undefined : readValue(template, this.payload);
   }
 }

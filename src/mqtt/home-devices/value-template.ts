@@ -1,3 +1,4 @@
+import type { HomeValue } from "../../base/contract.ts";
 import { at, fromJson } from "../../base/unknown.ts";
 
 /**
@@ -15,8 +16,6 @@ interface Filter {
   /** A literal. */
   readonly argument: string | undefined;
 }
-
-export type Value = string | number | boolean;
 
 const MAX_TEMPLATE = 300;
 const MAX_PATH = 8;
@@ -53,14 +52,17 @@ function filterOf(text: string): Filter | undefined {
 }
 
 /** The value of a payload; undefined if it has none there. Without a template it is the payload itself. */
-export function readValue(template: ValueTemplate | undefined, payload: string): Value | undefined {
+export function readValue(
+  template: ValueTemplate | undefined,
+  payload: string,
+): HomeValue | undefined {
   if (template === undefined) return payload;
   let value = template.isJson ? valueAt(template.path, payload) : payload;
   for (const { name, argument } of template.filters) value = FILTERS[name]?.(value, argument);
   return value;
 }
 
-function valueAt(path: ValueTemplate["path"], payload: string): Value | undefined {
+function valueAt(path: ValueTemplate["path"], payload: string): HomeValue | undefined {
   let value: unknown;
   try {
     value = fromJson(payload);
@@ -71,11 +73,11 @@ function valueAt(path: ValueTemplate["path"], payload: string): Value | undefine
   return isValue(value) ? value : undefined;
 }
 
-export function isValue(value: unknown): value is Value {
+export function isValue(value: unknown): value is HomeValue {
   return typeof value === "string" || typeof value === "number" || typeof value === "boolean";
 }
 
-type Apply = (value: Value | undefined, argument: string | undefined) => Value | undefined;
+type Apply = (value: HomeValue | undefined, argument: string | undefined) => HomeValue | undefined;
 
 const numbered =
   (change: (value: number, argument: string | undefined) => number): Apply =>

@@ -1,3 +1,4 @@
+import type { HomeReading, HomeSetting, HomeValue, SetOutcome } from "../../../base/contract.ts";
 import type { TopicPermissions } from "../../access/permissions.ts";
 
 /** The devices that programs on the brokers announce: lamps, switches, sensors. */
@@ -23,8 +24,6 @@ export interface FoundEntities {
   readonly isOld: boolean;
 }
 
-type Value = string | number | boolean;
-
 /** One thing of a device. All of its texts are untrusted. */
 export interface HomeEntity {
   /** Unique. */
@@ -46,33 +45,5 @@ export interface HomeEntity {
    * Sets properties, and waits a few seconds until the device reports them. Rejects with a `Failure`: `bad_request`
    * says for the model what is possible.
    */
-  set(wanted: Readonly<Record<string, Value>>, signal: AbortSignal): Promise<SetOutcome>;
-}
-
-export interface HomeReading {
-  readonly name: string;
-  /** Undefined if it was not heard yet. */
-  readonly value: Value | undefined;
-  readonly unit: string;
-  /** In milliseconds since the epoch; 0 if it was not heard. */
-  readonly heardAt: number;
-  /** The broker had stored it before that. */
-  readonly isRetained: boolean;
-}
-
-export interface HomeSetting {
-  readonly name: string;
-  readonly words: readonly string[];
-  readonly range: { readonly min: number; readonly max: number; readonly unit: string } | undefined;
-}
-
-export interface SetOutcome {
-  /** The device reports what was set. */
-  readonly isConfirmed: boolean;
-  /** It has reported something since. */
-  readonly isHeard: boolean;
-  /** What was set can be read by this client. */
-  readonly isReadable: boolean;
-  /** Nobody was subscribed to the topic of the command. */
-  readonly noSubscribers: boolean;
+  set(wanted: Readonly<Record<string, HomeValue>>, signal: AbortSignal): Promise<SetOutcome>;
 }

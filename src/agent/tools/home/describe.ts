@@ -1,6 +1,7 @@
+import type { HomeReading, HomeSetting } from "../../../base/contract.ts";
 import { escapeControl } from "../../../base/escape-control.ts";
 import { truncate } from "../../../base/truncate.ts";
-import type { HomeEntity, HomeReading, HomeSetting } from "./contract.ts";
+import type { HomeEntity } from "./contract.ts";
 
 const MAX_NAME = 100;
 const MAX_VALUE = 120;

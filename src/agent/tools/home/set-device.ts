@@ -1,9 +1,10 @@
 import * as v from "valibot";
+import type { SetOutcome } from "../../../base/contract.ts";
 import { Failure } from "../../../base/failure.ts";
 import { RefusedCall, ToolError } from "../contract.ts";
 import type { CallContext, Tool } from "../contract.ts";
 import { defineTool, textField } from "../define.ts";
-import type { HomeDevices, HomeEntity, SetOutcome } from "./contract.ts";
+import type { HomeDevices, HomeEntity } from "./contract.ts";
 import { settingsText, shown, stateText, titleText } from "./describe.ts";
 import { findEntities } from "./devices.ts";
 import { matching, wordsOf } from "./search.ts";

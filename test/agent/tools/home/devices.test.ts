@@ -2,16 +2,11 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { FULL_ACCESS } from "../../../../src/agent/access/permissions.ts";
 import { RefusedCall } from "../../../../src/agent/tools/contract.ts";
-import type {
-  FoundEntities,
-  HomeEntity,
-  HomeReading,
-  HomeSetting,
-  SetOutcome,
-} from "../../../../src/agent/tools/home/contract.ts";
+import type { FoundEntities, HomeEntity } from "../../../../src/agent/tools/home/contract.ts";
 import { createDevicesTool } from "../../../../src/agent/tools/home/devices.ts";
 import { createSetDeviceTool } from "../../../../src/agent/tools/home/set-device.ts";
 import { runTool } from "../../../../src/agent/tools/run.ts";
+import type { HomeReading, HomeSetting, SetOutcome } from "../../../../src/base/contract.ts";
 import { Failure } from "../../../../src/base/failure.ts";
 import { callContext } from "../../../support/agent-config.ts";
 
