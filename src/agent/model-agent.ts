@@ -14,6 +14,7 @@ import { createSubagents } from "./subagents/subagents.ts";
 import type { Subagents, SubagentTask } from "./subagents/subagents.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { RunCommand, ScheduledCommand } from "./tools/exec/scheduled-command.ts";
+import type { McpTools } from "./tools/mcp/mcp.ts";
 import { createToolbox } from "./tools/toolbox.ts";
 import type { Toolbox, ToolboxOptions } from "./tools/toolbox.ts";
 import { createCompaction } from "./turn/compaction.ts";
@@ -44,6 +45,8 @@ export interface ModelAgent {
   readonly subagents: Subagents;
   readonly workspace: Workspace;
   readonly runCommand: RunCommand;
+  /** Absent without MCP servers. */
+  readonly mcp?: McpTools | undefined;
   close(): Promise<void>;
 }
 
@@ -98,6 +101,7 @@ export function openModelAgent(options: ModelAgentOptions): ModelAgent {
         .tools,
     subagents,
     workspace: options.workspace,
+    mcp: options.mcp,
     runCommand: (scheduled) => runCommand(scheduled, deps),
     async close() {
       subagents.close();

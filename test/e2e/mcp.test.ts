@@ -105,6 +105,12 @@ describe("tools of MCP servers", needsMosquitto, () => {
       return gateway.stderr().split("connected to an MCP server").length === 5;
     });
 
+    const listed = await ask("kitchen", "/list mcp");
+    assert.equal(
+      listed.stdout.trim(),
+      "MCP Servers:\n- far: 2 tools\n- files: 14 tools\n- own: 2 tools",
+    );
+
     model.script(call("mcp_files_read_text_file", { path: "/x" }), answers("I may not."));
     assert.equal((await ask("hall", "Read it.")).stdout.trim(), "I may not.");
     assert.ok(

@@ -85,6 +85,7 @@ export function openCommands(options: CommandsOptions): Commands {
     prompt: () => models && promptText(models.window()),
     tokens: estimatedTokens,
     channelStatus: () => options.channelStatus?.() ?? [],
+    servers: () => agent?.mcp?.servers() ?? [],
     tasks: (turn) => agent?.subagents.list(ownerOf(turn)) ?? [],
     jobs: options.jobs,
     confirmations: options.confirmations,

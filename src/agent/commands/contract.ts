@@ -4,6 +4,7 @@ import type { Confirmations } from "../access/confirmations.ts";
 import type { Message, Turn, Turned } from "../contract.ts";
 import type { BackgroundTask } from "../subagents/background-tasks.ts";
 import type { Jobs } from "../tools/cron.ts";
+import type { McpServerState } from "../tools/mcp/mcp.ts";
 import type { OpenSkill, Workspace } from "../workspace/contract.ts";
 
 /** What the commands read and change. */
@@ -32,6 +33,8 @@ export interface CommandContext {
   readonly tokens: (messages: readonly Message[]) => number;
   /** A line for each thing to know of a channel, such as other gateways that serve the same agent id. */
   readonly channelStatus: () => readonly string[];
+  /** MCP servers. */
+  readonly servers: () => readonly McpServerState[];
   /** Background tasks of the client. */
   readonly tasks: (turn: Turn) => readonly BackgroundTask[];
   /** The jobs of clients; absent if nobody does them. */

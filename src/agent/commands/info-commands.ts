@@ -80,8 +80,8 @@ const show: Command = {
 
 const list: Command = {
   name: "list",
-  options: "[models|channels|agents|skills]",
-  about: "all models, channels, agents or skills",
+  options: "[models|channels|agents|skills|mcp]",
+  about: "all models, channels, agents, skills or MCP servers",
   run({ words, turn }, context) {
     switch (words.toLowerCase()) {
       case "models":
@@ -92,6 +92,8 @@ const list: Command = {
         return agents(context);
       case "skills":
         return context.allows(turn, "use_skill") ? skills(context) : NO_SKILLS;
+      case "mcp":
+        return mcpServers(context);
       default:
         return usageText(list, words);
     }
@@ -161,6 +163,13 @@ function models({ models: { list: all, current } }: CommandContext): string {
 function channels(context: CommandContext): string {
   const names = context.channels();
   return names.length === 0 ? "No channels enabled" : listing("Enabled Channels:", names);
+}
+
+function mcpServers(context: CommandContext): string {
+  const lines = context.servers().map((server) => {
+    return `${server.name}: ${server.isConnected ? `${server.tools} tools` : "not connected"}`;
+  });
+  return lines.length === 0 ? "No MCP servers are enabled." : listing("MCP Servers:", lines);
 }
 
 async function agents({ workspace }: CommandContext): Promise<string> {

@@ -50,6 +50,10 @@ function contextOf(changes: Partial<CommandContext> = {}, folder = "full"): Comm
     ],
     allows: () => true,
     channels: () => ["mqtt", "second"],
+    servers: () => [
+      { name: "files", isConnected: true, tools: 14 },
+      { name: "far", isConnected: false, tools: 2 },
+    ],
     workspace: openWorkspace({
       folder: join(home.path, folder),
       home: home.path,
@@ -95,7 +99,7 @@ function offline(): CommandContext {
   const { answer, reload, ...context } = contextOf({}, "empty");
   assert.ok(answer !== undefined && reload !== undefined);
   const models = { list: () => [], current: () => undefined, switchTo: async () => {} };
-  return { ...context, models, tools: async () => [], channels: () => [] };
+  return { ...context, models, tools: async () => [], channels: () => [], servers: () => [] };
 }
 
 function turnOf(text: string, facts: Partial<Turn> = {}): Turn {
@@ -139,9 +143,13 @@ const ANSWERS: readonly (readonly [string, string])[] = [
   ],
   ["/list channels", "Enabled Channels:\n- mqtt\n- second"],
   ["/list agents", "Agents:\n- main (Bob)"],
+  ["/list mcp", "MCP Servers:\n- files: 14 tools\n- far: not connected"],
   ["/list skills", "Available Skills:\n- pump: pumps"],
-  ["/list", "Usage: /list [models|channels|agents|skills]"],
-  ["/list x\u001b[2J", "Unknown option: x\\x1b[2J. Usage: /list [models|channels|agents|skills]"],
+  ["/list", "Usage: /list [models|channels|agents|skills|mcp]"],
+  [
+    "/list x\u001b[2J",
+    "Unknown option: x\\x1b[2J. Usage: /list [models|channels|agents|skills|mcp]",
+  ],
   ["/use", "Usage: /use <skill> [message] | clear"],
   ["/use clear", "No skill was chosen."],
   ["/use pumb", 'There is no skill "pumb", did you mean pump? Skills are: pump.'],
@@ -184,6 +192,7 @@ describe("a command", () => {
     ["/tools", "No tools are available."],
     ["/list channels", "No channels enabled"],
     ["/list agents", "Agents:\n- main"],
+    ["/list mcp", "No MCP servers are enabled."],
     ["/memory", "The memory is empty."],
     ["/clear", "Chat history cleared!"],
     ["/reload", "Failed to reload configuration: this program has to be started again instead"],

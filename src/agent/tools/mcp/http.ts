@@ -27,7 +27,8 @@ export function httpTransport(
 
 function boundedFetch(fetch: Fetch, onFlood: () => void): FetchLike {
   return async (address, init) => {
-    const response = await fetch(String(address), init ?? {});
+    // Calls have their own limits; a stream of notifications may be silent for hours.
+    const response = await fetch(String(address), { ...init, timeout: false });
     const { body, status, statusText, headers } = response;
     if (body === null) return response;
     let bytes = 0;

@@ -23,6 +23,13 @@ export interface McpOptions {
   readonly learn: (secrets: Iterable<string>) => void;
 }
 
+export interface McpServerState {
+  readonly name: string;
+  readonly isConnected: boolean;
+  /** Tools that can be used. */
+  readonly tools: number;
+}
+
 /** The tools of one turn. */
 export interface McpOffer {
   /** From the first model call on. */
@@ -41,6 +48,8 @@ export interface McpTools {
   offer(isAllowed: (tool: Tool) => boolean, history: readonly Message[]): McpOffer;
   /** Whether there is a tool of that name, for whomever. */
   has(name: string): boolean;
+  /** The servers, in the order of the configuration. */
+  servers(): readonly McpServerState[];
   close(): Promise<void>;
 }
 
@@ -99,6 +108,10 @@ export function openMcp(options: McpOptions): McpTools {
       return offerOf([...all.values()], settings.discovery, history);
     },
     has: (name) => [...tools.values()].flat().some((tool) => tool.name === name),
+    servers: () =>
+      servers.map(({ name, isConnected }) => {
+        return { name, isConnected, tools: tools.get(name)?.length ?? 0 };
+      }),
     async close() {
       await Promise.all(servers.map((server) => server.close()));
     },

@@ -80,6 +80,10 @@ export class McpServer {
     return this.#first.promise;
   }
 
+  get isConnected(): boolean {
+    return this.#connection !== undefined;
+  }
+
   /** Reads the list of tools again in the background, if the server said that it holds no longer. */
   renew(): void {
     if (this.#ttlMs === undefined || this.#connection === undefined) return;
