@@ -231,26 +231,6 @@ export function userId(): number | undefined {
 }
 
 /**
- * The name of this user, by its id: Bun's `userInfo` believes the variable USER, and is "unknown" without it. "" if
- * the machine does not know the user, as in a container.
- */
-export function userName(): string {
-  try {
-    const { uid, username } = process.getBuiltinModule("node:os").userInfo();
-    return nameInPasswd(uid) ?? (username === "unknown" ? "" : username);
-  } catch {
-    return "";
-  }
-}
-
-function nameInPasswd(uid: number): string | undefined {
-  if (process.platform !== "linux") return undefined;
-  const text = process.getBuiltinModule("node:fs").readFileSync("/etc/passwd", "utf8");
-  const fields = text.split("\n").map((line) => line.split(":"));
-  return fields.find(([, , id]) => id === String(uid))?.[0];
-}
-
-/**
  * Sends a signal to the process group that a detached child leads; 0 only tests whether it exists. Returns
  * false if the group is gone or belongs to another user.
  */

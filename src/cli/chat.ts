@@ -8,7 +8,7 @@ import type { Output } from "../base/host.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config } from "../config/contract.ts";
 import type { Context } from "./context.ts";
-import { reportOf } from "./report.ts";
+import { reportOf, wrapFor } from "./report.ts";
 import { stateFolderOf } from "./state/state-folder.ts";
 import { createAnswerText } from "./terminal/answer-text.ts";
 import { createPaint, isColoured } from "./terminal/colour.ts";
@@ -46,6 +46,7 @@ export async function runChat(
   const { host, flags, signal, redactor } = context;
   const { stderr } = host;
   const coloured = isColoured(stderr, host.env, flags);
+  const wrap = await wrapFor(stderr);
   const typed = await openInputHistory(join(stateFolderOf(config), "input-history"));
   const prompt = openPrompt(host, signal, typed);
   await stderr.write(bannerOf(chat, config, { columns: stderr.columns, coloured }));
@@ -64,7 +65,7 @@ export async function runChat(
       await stderr.write(
         thrown.code === "interrupted"
           ? "note: the answer was stopped\n"
-          : reportOf(thrown, { coloured, debug: flags.has("debug"), redactor }),
+          : reportOf(thrown, { coloured, debug: flags.has("debug"), redactor, wrap }),
       );
     } finally {
       await spinner.stop();

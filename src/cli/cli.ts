@@ -6,7 +6,6 @@ import { findCommand } from "./args/commands.ts";
 import { type CommandLine, parseCommandLine } from "./args/parse.ts";
 import type { Context, Run } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
-import { reportOf } from "./report.ts";
 import { createPaint, isColoured } from "./terminal/colour.ts";
 
 /** The module of each command, loaded only when that command runs. */
@@ -132,7 +131,10 @@ async function report({ host, line, redactor }: Call, failure: Failure): Promise
   const { flags, command } = line;
   const coloured = isColoured(host.stderr, host.env, flags);
   const reported = withHelpRemedy(failure, command);
-  await host.stderr.write(reportOf(reported, { coloured, debug: flags.has("debug"), redactor }));
+  const { reportOf, wrapFor } = await import("./report.ts");
+  const wrap = await wrapFor(host.stderr);
+  const options = { coloured, debug: flags.has("debug"), redactor, wrap };
+  await host.stderr.write(reportOf(reported, options));
 }
 
 /** Wrong usage always has a remedy: the help of the command. */

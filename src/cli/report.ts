@@ -1,5 +1,6 @@
 import { escapeControl, jsonLine } from "../base/escape-control.ts";
 import type { Failure } from "../base/failure.ts";
+import type { Output } from "../base/host.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 import { createPaint } from "./terminal/colour.ts";
@@ -14,24 +15,37 @@ export interface ReportOptions {
   /** Adds the stacks of the failure and of its causes. */
   readonly debug: boolean;
   readonly redactor: Pick<Redactor, "redact">;
+  /** Breaks a line, with spaces before what follows; on a terminal. */
+  readonly wrap?: Wrap | undefined;
+}
+
+type Wrap = (text: string, indent: number) => string;
+
+/** How lines are broken where they are printed: between words on a terminal, else not at all. */
+export async function wrapFor(output: Output): Promise<Wrap | undefined> {
+  if (!output.isTTY) return undefined;
+  const { wrapped } = await import("./terminal/word-wrap.ts");
+  return (text, indent) => wrapped(text, output.columns, indent);
 }
 
 /**
  * The text of a failure for stderr: what happened, why, what to try. At most four lines, except with --debug
  * and for a configuration, of which it lists all errors.
  */
-export function reportOf(failure: Failure, { coloured, debug, redactor }: ReportOptions): string {
+export function reportOf(failure: Failure, options: ReportOptions): string {
+  const { coloured, debug, redactor, wrap = (text) => text } = options;
   const paint = createPaint(coloured);
-  const oneLine = (text: string): string => bounded(escapeControl(redactor.redact(text).trimEnd()));
+  const oneLine = (text: string, indent: number): string =>
+    wrap(bounded(escapeControl(redactor.redact(text).trimEnd())), indent);
   const why = redactor.redact(failure.why ?? "").split("\n");
   const whyLines = why.filter((line) => line.trim() !== "");
   const shown = failure.code === "config" ? whyLines : whyLines.slice(0, WHY_LINES);
   const lines = [
-    `${paint.bold(paint.red("error:"))} ${oneLine(failure.message)}`,
-    ...shown.map((line) => `  ${oneLine(line)}`),
+    `${paint.bold(paint.red("error:"))} ${oneLine(failure.message, "error: ".length)}`,
+    ...shown.map((line) => `  ${oneLine(line, 2)}`),
     ...(failure.remedy === undefined
       ? []
-      : [`${paint.bold(paint.green("try:"))} ${oneLine(failure.remedy)}`]),
+      : [`${paint.bold(paint.green("try:"))} ${oneLine(failure.remedy, "try: ".length)}`]),
     ...(debug ? stacksOf(failure).map((stack) => escapeControl(redactor.redact(stack), "\n")) : []),
   ];
   return `${lines.join("\n")}\n`;

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { asFailure, Failure } from "../../src/base/failure.ts";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { EXIT_CODES, exitCodeOf } from "../../src/cli/exit-codes.ts";
-import { reportOf } from "../../src/cli/report.ts";
+import { reportOf, wrapFor } from "../../src/cli/report.ts";
 import { isColoured } from "../../src/cli/terminal/colour.ts";
 import { createMemoryOutput } from "./memory.ts";
 
@@ -42,6 +42,21 @@ describe("a failure on stderr", () => {
     assert.doesNotMatch(reportOf(failure, plain), /report\.test/);
     const debug = reportOf(failure, { ...plain, debug: true });
     assert.match(debug, /TypeError: x is not a function\n.*report\.test/);
+  });
+
+  it("breaks lines between words on a terminal, and nowhere else", async () => {
+    const failure = new Failure("failed", "the broker cannot be reached from here", {
+      why: "ECONNREFUSED 127.0.0.1:1883",
+      remedy: "start the broker, or correct the address",
+    });
+    const narrow = await wrapFor(createMemoryOutput({ isTTY: true, columns: 30 }));
+    assert.equal(
+      reportOf(failure, { ...plain, wrap: narrow }),
+      "error: the broker cannot be\n       reached from here\n" +
+        "  ECONNREFUSED 127.0.0.1:1883\n" +
+        "try: start the broker, or\n     correct the address\n",
+    );
+    assert.equal(await wrapFor(createMemoryOutput()), undefined);
   });
 
   it("has colours where they are wanted", () => {

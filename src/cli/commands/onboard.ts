@@ -20,7 +20,7 @@ import {
 import { draftOf } from "../onboard/changes.ts";
 import { discover, type Discovery, isPortOpen } from "../onboard/discovery.ts";
 import { askFirst, askingClient, CLIENT } from "../onboard/first-request.ts";
-import { reportOf } from "../report.ts";
+import { reportOf, wrapFor } from "../report.ts";
 
 /** How long a model may take for the call with a new key. */
 const CALL_MS = 30_000;
@@ -92,7 +92,8 @@ async function settledDraft(
       if (thrown.code === "interrupted") throw thrown;
       refused = model.model;
       const { redactor, host, flags } = context;
-      const report = { coloured: false, debug: flags.has("debug"), redactor };
+      const wrap = await wrapFor(host.stderr);
+      const report = { coloured: false, debug: flags.has("debug"), redactor, wrap };
       await host.stderr.write(reportOf(thrown, report));
     }
   }

@@ -1,7 +1,6 @@
 import { TimeoutError, withTimeout } from "../../base/async.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
-import { userName } from "../../base/host.ts";
 import { type Log, SILENT } from "../../base/log.ts";
 import type { LoadedConfig } from "../../config/contract.ts";
 import { configChecks, unreadConfig } from "../checks/config.ts";
@@ -9,6 +8,7 @@ import { programChecks } from "../checks/program.ts";
 import { configFlagsOf, healthPlace, load, secretFilesOf, withConfigFile } from "../connection.ts";
 import { createCommandLog, type Context } from "../context.ts";
 import { userUnitFolder } from "../service/unit.ts";
+import { userName } from "../service/user-name.ts";
 import { type Group, type Subject, groupsOf } from "./groups.ts";
 
 /** Milliseconds of one group. All run at the same time. */

@@ -4,12 +4,13 @@ import { dirname, join } from "node:path";
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { writeAtomically } from "../../base/file-io.ts";
-import { programWords, userId, userName } from "../../base/host.ts";
+import { programWords, userId } from "../../base/host.ts";
 import { configPaths } from "../../config/files.ts";
 import type { Context } from "../context.ts";
 import { type InitScript, openrcScript, procdScript } from "./init-scripts.ts";
 import { runProgram } from "./program.ts";
 import { STATE_FOLDER, UNIT, unitText, userUnitFolder } from "./unit.ts";
+import { userName } from "./user-name.ts";
 
 /** The files that tell which init system runs, and who runs this program; tests have others. */
 export interface Machine {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { it } from "node:test";
 import { promisify } from "node:util";
-import { userName } from "../../src/base/host.ts";
+import { userName } from "../../src/cli/service/user-name.ts";
 
 const known = process.platform === "linux" && process.getuid !== undefined;
 
