@@ -8,6 +8,7 @@ import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
+import type { Clock } from "../../gateway/clock.ts";
 import type { JobScheduler, JobSchedulerOptions } from "../../gateway/jobs/scheduler.ts";
 import type { JobSummary, Store } from "../../store/contract.ts";
 
@@ -34,6 +35,7 @@ export class RuntimeJobs {
   /** For the agent. */
   readonly jobs: Jobs;
   readonly #options: RuntimeJobsOptions;
+  readonly #clock = new Lazy(() => this.#openClock());
   #scheduler: Lazy<JobScheduler> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
@@ -43,11 +45,8 @@ export class RuntimeJobs {
     const clients = new Lazy(async () => {
       const { ClientJobs } = await import("../../gateway/jobs/client-jobs.ts");
       const { store } = options;
-      return new ClientJobs({
-        store: () => store.jobs(),
-        clock: SYSTEM_CLOCK,
-        changed: this.#wake,
-      });
+      const clock = await this.#clock.load();
+      return new ClientJobs({ store: () => store.jobs(), clock, changed: this.#wake });
     });
     this.jobs = {
       list: async (owner) => (await clients.load()).list(owner),
@@ -73,7 +72,8 @@ export class RuntimeJobs {
   async summary(): Promise<JobSummary | undefined> {
     const { store } = this.#options;
     if (!(await store.hasJobs())) return undefined;
-    return (await store.jobs()).jobSummary(SYSTEM_CLOCK.epoch());
+    const clock = await this.#clock.load();
+    return (await store.jobs()).jobSummary(clock.epoch());
   }
 
   /** Fires nothing more. Does not reject. */
@@ -114,7 +114,7 @@ export class RuntimeJobs {
     const { JobScheduler: Scheduler } = await import("../../gateway/jobs/scheduler.ts");
     return new Scheduler({
       store: await store.jobs(),
-      clock: SYSTEM_CLOCK,
+      clock: await this.#clock.load(),
       log,
       push,
       runCommand: ({ channel, client, payload: { text: command } }, signal) =>
@@ -124,6 +124,14 @@ export class RuntimeJobs {
         return readTasks(config.agents.defaults.workspace, file);
       },
     });
+  }
+
+  /** With gateways on several machines jobs are due by the clock of the store. */
+  async #openClock(): Promise<Clock> {
+    const { store } = this.#options;
+    if (store.clock === undefined) return SYSTEM_CLOCK;
+    const { openStoreClock } = await import("../../gateway/jobs/store-clock.ts");
+    return openStoreClock(store.clock, SYSTEM_CLOCK);
   }
 
   async #takeOver(): Promise<void> {
