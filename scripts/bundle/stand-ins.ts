@@ -35,9 +35,9 @@ export const STAND_INS: Readonly<Record<string, StandIn>> = {
     importer: MQTT,
     source: "exports.setInterval = setInterval; exports.clearInterval = clearInterval;",
   },
-  // Results of MCP servers are text here, and no schema of theirs becomes code.
+  // Results of MCP servers are text here, and no schema of theirs, or of ours, becomes code.
   "mcp-shims": {
-    imported: /^@modelcontextprotocol\/client\/_shims$/,
+    imported: /^@modelcontextprotocol\/(?:client|server)\/_shims$/,
     source: `exports.CORS_IS_POSSIBLE = false;
       exports.DefaultJsonSchemaValidator = class {
         getValidator() { throw new Error("not in this bundle"); }

@@ -8,7 +8,7 @@ import type { AgentDefaults, Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets.ts";
 import type { Confirmations } from "./access/confirmations.ts";
 import { createPermissions, mayClientsRun, mayClientsUse } from "./access/permissions.ts";
-import type { PermissionsOf } from "./access/permissions.ts";
+import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";
 import type { Answerer, Turn, Message, Turned } from "./contract.ts";
 import type { Device } from "./device/contract.ts";
@@ -24,6 +24,7 @@ import type { Agents } from "./tools/ask-agent.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { Jobs } from "./tools/cron.ts";
 import { createDeviceTool } from "./tools/device.ts";
+import type { DirectTools, DirectToolsOptions } from "./tools/direct-tools.ts";
 import type { RunCommand } from "./tools/exec/scheduled-command.ts";
 import type { HomeDevices } from "./tools/home/contract.ts";
 import type { Outbox } from "./tools/message.ts";
@@ -79,6 +80,8 @@ export interface Agent {
   readonly compact?: Compact | undefined;
   /** Runs a command of a job. */
   readonly runCommand: RunCommand;
+  /** Calls of tools that clients make by themselves. */
+  readonly direct: () => Promise<DirectTools>;
   /** Loads the code of a turn before the first one needs it. */
   load(): Promise<void>;
   /** Ends commands and tasks that run in the background. */
@@ -119,6 +122,9 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
     const loaded = await agent?.load();
     return openCommands({ ...options, deviceTool, permissionsOf, models, agent: loaded });
   });
+  const toolsFor = async (caller: Caller): Promise<readonly Tool[]> =>
+    (await agent?.load())?.tools(caller) ?? [deviceTool, ...(tools.homeTools ?? [])];
+  const direct = new Lazy(() => loadDirectTools({ ...parts, toolsFor }));
   const answer = turnProfile?.history === "off" ? withoutHistory(commanded) : commanded;
   return {
     answer: withLimit(redactedAnswerer(answer, redactor)),
@@ -127,11 +133,8 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
       agent && isEverTooLong(config.agents.defaults)
         ? redactedCompact(compactWith(agent), redactor)
         : undefined,
-    runCommand: async (scheduled) => {
-      if (agent === undefined) throw new Failure("failed", "commands are run only with a model");
-      const output = await (await agent.load()).runCommand(scheduled);
-      return output && redactor.redact(output);
-    },
+    runCommand: runCommandWith(agent, redactor),
+    direct: () => direct.load(),
     async load() {
       await body.load();
     },
@@ -205,6 +208,14 @@ function compactWith(agent: Lazy<ModelAgent>): Compact {
   return Object.assign(compact, {
     isDue: (size: CompactableSize) => agent.value?.compact.isDue?.(size) ?? true,
   });
+}
+
+function runCommandWith(agent: Lazy<ModelAgent> | undefined, redactor: Redactor): RunCommand {
+  return async (scheduled) => {
+    if (agent === undefined) throw new Failure("failed", "commands are run only with a model");
+    const output = await (await agent.load()).runCommand(scheduled);
+    return output && redactor.redact(output);
+  };
 }
 
 /** Whether the configuration has conversations summarized at all. */
@@ -298,6 +309,11 @@ async function configuredMcp({
   const holdsSecret = createLeakWatch(secretsIn(config));
   const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
   return openMcp({ settings, workspace, fetch, log, holdsSecret, learn });
+}
+
+async function loadDirectTools(options: DirectToolsOptions): Promise<DirectTools> {
+  const { createDirectTools } = await import("./tools/direct-tools.ts");
+  return createDirectTools(options);
 }
 
 async function loadOffline(options: OfflineOptions): Promise<{ readonly answer: Answerer }> {

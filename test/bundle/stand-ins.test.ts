@@ -62,13 +62,18 @@ describe("what stands in the bundle for parts that the program never uses", () =
     assert.ok(new Set(taken).size > 4);
   });
 
-  it("is all that the client of MCP takes", () => {
-    const folder = join(root, "node_modules/@modelcontextprotocol/client/dist");
-    const files = readdirSync(folder).filter((name) => name.endsWith(".mjs"));
-    const texts = files.map((name) => readFileSync(join(folder, name), "utf8"));
+  it("is all that client and server of MCP take", () => {
+    const folders = ["client", "server"].map((name) =>
+      join(root, "node_modules/@modelcontextprotocol", name, "dist"),
+    );
+    const files = folders.flatMap((folder) =>
+      readdirSync(folder).map((name) => join(folder, name)),
+    );
+    const scripts = files.filter((name) => name.endsWith(".mjs") && !name.endsWith("stdio.mjs"));
+    const texts = scripts.map((name) => readFileSync(name, "utf8"));
     const names = texts.flatMap((text) => {
       const lists = text.matchAll(
-        /import \{ ([\w, ]+) \} from "@modelcontextprotocol\/client\/_shims"/g,
+        /import \{ ([\w, ]+) \} from "@modelcontextprotocol\/(?:client|server)\/_shims"/g,
       );
       return [...lists].flatMap(([, list = ""]) => list.split(", "));
     });

@@ -19,6 +19,7 @@ function configFor(workspace: string, models = [modelEntry()]): Config {
     ignore_unsupported: [],
     page: { enabled: false },
     tokens: {},
+    mcp: { enabled: false, channel: "" },
     ollama: { enabled: false, channel: "" },
     limits: NO_LIMITS,
   } as const;

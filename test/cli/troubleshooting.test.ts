@@ -34,6 +34,7 @@ function found(texts: readonly string[], pattern: RegExp): Set<string> {
 /** No user sees these in the first line: a tool or a caller gets them, or a check of its own came before. */
 const INTERNAL = new Set([
   "the reply address of this request is no longer known",
+  "the client closed its connection",
   "no broker is available",
   "this gateway cannot push",
   "the channel has no broker",

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createServer, request as httpRequest } from "node:http";
+import { request as httpRequest } from "node:http";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
@@ -9,6 +9,7 @@ import { createClientAccess } from "../../src/gateway/http/client-access.ts";
 import { modelOf } from "../../src/gateway/ollama/models.ts";
 import { createOllama } from "../../src/gateway/ollama/ollama.ts";
 import { until } from "../support/until.ts";
+import { startHttp } from "./http-server.ts";
 import {
   createManualAnswerer,
   createTestGateway,
@@ -58,10 +59,8 @@ async function serve(answer: Answerer<string>, options: ServeOptions = {}): Prom
     ask: createAsk({ accept: (request) => gateway.accept(request), policies, channel: "mqtt" }),
     log: SILENT,
   });
-  const server = createServer((request, response) => void handler(request, response));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const server = await startHttp(handler);
+  const { port } = server;
   const ask: Served["ask"] = (path, asked) => askOnce(port, path, asked);
   return {
     port,
@@ -72,8 +71,7 @@ async function serve(answer: Answerer<string>, options: ServeOptions = {}): Prom
       return ask("/api/chat", { body: { model: MODEL, messages, ...more }, headers });
     },
     async [Symbol.asyncDispose]() {
-      server.closeAllConnections();
-      await new Promise((resolve) => server.close(resolve));
+      await server[Symbol.asyncDispose]();
       await gateway.drain(0);
     },
   };

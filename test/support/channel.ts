@@ -29,6 +29,7 @@ export const QUIET_GATEWAY: Config["gateway"] = {
   ignore_unsupported: [],
   page: { enabled: false },
   tokens: {},
+  mcp: { enabled: false, channel: "" },
   ollama: { enabled: false, channel: "" },
   limits: NO_LIMITS,
 };

@@ -7,6 +7,7 @@ import { parseBroker } from "../../config/broker.ts";
 import type { Config, McpServerSettings, MqttChannel } from "../../config/contract.ts";
 import type { ClusterGateway } from "../../store/cluster.ts";
 import { coded, runChecks } from "../checks/checks.ts";
+import { httpClientChecks } from "../checks/http-clients.ts";
 import { portCheck } from "../checks/port.ts";
 import { serviceChecks } from "../checks/service.ts";
 import { stateChecks } from "../checks/state.ts";
@@ -54,7 +55,10 @@ export function groupsOf(subject: Subject): readonly Group[] {
     {
       code: "http.port",
       name: "port",
-      run: async () => [await portCheck(subject.http.host, subject.http.port)],
+      run: async () => [
+        await portCheck(subject.http.host, subject.http.port),
+        ...httpClientChecks(gateway, subject.http.host),
+      ],
     },
     { code: "agent", name: "agent", run: () => agentChecks(subject) },
     ...channels.map((channel) => channelGroup(channel, subject, shared)),

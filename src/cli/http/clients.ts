@@ -7,7 +7,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 
 /** The gateway that clients ask over HTTP. */
 export interface HttpSubject {
-  readonly runtime: Pick<Runtime, "clients">;
+  readonly runtime: Pick<Runtime, "clients" | "direct">;
   readonly loaded: LoadedConfig;
   readonly log: Log;
 }

@@ -17,21 +17,36 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<v
  */
 export function otherPaths(options: OtherPathsOptions): Handler | undefined {
   const page = gatewayPage(options);
-  const { ollama } = options.loaded.config.gateway;
-  if (!ollama.enabled) return page;
-  const channel = channelOf("ollama", options);
-  const api = once(options, async () => {
-    const { openOllama } = await import("./ollama.ts");
-    return openOllama(options, channel);
-  });
+  const { ollama, mcp } = options.loaded.config.gateway;
+  if (!ollama.enabled && !mcp.enabled) return page;
+  const api = ollama.enabled ? ollamaApi(options) : undefined;
+  const mcpServer = mcp.enabled ? mcpOver(options) : undefined;
   return (request, response) => {
-    if (request.url?.startsWith("/api/")) return api(request, response);
+    const { url = "" } = request;
+    if (api && url.startsWith("/api/")) return api(request, response);
+    if (mcpServer && /^\/mcp(?:\?|$)/.test(url)) return mcpServer(request, response);
     return (page ?? notFound)(request, response);
   };
 }
 
+function ollamaApi(options: OtherPathsOptions): Handler {
+  const channel = channelOf("ollama", options);
+  return once(options, async () => {
+    const { openOllama } = await import("./ollama.ts");
+    return openOllama(options, channel);
+  });
+}
+
+function mcpOver(options: OtherPathsOptions): Handler {
+  const channel = channelOf("mcp", options);
+  return once(options, async () => {
+    const { openMcp } = await import("./mcp.ts");
+    return openMcp(options, channel);
+  });
+}
+
 /** The channel whose clients ask there. */
-function channelOf(face: "ollama", { loaded: { config } }: OtherPathsOptions): MqttChannel {
+function channelOf(face: "ollama" | "mcp", { loaded: { config } }: OtherPathsOptions): MqttChannel {
   const { channel: name } = config.gateway[face];
   const [first] = config.channels;
   const found = name === "" ? first : config.channels.find((channel) => channel.name === name);

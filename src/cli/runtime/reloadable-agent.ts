@@ -92,8 +92,7 @@ export async function openReloadableAgent(
     void former.retire().then(() => instances.delete(former));
     reloaded = loaded;
     const restart = options.applyConfig?.(loaded.config) ?? [];
-    const facts = restart.length === 0 ? {} : { needs_restart: restart.join(" ") };
-    log[restart.length === 0 ? "info" : "warn"]("configuration reloaded", facts);
+    logReload(log, restart);
     return reloadedText(restart);
   };
   const inTurn = createSerialQueue();
@@ -117,6 +116,7 @@ export async function openReloadableAgent(
       return current.agent.compact;
     },
     runCommand: (scheduled) => current.runCommand(scheduled),
+    direct: () => current.direct(),
     load: () => current.agent.load(),
     async close() {
       isClosed = true;
@@ -124,6 +124,11 @@ export async function openReloadableAgent(
       await history.close();
     },
   };
+}
+
+function logReload(log: Log, restart: readonly string[]): void {
+  const facts = restart.length === 0 ? {} : { needs_restart: restart.join(" ") };
+  log[restart.length === 0 ? "info" : "warn"]("configuration reloaded", facts);
 }
 
 function reloadedText(restart: readonly string[]): string {
@@ -139,6 +144,7 @@ interface AgentInstance {
   readonly agent: Agent;
   readonly answer: Agent["answer"];
   readonly runCommand: Agent["runCommand"];
+  readonly direct: Agent["direct"];
   /** Closes the agent after its last turn. */
   readonly retire: () => Promise<void>;
   /** Closes the agent now; logs failures. */
@@ -168,15 +174,16 @@ async function openInstance(options: InstanceOptions): Promise<AgentInstance> {
     }
   }
 
-  const runCommand: Agent["runCommand"] = async (scheduled) => {
+  /** The agent stays open for this work. */
+  async function during<T>(work: Promise<T>): Promise<T> {
     turns += 1;
     try {
-      return await agent.runCommand(scheduled);
+      return await work;
     } finally {
       turns -= 1;
       ended();
     }
-  };
+  }
 
   async function close(): Promise<void> {
     try {
@@ -190,7 +197,11 @@ async function openInstance(options: InstanceOptions): Promise<AgentInstance> {
   return {
     agent,
     answer,
-    runCommand,
+    runCommand: (scheduled) => during(agent.runCommand(scheduled)),
+    async direct() {
+      const { offered, call } = await agent.direct();
+      return { offered, call: (one) => during(call(one)) };
+    },
     async retire() {
       isDismissed = true;
       ended();

@@ -58,6 +58,8 @@ export interface Runtime {
   readonly socketFile: string | undefined;
   /** Takes the requests of clients that ask over HTTP. */
   readonly clients: Pick<AskOptions, "accept" | "policies">;
+  /** Calls of tools that they make by themselves. */
+  readonly direct: Agent["direct"];
   /** Resolves when every channel has ended, with the first failure. */
   readonly over: Promise<Failure>;
   /** Drains, publishes `offline`, disconnects and closes, within seconds after the deadline. */
@@ -201,6 +203,7 @@ function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime 
     socketFile: state.socketFile,
     status: () => statusOf(parts, problem),
     clients: { accept: (request) => gateway.accept(request), policies },
+    direct: agent.direct,
     over: Promise.race([channels.ended(), leaseLost(gateway)]),
     async stop(drainMs) {
       await jobs?.close();

@@ -103,6 +103,7 @@ export const KEYS = group(
           "The bearer tokens of [programs that ask over HTTP](ollama.md#who-may-ask), by their client ids.",
           { reference: true },
         ),
+        mcp: face("Whether programs ask by the Model Context Protocol: [how](mcp-server.md)."),
         ollama: face("Whether programs ask as they would ask an Ollama server: [how](ollama.md)."),
         limits: TOTAL_LIMITS,
         ignore_unsupported: items(

@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { Ask } from "../http/ask.ts";
+import { writeDrained } from "../http/drained.ts";
 import { failureReply, sendJson } from "./replies.ts";
 
 type Parts = ReturnType<Ask>;
@@ -52,7 +53,7 @@ async function sendLines(response: ServerResponse, parts: Parts, reply: ChatRepl
       const last = text === "" ? "" : line(reply.part(text));
       return void response.end(`${last}${line(reply.end("", "stop"))}`);
     }
-    await write(response, line(reply.part(text)));
+    await writeDrained(response, line(reply.part(text)));
   }
 }
 
@@ -62,18 +63,6 @@ async function sendWhole(response: ServerResponse, parts: Parts, reply: ChatRepl
     response.setHeader("connection", "close");
     if (done) return sendJson(response, 200, reply.end(text, "stop"));
   }
-}
-
-/** Waits while the client does not read. */
-async function write(response: ServerResponse, text: string): Promise<void> {
-  if (response.write(text) || response.destroyed) return;
-  await new Promise<void>((resolve) => {
-    const go = (): void => {
-      response.off("drain", go).off("close", go);
-      resolve();
-    };
-    response.on("drain", go).on("close", go);
-  });
 }
 
 const line = (value: object): string => `${JSON.stringify(value)}\n`;
