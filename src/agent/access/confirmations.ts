@@ -91,8 +91,8 @@ export async function waitForConfirmation(
   const { confirm } = permissions;
   if (confirm === undefined) return undefined;
   const input = inputOf(tool, words);
-  const actsOn = tool.actsOn === undefined ? "" : await tool.actsOn(input, context);
-  if (actsOn === undefined || !isNamed(confirm, tool, actsOn)) return undefined;
+  const classes = tool.actsOn === undefined ? [] : await tool.actsOn(input, context);
+  if (classes === undefined || !isNamed(confirm, tool, classes)) return undefined;
   if (confirmations === undefined || channel === undefined) {
     throw new ToolError(`${tool.name} needs a confirmation, and nobody can be asked here`);
   }
@@ -127,12 +127,12 @@ function inputOf(tool: Tool, words: string): unknown {
 function isNamed(
   { tools }: ConfirmRule,
   { name, permission = name }: Tool,
-  actsOn: string,
+  classes: readonly string[],
 ): boolean {
   if (tools.length === 0) return !HARMLESS.has(name);
   // A search has the permission of a tool that it finds.
   const known = HARMLESS.has(name) ? name : permission;
-  const words = [name, known, actsOn, `${known}:${actsOn}`];
+  const words = [name, known, ...classes, ...classes.map((each) => `${known}:${each}`)];
   return tools.some((pattern) =>
     words.some((word) => word !== "" && matchesPattern(pattern, word)),
   );

@@ -45,6 +45,8 @@ export async function resultOf(
   }
 }
 
+type Classes = readonly string[] | undefined;
+
 /**
  * A function that a model can call. Its result is text for the model; an error begins with `error: `.
  * `defineTool` makes one, and `toolbox.ts` lists it.
@@ -59,10 +61,10 @@ export interface Tool extends ToolDefinition {
   /** Characters of a result; default 10,000. A longer one is cut, with a note for the model. */
   readonly characters?: number;
   /**
-   * What the call acts on, in a word such as the class of a device, or "" for the tool itself; undefined if it
-   * changes nothing. Left out: it depends on the tool alone. Must not throw.
+   * The classes of what the call acts on, such as that of a device; undefined if it changes nothing. Left out:
+   * there are none. Throws a `ToolError` if the call cannot do its work.
    */
-  actsOn?(input: unknown, call: CallContext): Promise<string | undefined> | string | undefined;
+  actsOn?(input: unknown, call: CallContext): Promise<Classes> | Classes;
   /** The arguments as `run` reads them, with clear slips corrected. Absent: `run` reads them as they are. */
   coerce?(input: unknown): unknown;
   /** Runs with the parsed arguments, which may be anything. May throw, and may ignore the signal. */

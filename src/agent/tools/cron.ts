@@ -45,7 +45,8 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
     input,
     exclusive: true,
     // The calls of a task wait themselves when they are made; a command runs without a question then.
-    actsOn: async (wanted, call) => ((await isForCommand(jobs, wanted, call)) ? "exec" : undefined),
+    actsOn: async (wanted, call) =>
+      (await isForCommand(jobs, wanted, call)) ? ["exec"] : undefined,
     async run(wanted, call) {
       if (wanted.command?.trim()) checkCommand(wanted, call, settings);
       try {

@@ -60,7 +60,7 @@ export function createExec(options: ExecOptions): Exec {
       "Runs a shell command in the workspace and returns its output and exit code. stdin is closed; use background for long or interactive commands.",
     input: EXEC_INPUT,
     exclusive: true,
-    actsOn: (wanted) => (LOOKS.has(textAt(wanted, "action")) ? undefined : ""),
+    actsOn: (wanted) => (LOOKS.has(textAt(wanted, "action")) ? undefined : []),
     milliseconds: (settings.timeout_seconds || NO_LIMIT_SECONDS) * 1000 + ENDING_MS,
     async run(input, call) {
       if (call.isRemote && settings.allow_remote === false) {

@@ -81,7 +81,7 @@ export function createMqttTool(topics: Topics, holdsSecret: HoldsSecret = () => 
     input,
     exclusive: true,
     characters: MAX_MESSAGES * (MAX_SHOWN + 300),
-    actsOn: (wanted) => (textAt(wanted, "action") === "read" ? undefined : ""),
+    actsOn: (wanted) => (textAt(wanted, "action") === "read" ? undefined : []),
     async run(wanted, call) {
       const bounds = { permissions: call.permissions.topics, trees: topics.trees() };
       const refuse = wanted.action === "read" ? refusalOfReading : refusalOfPublishing;

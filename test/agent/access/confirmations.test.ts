@@ -17,7 +17,7 @@ function toolOf(name: string): Tool {
     name,
     description: "",
     parameters: {},
-    actsOn: (input) => textAt(input, "class"),
+    actsOn: (input) => [textAt(input, "class")],
     run: async () => `${name} ran`,
   };
 }

@@ -180,9 +180,9 @@ describe("the cron tool", () => {
     assert.equal(await as("kitchen", update), refused);
     // A person may have to allow that: also that it is enabled, or runs at other times.
     const acts = (input: object) => cron.actsOn("runner", input);
-    assert.equal(await acts({ action: "add", command: "id" }), "exec");
+    assert.deepEqual(await acts({ action: "add", command: "id" }), ["exec"]);
     for (const action of ["update", "enable"]) {
-      assert.equal(await acts({ action, job_id: job?.id, every_seconds: 60 }), "exec");
+      assert.deepEqual(await acts({ action, job_id: job?.id, every_seconds: 60 }), ["exec"]);
       assert.equal(await acts({ action, job_id: own?.id }), undefined);
     }
     for (const action of ["list", "get", "disable", "remove"]) {

@@ -42,18 +42,36 @@ export function createSetDeviceTool(home: HomeDevices): Tool {
       "Sets a device of the home by its name, and tells what the device reports after that. No search is needed before.",
     input,
     exclusive: true,
-    async run({ name, kind, ...given }, call) {
-      const wanted = Object.fromEntries(
-        Object.entries(given).flatMap(([property, value]) =>
-          value === undefined || value === "" ? [] : [[property, value] as const],
-        ),
-      );
-      if (Object.keys(wanted).length === 0) throw new ToolError("say what to set, such as state");
-      const { entities } = await findEntities(home, call);
-      const entity = chosen(entities, { name, kind, properties: Object.keys(wanted) });
-      return outcomeText(entity, await set(entity, wanted, call));
+    async actsOn(words, call) {
+      const parsed = v.safeParse(input, words);
+      if (!parsed.success) return undefined;
+      const { kind, deviceClass } = await entityFor(home, parsed.output, call);
+      return deviceClass === "" ? [kind] : [kind, deviceClass];
+    },
+    async run(given, call) {
+      const entity = await entityFor(home, given, call);
+      return outcomeText(entity, await set(entity, wantedIn(given), call));
     },
   });
+}
+
+type Input = v.InferOutput<typeof input>;
+
+/** What is to be set. */
+function wantedIn({ name: _name, kind: _kind, ...given }: Input) {
+  return Object.fromEntries(
+    Object.entries(given).flatMap(([property, value]) =>
+      value === undefined || value === "" ? [] : [[property, value] as const],
+    ),
+  );
+}
+
+/** Throws a `ToolError` if there is no such entity, or not one. */
+async function entityFor(home: HomeDevices, given: Input, call: CallContext): Promise<HomeEntity> {
+  const properties = Object.keys(wantedIn(given));
+  if (properties.length === 0) throw new ToolError("say what to set, such as state");
+  const { entities } = await findEntities(home, call);
+  return chosen(entities, { ...given, properties });
 }
 
 async function set(
@@ -73,7 +91,7 @@ async function set(
 
 interface Asked {
   readonly name: string;
-  readonly kind: string | undefined;
+  readonly kind?: string | undefined;
   readonly properties: readonly string[];
 }
 

@@ -194,6 +194,32 @@ describe("the tool devices", () => {
   });
 });
 
+describe("what set_device acts on", () => {
+  const door = entity({
+    name: "garage door",
+    kind: "cover",
+    deviceClass: "garage",
+    settings: [ON_OFF],
+  });
+  const lamp = entity({ settings: [ON_OFF] });
+  const actsOn = (input: object) => {
+    const home = { find: async () => ({ entities: [door, lamp], isCut: false, isOld: false }) };
+    return createSetDeviceTool(home).actsOn?.(input, callContext());
+  };
+
+  it("is the kind and the class of the device that is meant", async () => {
+    assert.deepEqual(await actsOn({ name: "garage", state: "on" }), ["cover", "garage"]);
+    assert.deepEqual(await actsOn({ name: "lamp", state: "on" }), ["light"]);
+    assert.equal(await actsOn({ name: 5 }), undefined);
+  });
+
+  it("is not known of a device that is not there, or of several", async () => {
+    for (const input of [{ name: "oven", state: "on" }, { name: "lamp" }]) {
+      await assert.rejects(async () => actsOn(input), { name: "ToolError" });
+    }
+  });
+});
+
 describe("the tool set_device", () => {
   const outcomes: readonly [Partial<SetOutcome>, RegExp][] = [
     [{}, /^Done\. lamp \(light\) reports: on, 5 s ago\.$/],
