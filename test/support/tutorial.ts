@@ -73,7 +73,7 @@ export async function assertRuns(shown: readonly Shown[], options: RunOptions = 
   const printed = here
     .filter(([, to]) => to !== "")
     .reduce((text, [from, to]) => text.replaceAll(to, from), stdout)
-    .replaceAll(folder.path, "~");
+    .replaceAll(folder.path, "/home/pi");
   const outputs = printed.split("\u0001").slice(1);
   for (const [index, { command, output }] of shown.entries()) {
     assert.match(outputs[index] ?? "(it did not run)", patternOf(output), command);
