@@ -270,6 +270,16 @@ describe("a change", () => {
     assert.deepEqual(set.published, [{ topic: "plug/set", payload: "ON", retain: false, qos: 1 }]);
   });
 
+  it("of a colour is confirmed by a lamp that is on", async () => {
+    using set = await openTestInventory(() => set.report("lamp", { state: "ON", color: { x: 1 } }));
+    const lamp = { name: "L", schema: "json", cmd_t: "lamp/set", stat_t: "lamp", sup_clrm: ["xy"] };
+    set.announce("light/lamp", lamp);
+    const outcome = await set.entity("light/lamp").set({ color: "#ff0000" }, NEVER);
+    assert.equal(outcome.isConfirmed, true);
+    const payload = '{"state":"ON","color":{"r":255,"g":0,"b":0}}';
+    assert.equal(set.published[0]?.payload, payload);
+  });
+
   it("is not confirmed by a stored message, nor by another state", async () => {
     using set = await openTestInventory(() => {
       set.report("plug/state", "ON", true);
@@ -312,6 +322,7 @@ describe("the rights of a client", () => {
     assert.deepEqual([writer.readings(), settingsOf(writer)], [[], { state: ["on", "off"] }]);
     const outcome = await writer.set({ state: "off" }, NEVER);
     assert.deepEqual([outcome.isReadable, outcome.isConfirmed], [false, false]);
+    await assert.rejects(writer.set({ state: "toggle" }, NEVER), refusing(/say on or off/));
     assert.equal(set.entities({ read: ["plug"], publish: ["plug/+/set"] }).length, 0);
   });
 

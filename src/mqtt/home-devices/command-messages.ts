@@ -85,11 +85,7 @@ export function messagesOf(changes: readonly Change[]): readonly CommandMessage[
       messages.push({ topic, payload: before + escapedFor(form, textOf(change)) + after });
     } else objects.set(topic, { ...objects.get(topic), [form.key]: jsonOf(change) });
   }
-  for (const [topic, object] of objects) {
-    // A lamp that gets a brightness is on.
-    const whole = "state" in object ? object : { state: "ON", ...object };
-    messages.push({ topic, payload: JSON.stringify(whole) });
-  }
+  for (const [topic, object] of objects) messages.push({ topic, payload: JSON.stringify(object) });
   return messages;
 }
 

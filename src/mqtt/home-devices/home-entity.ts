@@ -127,7 +127,7 @@ export class HomeEntity {
    * `bad_request` for what it cannot be set to, `unreachable`; and with the signal's reason.
    */
   async set(wanted: Readonly<Record<string, HomeValue>>, signal: AbortSignal): Promise<SetOutcome> {
-    const changes = Object.entries(wanted).map(([name, value]) => this.#changeOf(name, value));
+    const changes = this.#changesOf(wanted);
     const looked = changes.filter(({ feature }) => this.#isRead(feature));
     const heard = new Set<StateTopic>();
     const confirmed = Promise.withResolvers<void>();
@@ -154,12 +154,22 @@ export class HomeEntity {
     }
   }
 
+  #changesOf(wanted: Readonly<Record<string, HomeValue>>): readonly Change[] {
+    const changes = Object.entries(wanted).map(([name, value]) => this.#changeOf(name, value));
+    const isLamp = changes.some(({ command }) => command.form.type === "json");
+    // A lamp that gets a brightness or a colour is on, and says so even if it does not report the colour.
+    return isLamp && !("state" in wanted) ? [this.#changeOf("state", "on"), ...changes] : changes;
+  }
+
   #changeOf(name: string, value: HomeValue): Change {
     const feature = this.#entity.features.find((one) => one.name === name && this.#isSet(one));
     if (feature?.command === undefined) {
       const names = this.settings().map((setting) => setting.name);
       const possible = names.length === 0 ? "nothing" : names.join(", ");
       throw new Failure("bad_request", `${name} cannot be set here, but ${possible}`);
+    }
+    if (value === "toggle" && !this.#isRead(feature)) {
+      throw new Failure("bad_request", `${name} cannot be read here: say on or off`);
     }
     return { feature, command: feature.command, value: checkedValue(feature, value) };
   }
