@@ -5,7 +5,6 @@ import { truncate } from "../base/truncate.ts";
 import type { Acceptance, Admission } from "../store/contract.ts";
 import { asBusy, mustLeave } from "./accept.ts";
 import type { AcceptOptions } from "./accept.ts";
-import { unknownChannel } from "./admission.ts";
 import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";
 import type { ChannelPolicy } from "./channel-policy.ts";
 import type { PromptPush, Push, PushFacts, ReadyPush, Request } from "./contract.ts";
@@ -34,7 +33,7 @@ export class Pusher<M> {
   async push(push: Push): Promise<"accepted" | "known"> {
     const { policies, accounting, dedupe } = this.#options;
     const policy = policies.get(push.channel);
-    if (policy === undefined) throw unknownChannel(push.channel);
+    if (policy === undefined) throw new Failure("failed", "there is no such channel");
     const request = this.#requestOf(push, policy);
     await accounting.prepare(request, policy);
     const running = dedupe.running(request);

@@ -5,6 +5,7 @@ import { truncate } from "../base/truncate.ts";
 import type { AnswerStream, Delivery } from "./answer/answer-stream.ts";
 import type { Clock } from "./clock.ts";
 import type { Request, Turned } from "./contract.ts";
+import { isPush } from "./request-keys.ts";
 
 /** What happened to one request. */
 export interface RequestRecord {
@@ -82,6 +83,7 @@ function factsOf(entry: RequestRecord, now: number) {
   return {
     id: request.id === undefined ? undefined : truncate(request.id, NAME),
     ...clientFields(request),
+    push: isPush(request) || undefined,
     outcome: finalOutcome(entry),
     duplicate: entry.duplicate,
     attempt: (entry.attempt ?? 0) > 1 ? entry.attempt : undefined,

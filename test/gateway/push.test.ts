@@ -83,7 +83,7 @@ describe("a push with a ready text", () => {
   it("is sent at once as it is, while a turn of its client runs, under its own id", async () => {
     const { sent, replyTo } = createClients();
     const { answer, running } = createManualAnswerer();
-    const { gateway } = createTestGateway(answer, { replyTo });
+    const { gateway, lines } = createTestGateway(answer, { replyTo });
     await gateway.accept(ask("?").request);
     await settled();
     assert.equal(running(), 1);
@@ -92,6 +92,8 @@ describe("a push with a ready text", () => {
     assert.deepEqual(sent, [
       { client: "device", id: "id of good morning", part: { text: "good morning", done: true } },
     ]);
+    const { fields } = lines.find(({ message }) => message === "answered") ?? {};
+    assert.deepEqual([fields?.["push"], fields?.["id"]], [true, "id of good morning"]);
   });
 
   it("is one push under one id, also while it is stored, and is known for as long as it was to be kept", async () => {
@@ -208,7 +210,7 @@ describe("a push is refused", () => {
     const { gateway } = createTestGateway(shout, { replyTo, policy: { denyFrom: ["device"] } });
     await assert.rejects(gateway.push(ready("x")), { code: "forbidden" });
     await assert.rejects(gateway.push(prompt("x")), { code: "forbidden" });
-    await assert.rejects(gateway.push(ready("x", { channel: "other" })), { code: "internal" });
+    await assert.rejects(gateway.push(ready("x", { channel: "other" })), { code: "failed" });
     await settled();
     assert.deepEqual(sent, []);
   });
