@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   // The runtime that runs the tests: the scripts in node_modules/.bin keep signals to themselves.
   bun: [process.execPath, main],
   deno: [process.execPath, "run", "-A", "--quiet", main],
+  node: [process.execPath, main],
 };
 
 const under = process.env["CI"] ? process.env["PICOCLAW_UNDER_TEST"] : "binary";
