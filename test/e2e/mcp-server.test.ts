@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { stripVTControlCharacters } from "node:util";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { startProgram } from "../support/home/programs.ts";
 import { answers, hangs, startModelServer, type ModelServer } from "../support/model-server.ts";
-import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { needsMosquitto, startMosquitto, type Mosquitto } from "../support/mosquitto.ts";
 import {
   modelConfig,
   onceInCi,
@@ -20,6 +21,7 @@ const root = join(import.meta.dirname, "../..");
 const suite = join(root, "node_modules/@modelcontextprotocol/conformance/dist/index.js");
 
 interface Served extends AsyncDisposable {
+  readonly broker: Mosquitto;
   readonly gateway: Running;
   readonly model: ModelServer;
   /** The address of its MCP server. */
@@ -36,11 +38,21 @@ async function startServed(more: object): Promise<Served> {
   await gateway.said('"msg":"gateway started"');
   const [, url = ""] = /"health":"(http:[^ "]+)/.exec(gateway.stderr()) ?? [];
   const all = stack.move();
-  return { gateway, model, url: `${url}/mcp`, [Symbol.asyncDispose]: () => all.disposeAsync() };
+  return {
+    broker,
+    gateway,
+    model,
+    url: `${url}/mcp`,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }
 
 async function namesOf(client: Client): Promise<readonly string[]> {
   return (await client.listTools()).tools.map(({ name }) => name);
+}
+
+async function textOf(client: Client, name: string, given: object): Promise<string> {
+  return JSON.stringify((await client.callTool({ name, arguments: { ...given } })).content);
 }
 
 async function connect(url: string, token: string): Promise<Client> {
@@ -84,6 +96,32 @@ describe("the MCP server of a gateway", { skip: needsMosquitto.skip || onceInCi.
     leave.abort();
     await assert.rejects(left);
     await until("the model's call has ended", () => gone.aborted);
+    await Promise.all([kitchen.close(), hall.close()]);
+  });
+
+  it("sets a lamp of the home for a client whose profile may, and tells what it did", async () => {
+    const topics = { read: ["zigbee2mqtt/#"], publish: ["zigbee2mqtt/+/set"] };
+    const tools = ["devices", "set_device"];
+    await using served = await startServed({
+      gateway: { tokens: TOKENS, mcp: { enabled: true } },
+      tools: { profiles: { kitchen: { tools, topics }, hall: { tools: ["devices"], topics } } },
+    });
+    await using lamp = await startProgram("zigbee-lamp", served.broker.port);
+    assert.ok(lamp);
+    const kitchen = await connect(served.url, TOKENS.kitchen);
+    const hall = await connect(served.url, TOKENS.hall);
+    assert.deepEqual(await namesOf(kitchen), ["ask", ...tools]);
+    assert.deepEqual(await namesOf(hall), ["ask", "devices"]);
+    await until("the lamp is known", async () =>
+      (await textOf(kitchen, "devices", { search: "lamp" })).includes("kitchen lamp (light)"),
+    );
+    const on = { name: "kitchen lamp", state: "on" };
+    assert.match(await textOf(hall, "set_device", on), /there is no tool/);
+    assert.match(
+      await textOf(kitchen, "set_device", on),
+      /Done\. kitchen lamp \(light\) reports: on/,
+    );
+    assert.equal(served.model.requests.length, 0);
     await Promise.all([kitchen.close(), hall.close()]);
   });
 
