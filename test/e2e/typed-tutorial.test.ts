@@ -27,8 +27,12 @@ async function openMachine(stack: AsyncDisposableStack) {
     );
     await chmod(join(programs, name), 0o755);
   }
+  const users = join(path, "passwd");
+  const others = (await readFile("/etc/passwd", "utf8")).replaceAll(/^[^:]*:[^:]*:1000:.*\n/gm, "");
+  await writeFile(users, `${others}pi:x:1000:1000::/home/pi:/bin/sh\n`);
   const mounts = [
     ["--dev-bind", "/", "/"],
+    ["--ro-bind", users, "/etc/passwd"],
     ["--tmpfs", "/home", "--ro-bind", root, root, "--bind", home, "/home/pi"],
     ["--bind", programs, "/usr/local/bin"],
     ["--tmpfs", "/run", "--dir", "/run/systemd/system"],
