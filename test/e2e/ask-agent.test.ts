@@ -123,6 +123,19 @@ describe("an agent", () => {
     assert.match(await results(asks("garden-1", "?")), /the agent answered with the error model/);
   });
 
+  it("asks for a user at its machine", needs, async () => {
+    await using broker = await startMosquitto();
+    await using house = await startAgent(broker.url, "house", []);
+    await using garden = await startAgent(broker.url, "garden", []);
+    await using heard = await openTestDevice(broker.url, "/picoclaw/garden/+/request");
+    house.model.otherwise(relays("garden"));
+    garden.model.otherwise(answers("12 degrees."));
+    const { code, stdout, stderr } = await picoclaw(["agent", "-m", "?"], { home: house.home });
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /12 degrees/);
+    assert.equal((await heard.message(0)).topic, "/picoclaw/garden/agent:house/request");
+  });
+
   it("comes to an end where two ask each other", needs, async () => {
     await using broker = await startMosquitto();
     await using house = await startAgent(broker.url, "house", ["*"]);

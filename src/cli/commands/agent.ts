@@ -8,6 +8,7 @@ import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { messageSource, readMessage } from "../message.ts";
+import { createOtherAgents } from "../runtime/other-agents.ts";
 import { createTopics } from "../runtime/topics.ts";
 import { learnedIn } from "../state/state-folder.ts";
 import { isColoured } from "../terminal/colour.ts";
@@ -17,7 +18,7 @@ import { createSpinner, modelName } from "../terminal/spinner.ts";
 const DEFAULT_SESSION = "cli:default";
 /** How long a summary may take after a single answer; if it takes longer, a later conversation makes it. */
 const LAST_SUMMARY_MS = 5000;
-/** For connections of the agent's MQTT tool. */
+/** For connections of the tools mqtt and ask_agent. */
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Bytes of a question from a pipe. */
 const LONGEST_MESSAGE = 1_048_576;
@@ -36,8 +37,6 @@ export async function run(context: Context): Promise<number> {
   const { config, home, file, secretFiles, refusal } = await loadOrThrow(context, log, {});
   if (refusal !== undefined) throw refusal;
   const client = flags.text("session") ?? DEFAULT_SESSION;
-  const channels = (): typeof config.channels => config.channels;
-  const topics = createTopics({ channels, connectTimeoutMs: CONNECT_TIMEOUT_MS, log });
   const shared = await sharedMemory(config, log);
   const agent = await openAgent({
     cluster: shared?.cluster,
@@ -46,7 +45,7 @@ export async function run(context: Context): Promise<number> {
     home,
     configFile: file,
     secretFiles,
-    topics,
+    ...brokersOf(config, log),
     redactor,
     learned: learnedIn(config),
   });
@@ -82,6 +81,13 @@ export async function run(context: Context): Promise<number> {
     await shared?.close();
   }
   return 0;
+}
+
+/** What the agent reaches at the brokers of the channels. */
+function brokersOf({ channels }: Pick<Config, "channels">, log: Log) {
+  const options = { channels: () => channels, connectTimeoutMs: CONNECT_TIMEOUT_MS, log };
+  const topics = createTopics(options);
+  return channels.length === 0 ? { topics } : { topics, agents: createOtherAgents(options) };
 }
 
 async function sharedMemory(config: Config, log: Log) {
