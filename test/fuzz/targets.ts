@@ -10,6 +10,7 @@ import { COMMAND_POLICY } from "./targets/shell.ts";
 import { STREAM } from "./targets/stream.ts";
 import { FRAME, FRONTMATTER, REDACTOR, VISIBLE } from "./targets/texts.ts";
 import { TOPICS } from "./targets/topics.ts";
+import { WATCH } from "./targets/watch.ts";
 import { HTML, PAGE, SEARCH } from "./targets/web.ts";
 import { PARTS, REQUEST } from "./targets/wire.ts";
 
@@ -21,6 +22,7 @@ export const TARGETS: readonly Target[] = [
   TOPICS,
   FILTERS,
   PATTERNS,
+  WATCH,
   BROKER,
   CONFIG,
   STREAM,

@@ -131,8 +131,8 @@ export class Starts {
       this.#full(full.name, full.hour, watch);
       return;
     }
-    await this.#push(pushOf(watch, match, `watch-${hash}-${Math.floor(now / cooldownMs)}`));
-    this.#cool(key, now + cooldownMs);
+    const id = `watch-${hash}-${Math.floor(now / cooldownMs)}`;
+    await this.#push(pushOf(watch, match, id), match.topic);
     const counted = hours.map(({ name: one, hour }) => ({
       name: one,
       state: { since: hour.since, starts: hour.starts + 1 },
@@ -143,13 +143,9 @@ export class Starts {
   }
 
   /** Rejects only if the store cannot be asked. */
-  async #push(push: Push, attempt = 0): Promise<void> {
+  async #push(push: Push, topic: string, attempt = 0): Promise<void> {
     const { log, clock } = this.#options;
-    const facts = {
-      topic: "data" in push ? push.data?.source : "",
-      client: push.client,
-      id: push.id,
-    };
+    const facts = { topic, client: push.client, id: push.id };
     try {
       const result = await this.#options.push(push);
       if (result === "known") return;
@@ -164,7 +160,7 @@ export class Starts {
       }
       const cancel = clock.after(wait, () => {
         this.#retries.delete(cancel);
-        void this.#push(push, attempt + 1);
+        void this.#push(push, topic, attempt + 1);
       });
       this.#retries.add(cancel);
     }
