@@ -130,6 +130,21 @@ describe("a push with a ready text", () => {
     assert.equal(clock.timers, 0);
   });
 
+  it("comes as soon as an answer would when its client asked something lately", async () => {
+    const clock = createManualClock();
+    const { away, replyTo, texts } = createClients();
+    away.add("device");
+    const { gateway } = createTestGateway(shout, { clock, replyTo });
+    await gateway.push(ready("hello"));
+    await clock.advance(3_600_000);
+    await gateway.accept(ask("?").request);
+    await clock.advance(120_000);
+    away.clear();
+    await clock.advance(9_000);
+    assert.deepEqual(texts(), ["hello"]);
+    await gateway.drain(0);
+  });
+
   it("is cut to the length that the channel's displays have", async () => {
     const { texts, replyTo } = createClients();
     const { gateway } = createTestGateway(shout, { replyTo, policy: { maxChars: () => 8 } });

@@ -38,8 +38,8 @@ interface QueuedAnswer extends UndeliveredAnswer {
 }
 
 interface OfflineClient {
-  /** On the clock. */
-  readonly since: number;
+  /** On the clock: since when it is away. */
+  since: number;
   /** In the order of acceptance. */
   queue: QueuedAnswer[];
   tryAt: number;
@@ -118,8 +118,10 @@ export class OfflineClients {
   seen(lane: string): void {
     const client = this.#clients.get(lane);
     if (client === undefined) return;
+    const now = this.#options.clock.now();
+    client.since = now;
     client.waitMs = FIRST_RETRY_MS;
-    client.tryAt = Math.min(client.tryAt, this.#options.clock.now() + FIRST_RETRY_MS);
+    client.tryAt = Math.min(client.tryAt, now + FIRST_RETRY_MS);
     this.#try(lane, client);
   }
 
