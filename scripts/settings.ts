@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PlacedKey } from "../src/config/keys/key.ts";
-import { keysIn } from "../src/config/keys/key.ts";
+import { keysIn, keyText } from "../src/config/keys/key.ts";
 import { KEYS, variableOf } from "../src/config/keys/keys.ts";
 
 /**
@@ -25,7 +25,7 @@ export function withTables(page: string): string {
 }
 
 function baseOf(key: PlacedKey, bases: readonly string[]): string {
-  const path = pathOf(key);
+  const path = keyText(key.path);
   const found = bases
     .filter((base) => path.startsWith(`${base}.`))
     .toSorted((left, right) => right.length - left.length)[0];
@@ -33,18 +33,11 @@ function baseOf(key: PlacedKey, bases: readonly string[]): string {
   return found;
 }
 
-function pathOf({ path }: PlacedKey): string {
-  return path
-    .join(".")
-    .replace(/(model_list|watch)\.\*/, "$1[]")
-    .replaceAll("*", "<name>");
-}
-
 function cellsOf(placed: PlacedKey, base: string): string[] {
   const { doc, shown, flag } = placed.key;
   const variable = variableOf(placed);
   const ways = [flag && `\`--${flag}\``, variable && `\`${variable}\``].filter(Boolean);
-  return [`\`${pathOf(placed).slice(base.length + 1)}\``, shown, doc, ways.join(" ")];
+  return [`\`${keyText(placed.path).slice(base.length + 1)}\``, shown, doc, ways.join(" ")];
 }
 
 /** As oxfmt writes a table. */

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type PlacedKey, keysIn, withoutMarkdown } from "../../config/keys/key.ts";
+import { type PlacedKey, keysIn, keyText, withoutMarkdown } from "../../config/keys/key.ts";
 import { KEYS, keysWithVariables } from "../../config/keys/keys.ts";
 import type { Block, Row } from "./page.ts";
 
@@ -22,7 +22,7 @@ function settings(): readonly Block[] {
 
 function settingRow({ path, key: { doc, shown } }: PlacedKey): Row {
   const otherwise = shown === "–" ? "" : ` Default: ${withoutMarkdown(shown)}.`;
-  return [path.join(".").replaceAll("*", "<name>"), `${withoutMarkdown(doc)}${otherwise}`];
+  return [keyText(path), `${withoutMarkdown(doc)}${otherwise}`];
 }
 
 /** Variables that are no keys. */
@@ -41,7 +41,7 @@ const VARIABLES: readonly Row[] = [
 
 function environment(): readonly Block[] {
   const rows = keysWithVariables().map(({ name, path, key }): Row => {
-    return [name, `${path.join(".").replaceAll("*", "<name>")}: ${withoutMarkdown(key.doc)}`];
+    return [name, `${keyText(path)}: ${withoutMarkdown(key.doc)}`];
   });
   return [
     "A variable wins over the files, and a flag wins over it. An empty variable counts as unset. Those of channels set the key of every mqtt channel.",

@@ -182,6 +182,13 @@ export function keysIn(row: Row, path: readonly string[] = []): readonly PlacedK
   return Object.entries(row.rows).flatMap(([name, inner]) => keysIn(inner, [...path, name]));
 }
 
+const LISTS = /\b(model_list|watch)\.\*/g;
+
+/** The path of a key as people read it: `model_list[].model`, `tools.profiles.<name>.read`. */
+export function keyText(path: readonly string[]): string {
+  return path.join(".").replaceAll(LISTS, "$1[]").replaceAll("*", "<name>");
+}
+
 /** The text of a line of Markdown: `[settings](settings.md)` is settings. */
 export function withoutMarkdown(line: string): string {
   return line.replaceAll(/\[([^\]]+)\]\([^)]*\)/g, "$1").replaceAll("`", "");
