@@ -5,7 +5,7 @@ import { COMMANDS, TOPICS } from "../../src/cli/args/commands.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { manPage } from "../../src/cli/help/man.ts";
 import { markdownBlocks } from "../../src/cli/help/topics.ts";
-import { keysIn } from "../../src/config/keys/key.ts";
+import { keysIn, keyText } from "../../src/config/keys/key.ts";
 import { KEYS, keysWithVariables } from "../../src/config/keys/keys.ts";
 import { createFakeHost } from "./host.ts";
 
@@ -27,7 +27,7 @@ describe("help", () => {
   it("lists every key", async () => {
     const page = await help("settings");
     for (const { path } of keysIn(KEYS)) {
-      assert.ok(page.includes(path.join(".").replaceAll("*", "<name>")), path.join("."));
+      assert.ok(page.includes(keyText(path)), path.join("."));
     }
   });
 
