@@ -249,6 +249,7 @@ describe("other environment variables", () => {
       exclusive: false,
       page: { enabled: true },
       ollama: { enabled: false, channel: "" },
+      mcp: { enabled: false, channel: "" },
       tokens: {},
       ignore_unsupported: [],
       limits: NO_LIMITS,

@@ -66,6 +66,7 @@ describe("a configuration that is not there", () => {
           exclusive: false,
           page: { enabled: true },
           ollama: { enabled: false, channel: "" },
+          mcp: { enabled: false, channel: "" },
           tokens: {},
           ignore_unsupported: [],
           limits: NO_LIMITS,
