@@ -93,3 +93,12 @@ it("tasks are kept for each requester, within bounds", () => {
   const units = kept.reduce((sum, task) => sum + (task?.text.length ?? 0), 0);
   assert.ok(units > 0 && units <= 4 * 1024 * 1024, `${units}`);
 });
+
+it("tasks that were forgotten while they ran leave room for others", () => {
+  const tasks = new Tasks();
+  const names = Array.from({ length: 1_100 }, (_, index) => ({ taskId: `${index}`, contextId: "" }));
+  const slow = names.map((name) => tasks.add("a", name)).slice(0, 100);
+  for (const task of slow) tasks.change(task, "COMPLETED", "x".repeat(64 * 1024));
+  tasks.add("b", { taskId: "t", contextId: "c" });
+  assert.notEqual(tasks.get("b", "t"), undefined);
+});
