@@ -253,6 +253,18 @@ describe("the inventory of devices", () => {
     await until("the other is gone", () => set.entities().length === 1);
     assert.equal(set.entities()[0]?.name, "Plug");
   });
+
+  it("knows what a device has reported when that is announced again", async () => {
+    using set = await openTestInventory();
+    set.announce("switch/plug", SWITCH);
+    set.report("plug/state", "ON");
+    await until("its topic is subscribed to", () => set.filters.has("plug/state"));
+    set.announce("switch/plug", { ...SWITCH, name: "Renamed" });
+    assert.deepEqual(readingsOf(set.entity("switch/plug")), { state: "on" });
+    assert.ok(set.filters.has("plug/state"));
+    set.announce("switch/plug", "");
+    assert.ok(!set.filters.has("plug/state"));
+  });
 });
 
 describe("a change", () => {

@@ -106,12 +106,16 @@ export class Inventory {
     if (!discoveryFilters(prefix).some((filter) => matchesFilter(filter, topic))) return;
     this.#heardAt = performance.now();
     this.#stale.delete(topic);
+    // Announced again: what the device has reported stays.
+    const before = (this.#entities.get(topic) ?? []).flatMap((entity) => [...topicsOf(entity)]);
+    for (const used of before) this.topics.use(used);
     this.#remove(topic);
     const entities = readDiscovery(prefix, topic, payload).flatMap((found) => {
       const entity = buildEntity(found, this.#reading());
       return entity === undefined || !this.#hasRoom(entity) ? [] : [this.#kept(entity)];
     });
     if (entities.length > 0) this.#entities.set(topic, entities);
+    for (const used of before) this.topics.release(used);
   }
 
   #reading(): ReaderOptions {
