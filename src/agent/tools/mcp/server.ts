@@ -35,6 +35,8 @@ const CALL_PATIENCE_MS = 10_000;
 const MAX_CALLS = 32;
 /** Calls without an answer in a row, after which it is connected anew. */
 const MAX_UNANSWERED = 3;
+/** Refused requests of one connection that are warned of. */
+const MAX_WARNINGS = 5;
 /** Names in one line of the log. */
 const MAX_NAMED = 20;
 
@@ -191,6 +193,7 @@ export class McpServer {
     const number = this.#opened;
     let opened: Connection | undefined;
     let isLost = false;
+    let refused = 0;
     try {
       opened = await connect({
         settings,
@@ -202,7 +205,9 @@ export class McpServer {
         onToolsChanged: () => void this.#refresh(),
         onRefused: (method) => {
           const asked = escapeControl(truncate(method, 100));
-          log.warn("a request of an MCP server was refused", { server: this.name, asked });
+          refused += 1;
+          const level = refused > MAX_WARNINGS ? "debug" : "warn";
+          log[level]("a request of an MCP server was refused", { server: this.name, asked });
         },
         onLost: () => {
           isLost = true;

@@ -179,6 +179,8 @@ describe("what a server of MCP tools gets", () => {
     const answer = await servers.run("mcp_test_ask");
     assert.match(answer, /"code":-32601.*offers no sampling/);
     assert.match(servers.log.text(), /refused.*sampling\/createMessage/);
+    for (let count = 0; count < 9; count += 1) await servers.run("mcp_test_ask");
+    assert.equal(servers.log.text().match(/warn.*refused/gi)?.length, 5);
   });
 
   it("is no answer to what it wants to know of a person", async () => {
