@@ -96,7 +96,10 @@ it("tasks are kept for each requester, within bounds", () => {
 
 it("tasks that were forgotten while they ran leave room for others", () => {
   const tasks = new Tasks();
-  const names = Array.from({ length: 1_100 }, (_, index) => ({ taskId: `${index}`, contextId: "" }));
+  const names = Array.from({ length: 1_100 }, (_, index) => ({
+    taskId: `${index}`,
+    contextId: "",
+  }));
   const slow = names.map((name) => tasks.add("a", name)).slice(0, 100);
   for (const task of slow) tasks.change(task, "COMPLETED", "x".repeat(64 * 1024));
   tasks.add("b", { taskId: "t", contextId: "c" });

@@ -107,15 +107,15 @@ export class Inventory {
     this.#heardAt = performance.now();
     this.#stale.delete(topic);
     // Announced again: what the device has reported stays.
-    const before = (this.#entities.get(topic) ?? []).flatMap((entity) => [...topicsOf(entity)]);
-    for (const used of before) this.topics.use(used);
+    const before = this.#entities.get(topic) ?? [];
+    for (const entity of before) this.#use(entity);
     this.#remove(topic);
     const entities = readDiscovery(prefix, topic, payload).flatMap((found) => {
       const entity = buildEntity(found, this.#reading());
       return entity === undefined || !this.#hasRoom(entity) ? [] : [this.#kept(entity)];
     });
     if (entities.length > 0) this.#entities.set(topic, entities);
-    for (const used of before) this.topics.release(used);
+    for (const entity of before) this.#release(entity);
   }
 
   #reading(): ReaderOptions {
@@ -146,7 +146,7 @@ export class Inventory {
   }
 
   #kept(entity: Entity): Entity {
-    for (const topic of topicsOf(entity)) this.topics.use(topic);
+    this.#use(entity);
     this.#count += 1;
     this.#size += entity.size;
     if (this.#count >= this.#collected + ENTITIES_A_COLLECTION) {
@@ -156,9 +156,17 @@ export class Inventory {
     return entity;
   }
 
+  #use(entity: Entity): void {
+    for (const topic of topicsOf(entity)) this.topics.use(topic);
+  }
+
+  #release(entity: Entity): void {
+    for (const topic of topicsOf(entity)) this.topics.release(topic);
+  }
+
   #remove(topic: string): void {
     for (const entity of this.#entities.get(topic) ?? []) {
-      for (const used of topicsOf(entity)) this.topics.release(used);
+      this.#release(entity);
       this.#count -= 1;
       this.#size -= entity.size;
     }
