@@ -63,6 +63,8 @@ export function createMcp(options: McpOptions): Mcp {
       try {
         await answer(request, response);
       } catch (thrown) {
+        // The client left: nobody is there to hear of it.
+        if (response.destroyed) return;
         const failure = asFailure(thrown);
         if (failure.code === "internal") log.warn("an MCP request failed", { why: failure.why });
         if (response.headersSent) response.destroy();

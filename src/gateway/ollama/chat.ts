@@ -20,13 +20,8 @@ export async function answerChat(
   response.socket?.setTimeout(0);
   const reply = new ChatReply(model);
   const parts = ask(left.signal);
-  try {
-    if (stream) await sendLines(response, parts, reply);
-    else await sendWhole(response, parts, reply);
-  } catch (thrown) {
-    // Nobody is there to hear of it.
-    if (!left.signal.aborted) throw thrown;
-  }
+  if (stream) await sendLines(response, parts, reply);
+  else await sendWhole(response, parts, reply);
 }
 
 /** A chat without a message: Ollama would load the model. */

@@ -32,6 +32,8 @@ export function createOllama(options: OllamaOptions): Ollama {
     try {
       await answer({ ...options, request, response, chats });
     } catch (thrown) {
+      // The client left: nobody is there to hear of it.
+      if (response.destroyed) return;
       const failure = asFailure(thrown);
       if (failure.code === "internal" || failure.code === "failed") {
         options.log.warn("an Ollama request failed", { why: failure.why ?? failure.message });
