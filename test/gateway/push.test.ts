@@ -177,7 +177,7 @@ describe("a push with a prompt", () => {
     assert.deepEqual(sent[0]?.part, { text: "ab after 1", done: true });
   });
 
-  for (const nothing of ["NOTHING", "nothing.", "", "Let me see.\n\n**NOTHING**"])
+  for (const nothing of ["NOTHING", "nothing.", "", " …", "Let me see.\n\n**NOTHING**"])
     it(`sends and remembers nothing after the answer ${JSON.stringify(nothing)}`, async () => {
       const clock = createManualClock();
       const { sent, replyTo } = createClients();
@@ -193,13 +193,15 @@ describe("a push with a prompt", () => {
       assert.deepEqual(await store.claimAbandoned(), []);
     });
 
-  it("sends what only speaks of nothing", async () => {
-    const { sent, texts, replyTo } = createClients();
-    const { gateway } = createTestGateway(says("There is nothing to worry about."), { replyTo });
-    await gateway.push(prompt("?"));
-    await until("it is sent", () => sent.length === 1);
-    assert.deepEqual(texts(), ["There is nothing to worry about."]);
-  });
+  const SPOKEN = ["There is nothing to worry about.", "喝水时间到了！", "Пора пить воду!", "🔔"];
+  for (const text of SPOKEN)
+    it(`sends ${JSON.stringify(text)}`, async () => {
+      const { sent, texts, replyTo } = createClients();
+      const { gateway } = createTestGateway(says(text), { replyTo });
+      await gateway.push(prompt("?"));
+      await until("it is sent", () => sent.length === 1);
+      assert.deepEqual(texts(), [text]);
+    });
 
   it("that failed is told, and does not run again under its id", async () => {
     const { sent, replyTo } = createClients();

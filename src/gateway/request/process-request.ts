@@ -136,8 +136,13 @@ function isSilent<M>({ request, answer }: PendingRequest<M>): boolean {
 /** Whether the model says that there is nothing to tell, perhaps after words that went with its tool calls. */
 function isNothing(text: string): boolean {
   const last = text.trimEnd().split("\n").at(-1) ?? "";
-  return /^\W*NOTHING\W*$/.test(last) || /^\W*(nothing\W*)?$/i.test(text);
+  return NOTHING.test(last) || NO_WORDS.test(text);
 }
+
+/** Letters of any script are words; `\W` would take them for signs. */
+const NOTHING = /^[^\p{L}\p{N}]*NOTHING[^\p{L}\p{N}]*$/u;
+/** An emoji says something. */
+const NO_WORDS = /^[^\p{L}\p{N}\p{So}]*(?:nothing[^\p{L}\p{N}]*)?$/iu;
 
 /** Attempts at one turn: a request that ended the process this often would do so for ever. */
 const ATTEMPTS = 3;
