@@ -176,6 +176,16 @@ describe("a call that waits for a person", () => {
     await confirmations.ask(callOf("e", { client: "other" }));
   });
 
+  it("is asked about anew when the model repeats it after its time", async () => {
+    const place = await openPlace();
+    const confirmations = place.open();
+    const first = await confirmations.ask(callOf("reboot"));
+    await place.clock.advance(11 * MINUTE_MS);
+    const second = await confirmations.ask(callOf("reboot"));
+    assert.notEqual(second.id, first.id);
+    assert.equal(place.to("phone").length, 2);
+  });
+
   it("does not wait if nobody can be asked", async () => {
     const place = await openPlace();
     const confirmations = place.open();
@@ -191,6 +201,20 @@ describe("a call that waits for a person", () => {
     place.refuse(new Failure("forbidden", "not allowed"));
     await confirmations.decide(id, "denied", PHONE);
     assert.equal((await place.store.find(id))?.state, "informed");
+  });
+
+  it("that was denied is not told for ever where that cannot succeed", async () => {
+    const place = await openPlace();
+    const confirmations = place.open();
+    const { id } = await confirmations.ask(callOf("reboot"));
+    place.refuse(new Failure("internal", "no such channel"));
+    await confirmations.decide(id, "denied", PHONE);
+    assert.equal((await place.store.find(id))?.state, "denied");
+    await place.clock.advance(25 * 60 * MINUTE_MS);
+    confirmations.start();
+    await settled();
+    assert.equal((await place.store.find(id))?.state, "informed");
+    confirmations.close();
   });
 
   for (const decision of ["confirmed", "denied"] as const)

@@ -67,11 +67,12 @@ export class Confirmations {
    */
   async ask(call: WaitingCall): Promise<Confirmation> {
     const { store, clock } = this.#options;
-    const same = (await store.open()).find((each) => isSame(each, call));
+    const now = clock.epoch();
+    const same = (await store.open()).find((each) => each.until > now && isSame(each, call));
     // Whoever stored it may have been cut off before it asked.
     if (same !== undefined) return this.#ask(same);
     const { milliseconds, ...wanted } = call;
-    const until = clock.epoch() + milliseconds;
+    const until = now + milliseconds;
     const waiting = { ...wanted, id: newId(), until, state: "waiting" } as const;
     if (!(await store.add(waiting, MOST))) {
       throw new Failure("busy", "too many calls wait for a confirmation");
@@ -162,7 +163,8 @@ export class Confirmations {
     } else if (state === "confirmed") {
       await this.#run(call);
     } else if (state === "denied" || state === "expired") {
-      await this.#tell(call).catch(unlessForbidden);
+      // Its channel may be gone for good.
+      if (!isOver) await this.#tell(call).catch(unlessForbidden);
       await store.move(id, state, { state: "informed" });
     }
   }

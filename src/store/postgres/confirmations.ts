@@ -13,6 +13,7 @@ import type {
   NewConfirmation,
 } from "../contract.ts";
 import type { PostgresCommits } from "./group-commit.ts";
+import { keyOf } from "./keys.ts";
 
 /** The confirmations in a database that several gateways share. */
 export class PostgresConfirmations implements ConfirmationStore {
@@ -40,7 +41,7 @@ export class PostgresConfirmations implements ConfirmationStore {
   }
 
   async find(id: string): Promise<Confirmation | undefined> {
-    const [row] = await this.#commits.read(SQL.find, [id]);
+    const [row] = await this.#commits.read(SQL.find, [keyOf(id)]);
     return row && confirmationOf(row);
   }
 
