@@ -55,9 +55,11 @@ interface BegunCall {
 
 /**
  * Tools that only read, remember, write to clients, or begin tasks whose own calls wait. Where a profile names no
- * tools, the calls of all others wait: a tool that is not known here may do anything.
+ * tools, the calls of all others wait: a tool that is not known here may do anything. So do those that act on a class,
+ * as a job that runs a command does.
  */
 const HARMLESS: ReadonlySet<string> = new Set([
+  "cron",
   "device",
   "devices",
   "list_dir",
@@ -129,7 +131,7 @@ function isNamed(
   { name, permission = name }: Tool,
   classes: readonly string[],
 ): boolean {
-  if (tools.length === 0) return !HARMLESS.has(name);
+  if (tools.length === 0) return !HARMLESS.has(name) || classes.some((one) => one !== "");
   // A search has the permission of a tool that it finds.
   const known = HARMLESS.has(name) ? name : permission;
   const words = [name, known, ...classes, ...classes.map((each) => `${known}:${each}`)];

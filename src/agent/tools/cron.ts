@@ -45,8 +45,10 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
     input,
     exclusive: true,
     // The calls of a task wait themselves when they are made; a command runs without a question then.
-    actsOn: async (wanted, call) =>
-      (await isForCommand(jobs, wanted, call)) ? ["exec"] : undefined,
+    async actsOn(wanted, call) {
+      if (["list", "get"].includes(textAt(wanted, "action"))) return undefined;
+      return (await isForCommand(jobs, wanted, call)) ? ["exec"] : [];
+    },
     async run(wanted, call) {
       if (wanted.command?.trim()) checkCommand(wanted, call, settings);
       try {

@@ -56,7 +56,15 @@ function openPlace(
   });
   const remove = { ...toolOf("mcp_files_remove"), permission: "files.remove" };
   const search = { ...toolOf("tool_search_tool_bm25"), permission: "files.remove" };
-  const tools = [mqtt, toolOf("device"), toolOf("set_device"), toolOf("exec"), remove, search];
+  const tools = [
+    mqtt,
+    toolOf("device"),
+    toolOf("set_device"),
+    toolOf("exec"),
+    toolOf("cron"),
+    remove,
+    search,
+  ];
   return {
     asked,
     published,
@@ -106,6 +114,16 @@ describe("a call by a profile with `confirm`", () => {
     assert.equal(await call("set_device", { class: "light" }), "set_device ran");
     assert.equal(await call("exec"), "exec ran");
     assert.match(await call("device"), /not run yet/);
+  });
+
+  it("waits if it makes a job that runs a command, or any job where the profile names cron", async () => {
+    for (const tools of [[], ["exec"], ["cron"]]) {
+      const { call } = openPlace({ tools });
+      assert.match(await call("cron", { class: "exec" }), /not run yet/);
+      const task = await call("cron");
+      if (tools[0] === "cron") assert.match(task, /not run yet/);
+      else assert.equal(task, "cron ran");
+    }
   });
 
   it("waits if it is for an MCP server, which the profile may name, and a search for tools does not", async () => {

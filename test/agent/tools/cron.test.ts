@@ -183,9 +183,12 @@ describe("the cron tool", () => {
     assert.deepEqual(await acts({ action: "add", command: "id" }), ["exec"]);
     for (const action of ["update", "enable"]) {
       assert.deepEqual(await acts({ action, job_id: job?.id, every_seconds: 60 }), ["exec"]);
-      assert.equal(await acts({ action, job_id: own?.id }), undefined);
+      assert.deepEqual(await acts({ action, job_id: own?.id }), []);
     }
-    for (const action of ["list", "get", "disable", "remove"]) {
+    for (const action of ["disable", "remove"]) {
+      assert.deepEqual(await acts({ action, job_id: job?.id }), []);
+    }
+    for (const action of ["list", "get"]) {
       assert.equal(await acts({ action, job_id: job?.id }), undefined);
     }
     await using without = await setUp({ allow_command: false });
