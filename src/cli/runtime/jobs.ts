@@ -13,7 +13,7 @@ import type { JobScheduler, JobSchedulerOptions } from "../../gateway/jobs/sched
 import type { JobSummary, Store } from "../../store/contract.ts";
 
 export interface RuntimeJobsOptions {
-  readonly config: Config;
+  readonly config: Pick<Config, "agents" | "heartbeat">;
   readonly channels: readonly Pick<MqttChannel, "name">[];
   readonly store: Store<Message>;
   /** Other gateways share the store, and add jobs to it. */
@@ -27,8 +27,9 @@ export interface JobRunner {
   readonly runCommand: Agent["runCommand"];
 }
 
-/** Milliseconds between two looks for the first job, which another gateway may add. */
+/** Milliseconds between two looks for the first job, which another gateway may add; after a failure, the second. */
 const LOOK_MS = 60_000;
+const LOOK_AGAIN_MS = 5_000;
 
 /** The jobs of a gateway. Their code is loaded when there is one, or when a client asks for them. */
 export class RuntimeJobs {
@@ -87,17 +88,13 @@ export class RuntimeJobs {
   /** Starts the scheduler if there is a job. */
   async #look(): Promise<void> {
     const { store, isShared, log } = this.#options;
-    let looksAgain = isShared;
     try {
-      if (await store.hasJobs()) {
-        this.#wake();
-        return;
-      }
+      if (await store.hasJobs()) this.#wake();
+      else if (isShared) this.#lookIn(LOOK_MS);
     } catch (thrown) {
       log.debug("jobs cannot be read", { why: asFailure(thrown).why });
-      looksAgain = true;
+      this.#lookIn(LOOK_AGAIN_MS);
     }
-    if (looksAgain && !this.#isClosed) this.#timer = setTimeout(() => void this.#look(), LOOK_MS);
   }
 
   readonly #wake = (): void => {
@@ -105,9 +102,17 @@ export class RuntimeJobs {
     clearTimeout(this.#timer);
     this.#scheduler.load().then(
       (scheduler) => scheduler.wake(),
-      (thrown: unknown) => this.#warn("jobs cannot be done", thrown),
+      (thrown: unknown) => {
+        this.#warn("jobs cannot be done yet", thrown);
+        this.#lookIn(LOOK_AGAIN_MS);
+      },
     );
   };
+
+  #lookIn(milliseconds: number): void {
+    clearTimeout(this.#timer);
+    if (!this.#isClosed) this.#timer = setTimeout(() => void this.#look(), milliseconds);
+  }
 
   async #loadScheduler({ push, runCommand }: JobRunner): Promise<JobScheduler> {
     const { store, config, log } = this.#options;
