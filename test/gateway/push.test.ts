@@ -193,8 +193,8 @@ describe("a push with a prompt", () => {
       assert.deepEqual(await store.claimAbandoned(), []);
     });
 
-  const SPOKEN = ["There is nothing to worry about.", "喝水时间到了！", "Пора пить воду!", "🔔"];
-  for (const text of SPOKEN)
+  const HEARD = ["There is nothing to worry about.", "喝水时间到了！", "Пора пить воду!", "🔔"];
+  for (const text of HEARD)
     it(`sends ${JSON.stringify(text)}`, async () => {
       const { sent, texts, replyTo } = createClients();
       const { gateway } = createTestGateway(says(text), { replyTo });
