@@ -36,6 +36,7 @@ const INTERNAL = new Set([
   "the reply address of this request is no longer known",
   "the client closed its connection",
   "no broker is available",
+  "there is no such channel",
   "this gateway cannot push",
   "the channel has no broker",
   "the broker is not the built-in broker",
