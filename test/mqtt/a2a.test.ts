@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
+import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
 import { decodeRpc } from "../../src/mqtt/a2a/rpc.ts";
 import { Tasks } from "../../src/mqtt/a2a/tasks.ts";
 import { a2aReplyTopic, a2aTopic } from "../../src/mqtt/protocol/topics.ts";
+import { channelFor, openTestChannel } from "../support/channel.ts";
+import { createMemoryLog } from "../support/memory-log.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { until } from "../support/until.ts";
 
 const OWN = { org: "acme", unit: "house", agent: "assistant" };
 
@@ -104,4 +109,32 @@ it("tasks that were forgotten while they ran leave room for others", () => {
   for (const task of slow) tasks.change(task, "COMPLETED", "x".repeat(64 * 1024));
   tasks.add("b", { taskId: "t", contextId: "c" });
   assert.notEqual(tasks.get("b", "t"), undefined);
+});
+
+it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using main = openTestChannel(broker.url);
+  const a2a = { ...channelFor(broker.url).settings.a2a, enabled: true, org: "acme", unit: "house" };
+  const log = createMemoryLog();
+  let conflicts = 0;
+  const agent = withA2a(main.channel, {
+    channel: channelFor(broker.url, { a2a }),
+    connectTimeoutMs: 5_000,
+    reconnectMs: 20,
+    info: { version: "0.0.0-test", instance: "here" },
+    log,
+    onConflict: () => (conflicts += 1),
+    onRequest: async () => {},
+    cancel: () => false,
+  });
+  try {
+    await until(`it is connected; ${log.text()}`, () => /info connected/.test(log.text()));
+    const settings = { client_id: "acme/house/edge", protocol_version: 5 } as const;
+    await using thief = openTestChannel(broker.url, { settings, reconnectMs: 20 });
+    await thief.ready();
+    await until("it says so", () => /another program connects/.test(log.text()));
+    assert.equal(conflicts, 0);
+  } finally {
+    await agent.close();
+  }
 });

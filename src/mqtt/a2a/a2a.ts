@@ -67,6 +67,8 @@ class Responder {
     const logConnected = createConnectedLog(this.#log);
     this.#connection = new Connection({
       ...connectionOptionsOf(options),
+      // That would be noted of the client id of the channel.
+      onConflict: undefined,
       settings: { ...settings, protocol_version: 5, qos: 1 },
       clientId: `${org}/${unit}/${this.#address.agent}`,
       sessionExpiry: { seconds, cleanStart: false },
