@@ -39,6 +39,8 @@ export interface Request {
    * answer with it (`GatewayOptions.replyTo`).
    */
   readonly address: string;
+  /** In milliseconds since the epoch: until then its name is known, also after the window for duplicates. */
+  readonly knownUntil?: number;
   /** QoS 1 and 2: after the transport acknowledged the request, it survives a crash. */
   readonly durable: boolean;
   /** The deadline in milliseconds since the epoch; absent is none. */
@@ -62,7 +64,10 @@ export type Push = PushFacts & (ReadyPush | PromptPush);
 export interface PushFacts extends Pick<Pushed, "from"> {
   readonly channel: string;
   readonly client: string;
-  /** Names the push, also to the client; at most 128 characters. The same id of the same client is the same push. */
+  /**
+   * Names the push, also to the client; at most 128 characters. The same id of the same client is the same push: until
+   * it expires, or, of a message, within the window for duplicates after its delivery.
+   */
   readonly id: string;
   /** In milliseconds since the epoch: then it is given up. A day from now if left out. */
   readonly expiresAt?: number;

@@ -62,6 +62,8 @@ export class Pusher<M> {
       fingerprint: "",
       // A failed one is not tried again.
       redelivered: true,
+      // A message has an id that is not used again: it leaves room for others once it is delivered.
+      ...(push.from !== "message" && { knownUntil: expiresAt }),
       durable: true,
       reply: replyTo(channel, recipient),
     };

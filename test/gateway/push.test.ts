@@ -6,7 +6,7 @@ import { Failure } from "../../src/base/failure.ts";
 import type { Answerer, Push } from "../../src/gateway/contract.ts";
 import type { GatewayOptions } from "../../src/gateway/gateway.ts";
 import type { Store } from "../../src/store/contract.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore, openSqliteStore } from "../../src/store/sqlite.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 import { ask } from "./client.ts";
@@ -100,12 +100,30 @@ describe("a push with a ready text", () => {
     const clock = createManualClock();
     const { sent, replyTo } = createClients();
     const { gateway } = createTestGateway(shout, { clock, replyTo });
-    const both = [gateway.push(ready("once")), gateway.push(ready("once"))];
+    const once = ready("once", { from: "job" });
+    const both = [gateway.push(once), gateway.push(once)];
     assert.deepEqual((await Promise.all(both)).toSorted(), ["accepted", "known"]);
     await clock.advance(20 * 60 * 60_000);
-    assert.equal(await gateway.push(ready("once")), "known");
+    assert.equal(await gateway.push(once), "known");
     await settled();
     assert.equal(sent.length, 1);
+    await gateway.drain(0);
+  });
+
+  it("that is a message takes no room of its client when it was delivered, as an answer", async () => {
+    const clock = createManualClock();
+    const { sent, replyTo } = createClients();
+    const facts = storeFacts(clock, "test");
+    const bounds = { ...facts.bounds, laneRows: 2 };
+    const store = createMemoryStore<string>({ ...facts, bounds });
+    const { gateway } = createTestGateway(shout, { clock, replyTo, store });
+    for (const text of ["one", "two"]) await gateway.push(ready(text));
+    await assert.rejects(gateway.push(ready("three")), { code: "busy" });
+    await clock.advance(11 * 60_000);
+    await store.purge();
+    await gateway.push(ready("four"));
+    await settled();
+    assert.equal(sent.length, 3);
     await gateway.drain(0);
   });
 

@@ -2,7 +2,6 @@ import { onAbort } from "../../base/async.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { PUSH_ADDRESS } from "../../base/request-extras.ts";
 import type { Cluster, JoinedAddress } from "../../store/cluster.ts";
 import type {
   Acceptance,
@@ -98,9 +97,8 @@ export class DurableRequests<M> {
     admission: Admission,
     onError: (failure: Failure) => void,
   ): Promise<Acceptance<M>> {
-    const { channel, client, conversation, text, extras, id, stream, address, expiresAt } = request;
-    // Whoever does not know whether a push was stored may try it again much later.
-    const knownUntil = address === PUSH_ADDRESS ? expiresAt : undefined;
+    const { channel, client, conversation, text, extras, id, stream, address } = request;
+    const { expiresAt, knownUntil } = request;
     const newRequest = {
       name: requestNameOf(request),
       lane: laneOf(request),
