@@ -254,6 +254,23 @@ describe("the inventory of devices", () => {
     assert.equal(set.entities()[0]?.name, "Plug");
   });
 
+  it("hears what the broker allows though it forbids the topic of one device", async () => {
+    const heard: string[] = [];
+    const refuses = (filter: string): boolean => {
+      heard.push(filter);
+      return filter === "home/secret" || filter === "home/#";
+    };
+    using set = await openTestInventory(() => {}, refuses);
+    set.announce("switch/plug", { ...SWITCH, stat_t: "home/plug" });
+    set.announce("switch/secret", { ...SWITCH, stat_t: "home/secret" });
+    await until("all of the level are tried", () => heard.includes("home/#"));
+    await until("the plug is heard", () => set.filters.has("home/plug"));
+    set.announce("switch/other", { ...SWITCH, stat_t: "home/other" });
+    await until("so is a later one", () => set.filters.has("home/other"));
+    assert.ok(set.filters.has("home/plug") && !set.filters.has("home/secret"));
+    assert.equal(heard.filter((filter) => filter === "home/#").length, 1);
+  });
+
   it("knows what a device has reported when that is announced again", async () => {
     using set = await openTestInventory();
     set.announce("switch/plug", SWITCH);

@@ -38,6 +38,8 @@ export class StateTopics {
   readonly #listeners = new Set<(topic: StateTopic) => void>();
   /** First levels that are subscribed to as a whole. */
   readonly #wide = new Set<string>();
+  /** The same, and those for which that was refused. */
+  readonly #tried = new Set<string>();
   #wanted: string[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
   #characters = 0;
@@ -112,15 +114,29 @@ export class StateTopics {
 
   /**
    * The built-in broker has a limit of subscriptions: then one to all topics with the same first level does instead.
-   * If that is refused too, the states stay unknown.
+   * If that is refused too, perhaps for a broker that forbids some topics, each topic is tried alone again.
    */
   #subscribeWidely(names: readonly string[]): void {
-    const levels = new Set(names.map(firstLevel).filter((level) => !this.#wide.has(level)));
-    if (levels.size === 0 || this.#wide.size + levels.size > MAX_WIDE) return;
-    for (const level of levels) this.#wide.add(level);
+    const levels = new Set(names.map(firstLevel).filter((level) => !this.#tried.has(level)));
+    if (levels.size === 0 || this.#tried.size + levels.size > MAX_WIDE) return;
+    for (const level of levels) this.#tried.add(level);
+    for (const level of levels) void this.#widen(level);
+  }
+
+  async #widen(level: string): Promise<void> {
+    const topics = (): string[] =>
+      [...this.#topics.keys()].filter((name) => firstLevel(name) === level);
     const subscription = this.#subscription();
-    subscription.remove([...this.#topics.keys()].filter((name) => levels.has(firstLevel(name))));
-    subscription.add([...levels].map((level) => `${level}/#`)).catch(() => {});
+    this.#wide.add(level);
+    subscription.remove(topics());
+    try {
+      await subscription.add([`${level}/#`]);
+    } catch {
+      this.#wide.delete(level);
+      subscription.remove([`${level}/#`]);
+      // What is refused now stays unknown.
+      await subscription.add(topics()).catch(() => {});
+    }
   }
 }
 

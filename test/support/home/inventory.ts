@@ -1,3 +1,4 @@
+import { Failure } from "../../../src/base/failure.ts";
 import { entitiesFor, type HomeEntity } from "../../../src/mqtt/home-devices/home-entity.ts";
 import { Inventory } from "../../../src/mqtt/home-devices/inventory.ts";
 import type { FeedListener, FeedPublication } from "../../../src/mqtt/topic-feed/topic-feed.ts";
@@ -6,7 +7,10 @@ import { createMemoryLog } from "../memory-log.ts";
 const EVERYTHING = { read: ["#"], publish: ["#"] };
 
 /** An inventory without a broker: the test is the feed. */
-export async function openTestInventory(answer: (message: FeedPublication) => void = () => {}) {
+export async function openTestInventory(
+  answer: (message: FeedPublication) => void = () => {},
+  refuses: (filter: string) => boolean = () => false,
+) {
   let listener: FeedListener | undefined;
   const filters = new Set<string>();
   const published: FeedPublication[] = [];
@@ -16,7 +20,9 @@ export async function openTestInventory(answer: (message: FeedPublication) => vo
       listener = given;
       return {
         add: async (some: readonly string[]) => {
-          for (const filter of some) filters.add(filter);
+          const allowed = some.filter((filter) => !refuses(filter));
+          for (const filter of allowed) filters.add(filter);
+          if (allowed.length < some.length) throw new Failure("refused", "not allowed");
         },
         remove(some: readonly string[]) {
           for (const filter of some) filters.delete(filter);
