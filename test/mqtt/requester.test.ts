@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
+import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { answering, openTestChannel, openTestDevice, type TestDevice } from "../support/channel.ts";
 import { leastTime } from "../support/cpu-time.ts";
 import {
@@ -63,6 +64,27 @@ describe("asking", () => {
         ["r-4", false],
       ],
     );
+  });
+
+  it("goes on with more clients than a broker allows subscriptions", slow, async () => {
+    const broker = await openBroker({ broker: "embedded://127.0.0.1:0" });
+    const url = `tcp://127.0.0.1:${broker.port}`;
+    try {
+      await using asked = openTestChannel(url, { onRequest: answering("hi", "") });
+      await asked.ready();
+      await using device = await openTestRequester(url);
+      const clients = Array.from({ length: 150 }, (_, index) => `c${index}`).values();
+      const worker = async (): Promise<void> => {
+        for (const client of clients) {
+          const parts = await collect(device, requestOptions({ client, id: client }));
+          assert.equal(parts.map(({ text }) => text).join(""), "hi");
+        }
+      };
+      await Promise.all([1, 2, 3, 4].map(worker));
+      assert.equal(asked.requests.length, 150);
+    } finally {
+      await broker.close();
+    }
   });
 
   it("ends normally with an answer that is an error", needsMosquitto, async () => {

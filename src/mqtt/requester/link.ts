@@ -62,10 +62,35 @@ const RECONNECT_MS = 1_000;
 /** Far more than any answer; a larger packet is an attack on our memory. */
 const MAXIMUM_PACKET_BYTES = 16_777_216;
 
+/** Subscriptions that nobody needs any more, at which they are ended: brokers bound those of a client. */
+const MOST_UNUSED = 32;
+
+/** The subscriptions that nobody needs any more, until they are ended together. */
+function createUnused(session: () => Session | undefined) {
+  const unused = new Set<string>();
+  return {
+    add(filters: readonly string[]): void {
+      for (const filter of filters) unused.add(filter);
+      if (unused.size < MOST_UNUSED) return;
+      const all = [...unused];
+      unused.clear();
+      // A loss ends them, too.
+      session()
+        ?.unsubscribe(all)
+        .catch(() => {});
+    },
+    remove(filters: readonly string[]): void {
+      for (const filter of filters) unused.delete(filter);
+    },
+    clear: (): void => unused.clear(),
+  };
+}
+
 /** Connects, and reconnects after each loss. */
 export function openLink(options: RequesterOptions): RequesterLink {
   const { settings } = options.channel;
   const listeners = new Map<LinkListener, readonly string[]>();
+  const unused = createUnused(() => connection.session());
   let sessions = 0;
   const { connection, failed } = openQuietConnection({
     clientId: randomClientId("picoclaw-cli"),
@@ -80,6 +105,7 @@ export function openLink(options: RequesterOptions): RequesterLink {
     },
     async onSession(session) {
       sessions += 1;
+      unused.clear();
       for (const [listener, filters] of listeners)
         await session.subscribe(filters, 1, optionsOf(listener));
       if (sessions === 1) return;
@@ -100,7 +126,12 @@ export function openLink(options: RequesterOptions): RequesterLink {
     async listen(filters, listener) {
       const session = await connection.ready(options.signal);
       listeners.set(listener, filters);
-      const stop = (): void => void listeners.delete(listener);
+      unused.remove(filters);
+      const stop = (): void => {
+        listeners.delete(listener);
+        const used = new Set([...listeners.values()].flat());
+        unused.add(filters.filter((filter) => !used.has(filter)));
+      };
       await subscribeNow(session, filters, listener).catch((error: unknown) => {
         stop();
         throw error;
