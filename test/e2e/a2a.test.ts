@@ -318,6 +318,7 @@ describe("a task of another agent", () => {
     const bare = JSON.stringify(asking("t2", "hello"));
     await caller.device.client.publishAsync(REQUESTS, bare, { qos: 1, properties });
     await until("it is refused", () => caller.events().at(-1)?.error?.code === -32005);
+    assert.equal(await codeOf(asking("t4", "hello"), "l".repeat(1_025)), -32005);
     const late = { ...properties, correlationData: Buffer.from("h"), messageExpiryInterval: 1 };
     place.model.script(hangs());
     await caller.device.client.publishAsync(REQUESTS, JSON.stringify(asking("t3", "late")), {

@@ -75,6 +75,8 @@ describe("a request of A2A", () => {
       }),
     );
     assert.equal(a2aReplyTopic(OWN, "$a2a/v1/reply/acme/house/phone/s1")?.requester, "phone");
+    const long = `$a2a/v1/reply/acme/house/phone/${"s".repeat(1_000)}`;
+    assert.equal(a2aReplyTopic(OWN, long), undefined);
     assert.throws(() => a2aTopic("request", { ...OWN, unit: "a/+" }), /letters/);
   });
 });

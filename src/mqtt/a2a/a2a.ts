@@ -20,6 +20,8 @@ export interface A2aOptions extends ChannelOptions {
 
 /** Messages that acknowledge or refuse and are not sent yet; above it no more are made. */
 const MOST_PENDING = 256;
+/** Bytes of Correlation Data, which each piece of an answer carries. */
+const MAX_CORRELATION = 1_024;
 /** What an agent asks has come through one. */
 const HOPS = 1;
 type WayBack = Omit<A2aRecipient, keyof rpc.TaskNames>;
@@ -122,7 +124,7 @@ class Responder {
   #receive(message: Incoming): Promise<void> | undefined {
     const to = this.#wayBack(message);
     if (to === undefined) return undefined;
-    const asked = this.#decode(message.payload, to.correlationData.length > 0);
+    const asked = this.#decode(message.payload, to.correlationData.length);
     if (asked.is === "error") return this.#say(to, rpc.encodeError(asked));
     if (asked.is !== "send") return this.#say(to, this.#taskOf(asked, to.requester));
     return this.#accept(asked, to, message);
@@ -142,15 +144,16 @@ class Responder {
     return { ...way, correlationData, expiresAt };
   }
 
-  #decode(payload: Uint8Array, isCorrelated: boolean): rpc.RpcRequest | rpc.RpcError {
+  #decode(payload: Uint8Array, correlated: number): rpc.RpcRequest | rpc.RpcError {
     const most = this.#options.channel.settings.max_payload_bytes;
     const is = "error";
     if (payload.length > most) {
       return { is, id: null, code: rpc.INVALID_REQUEST, message: `more than ${most} bytes` };
     }
     const asked = rpc.decodeRpc(payload);
+    const isCorrelated = correlated > 0 && correlated <= MAX_CORRELATION;
     if (isCorrelated || asked.is === "error") return asked;
-    const message = "Correlation Data is required";
+    const message = `Correlation Data of 1 to ${MAX_CORRELATION} bytes is required`;
     return { is, id: asked.id, code: rpc.TRANSPORT_PROTOCOL_ERROR, message };
   }
 

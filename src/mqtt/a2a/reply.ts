@@ -29,7 +29,7 @@ export interface ReplyDeps {
   readonly maxMessageBytes: number;
 }
 
-/** Bytes of an event besides its text and topic, generously. */
+/** Bytes of an event besides its text, topic and Correlation Data, generously. */
 const EVENT_BYTES = 1_200;
 /** Bytes of a UTF-16 unit in JSON at most. */
 const BYTES_OF_UNIT = 6;
@@ -161,10 +161,14 @@ const ENDS: Partial<Readonly<Record<Failure["code"], End>>> = {
 };
 
 /** UTF-16 units of text that fit into one message, whatever they are. */
-function unitsOf({ topic }: A2aRecipient, { connection, maxMessageBytes }: ReplyDeps): number {
+function unitsOf(
+  { topic, correlationData }: A2aRecipient,
+  { connection, maxMessageBytes }: ReplyDeps,
+): number {
   const limits = [maxMessageBytes, connection.session()?.maximumPacketBytes ?? 0];
   const most = Math.min(...limits.map((limit) => limit || Number.POSITIVE_INFINITY));
-  const room = (most - EVENT_BYTES - Buffer.byteLength(topic)) / BYTES_OF_UNIT;
+  const carried = EVENT_BYTES + Buffer.byteLength(topic) + correlationData.length;
+  const room = (most - carried) / BYTES_OF_UNIT;
   return Math.max(LEAST_UNITS, Math.floor(room));
 }
 

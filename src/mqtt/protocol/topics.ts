@@ -143,6 +143,9 @@ function isA2aId(id: string): boolean {
   return /^[A-Za-z0-9_.-]+$/.test(id);
 }
 
+/** Bytes of a Response Topic of A2A: each piece of an answer carries it. */
+const MAX_A2A_REPLY_BYTES = 1_024;
+
 /**
  * The Response Topic of an A2A request, and the requester that it names; undefined if it is not allowed: the gateway
  * may publish where a requester may not.
@@ -153,6 +156,7 @@ export function a2aReplyTopic(
 ): { readonly topic: PublishTopic; readonly requester: string } | undefined {
   const start = `$a2a/v1/reply/${org}/${unit}/`;
   if (!asked.startsWith(start) || !isTopicName(asked) || asked.includes("\uFFFD")) return undefined;
+  if (Buffer.byteLength(asked) > MAX_A2A_REPLY_BYTES) return undefined;
   const [requester = "", ...suffix] = asked.slice(start.length).split("/");
   if (!isA2aId(requester) || [requester, ...suffix].some((level) => /^\.*$/.test(level))) {
     return undefined;
