@@ -93,7 +93,10 @@ describe("three gateways with one database that are killed", () => {
     const listen = (client: string) => openTestDevice(broker.url, `${AGENT}/${client}/response`);
     await using desk = await listen("desk");
     await using phone = await listen("phone");
+    await using status = await openTestDevice(broker.url, `${AGENT}/status`);
     await gateways.start();
+    // Before one of them has subscribed for the first time the broker keeps no request.
+    await until("they hear", () => status.texts().includes("online"));
     model.script(
       calls(
         callOf(0, "message", { content: "Tea!", chat_id: "hall" }),
