@@ -200,6 +200,8 @@ describe("the API of Ollama", () => {
       assert.equal(answer.status, status, String(error));
       assert.match(String(answer.json()["error"]), error);
     }
+    const large = { model: MODEL, system: "x".repeat(100_000) };
+    assert.equal((await api.ask("/api/show", { body: large })).status, 413);
   });
 
   it("lets this machine ask without tokens, and no page of another site", async () => {

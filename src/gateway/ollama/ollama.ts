@@ -23,6 +23,8 @@ export type Ollama = (request: IncomingMessage, response: ServerResponse) => Pro
 
 /** Bytes of a request: images come in it, and a history that is not read. */
 const MOST_BYTES = 8 * 2 ** 20;
+/** Bytes of a request that names a model alone. */
+const MOST_NAMING_BYTES = 64 * 1024;
 /** Chats at a time; each of them holds a body for a moment. */
 const MOST_CHATS = 16;
 
@@ -60,7 +62,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
   // No model is in memory: the agent is not here.
   "GET /api/ps": async ({ response }) => sendJson(response, 200, { models: [] }),
   "POST /api/show": async ({ request, response, model }) => {
-    const body = await readJson(request, MOST_BYTES);
+    const body = await readJson(request, MOST_NAMING_BYTES);
     checkModel(model, textAt(body, "model") || textAt(body, "name"));
     sendJson(response, 200, showOf(model));
   },
