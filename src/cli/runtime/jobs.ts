@@ -7,10 +7,9 @@ import { Lazy } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
-import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
-import type { Clock } from "../../gateway/clock.ts";
 import type { JobScheduler, JobSchedulerOptions } from "../../gateway/jobs/scheduler.ts";
 import type { JobSummary, Store } from "../../store/contract.ts";
+import { sharedClockOf } from "./shared-clock.ts";
 
 export interface RuntimeJobsOptions {
   readonly config: Pick<Config, "agents" | "heartbeat">;
@@ -36,7 +35,8 @@ export class RuntimeJobs {
   /** For the agent. */
   readonly jobs: Jobs;
   readonly #options: RuntimeJobsOptions;
-  readonly #clock = new Lazy(() => this.#openClock());
+  /** With gateways on several machines jobs are due by the clock of the store. */
+  readonly #clock = new Lazy(() => sharedClockOf(this.#options.store));
   #scheduler: Lazy<JobScheduler> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
@@ -129,14 +129,6 @@ export class RuntimeJobs {
         return readTasks(config.agents.defaults.workspace, file);
       },
     });
-  }
-
-  /** With gateways on several machines jobs are due by the clock of the store. */
-  async #openClock(): Promise<Clock> {
-    const { store } = this.#options;
-    if (store.clock === undefined) return SYSTEM_CLOCK;
-    const { openStoreClock } = await import("../../gateway/jobs/store-clock.ts");
-    return openStoreClock(store.clock, SYSTEM_CLOCK);
   }
 
   async #takeOver(): Promise<void> {

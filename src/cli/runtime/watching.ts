@@ -7,12 +7,12 @@ import type { StatusWatches } from "../../gateway/statistics/contract.ts";
 import type { Watches } from "../../gateway/watch/watches.ts";
 import type { TopicFeed } from "../../mqtt/topic-feed/topic-feed.ts";
 import type { State } from "../state/state.ts";
-import type { TopicFeeds } from "./topic-feeds.ts";
+import { sharedClockOf } from "./shared-clock.ts";
 
 /** The watched topics of a gateway: `tools.mqtt.watch`. */
 export interface Watching {
   /** Watches what a configuration says, in place of what was watched. Its code is loaded with the first topic. */
-  readonly apply: (config: Config) => void;
+  readonly apply: (config: Pick<Config, "tools">) => void;
   /** Undefined if nothing is watched. */
   readonly status: () => StatusWatches | undefined;
   /** Starts nothing more, and stores what was learned. Does not reject. */
@@ -20,11 +20,13 @@ export interface Watching {
 }
 
 export interface WatchingOptions {
-  readonly feeds: TopicFeeds;
+  readonly feeds: { readonly of: (channel: string) => Promise<Feed> };
   readonly state: Pick<State, "store" | "cluster">;
   readonly push: Gateway["push"];
   readonly log: Log;
 }
+
+type Feed = Pick<TopicFeed, "listen" | "problem">;
 
 interface Begun {
   /** Resolves when the broker has answered the subscription. */
@@ -75,7 +77,7 @@ export function createWatching({ feeds, state, push, log }: WatchingOptions): Wa
   };
 }
 
-function beginWatch(settings: WatchSettings, watches: Watches, feed: TopicFeed): Begun {
+function beginWatch(settings: WatchSettings, watches: Watches, feed: Feed): Begun {
   let isSubscribed = false;
   const isHearing = (): boolean => isSubscribed && feed.problem() === undefined;
   const watch = watches.open(settings, isHearing);
@@ -100,7 +102,9 @@ async function openWatches({
   log,
 }: Omit<WatchingOptions, "feeds">): Promise<Watches> {
   const { Watches: Opened } = await import("../../gateway/watch/watches.ts");
-  return new Opened({ store, isShared: cluster !== undefined, push, clock: SYSTEM_CLOCK, log });
+  // The cooldowns of all gateways begin at the same times: else one message could begin two turns.
+  const clock = await sharedClockOf(store).catch(() => SYSTEM_CLOCK);
+  return new Opened({ store, isShared: cluster !== undefined, push, clock, log });
 }
 
 const MOST_SHOWN = 20;
