@@ -92,6 +92,7 @@ function mqttChannel(
   };
   checkHomeAssistant(channel, path, findings);
   checkA2a(channel.settings, [...path, "settings", "a2a"], findings);
+  checkMcp(channel.settings, [...path, "settings", "mcp"], findings);
   return [channel];
 }
 
@@ -115,6 +116,12 @@ function checkA2a({ a2a, agent_id }: MqttSettings, path: Path, findings: Finding
     const text = `the agent_id ${quotable(agent_id)} is no name for A2A: set a2a.agent`;
     findings.problem([...path, "agent"], text);
   }
+}
+
+function checkMcp({ mcp, broker }: MqttSettings, path: Path, findings: Findings): void {
+  if (!mcp.enabled || !broker.some((url) => /^embedded(?::|$)/.test(url))) return;
+  const text = "MCP over MQTT needs No Local, which the built-in broker does not have";
+  findings.problem([...path, "enabled"], text);
 }
 
 /** Checks that need more than one value. */

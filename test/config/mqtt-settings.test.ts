@@ -47,6 +47,7 @@ describe("settings of a channel of type mqtt", () => {
         description: "",
         verified_requesters: false,
       },
+      mcp: { enabled: false, server_id: "", server_name: "", description: "" },
       limits: {
         requests_per_minute: 120,
         burst: 60,
@@ -170,6 +171,8 @@ describe("settings of a channel of type mqtt", () => {
     ["max_hops", 101, /to 100/],
     ["a2a", { org: "a/b" }, /org/],
     ["a2a", { enabled: true, unit: "house" }, /needs org/],
+    ["mcp", { server_id: "a/b" }, /server_id/],
+    ["mcp", { server_name: "a//b" }, /server_name/],
     ["streaming", { interval_ms: -1 }, /interval_ms/],
     ["streaming", true, /streaming: found a boolean/],
     ["limits", { burst: -1 }, /limits\.burst/],
@@ -180,6 +183,14 @@ describe("settings of a channel of type mqtt", () => {
       assert.match(allTextOf(await failureFrom(mqttConfig({ [key]: value }))), text);
     });
   }
+
+  it("with MCP and the built-in broker are refused", async () => {
+    const mcp = { enabled: true };
+    for (const broker of ["embedded", "embedded://:1884"]) {
+      assert.match(allTextOf(await failureFrom(mqttConfig({ broker, mcp }))), /No Local/);
+    }
+    assert.equal((await settingsWith({ mcp })).mcp.enabled, true);
+  });
 
   it("without broker and agent_id are reported, both at once", async () => {
     const failure = await failureFrom({ channel_list: { mqtt: { enabled: true } } });

@@ -7,6 +7,9 @@ import {
   allowedResponseTopic,
   infoTopic,
   isDeviceClient,
+  mcpClientOf,
+  mcpRpcTopic,
+  mcpServerTopic,
   publishTopic,
   requestFilter,
   requestTopic,
@@ -128,6 +131,40 @@ describe("topics", () => {
       assert.throws(() => publishTopic(topic), { code: "bad_request" });
     }
     assert.equal(publishTopic("é".repeat(32_767)).length, 32_767);
+  });
+
+  it("a client of MCP has the rpc topic of its id alone, or none", () => {
+    const server = { server: "s", name: "house/kitchen" };
+    fc.assert(
+      fc.property(fc.oneof(anyText, nearlyTopic), (client) => {
+        const topic = mcpRpcTopic(server, client);
+        if (topic === undefined) {
+          assert.match(client, /^$|[/+#\uFFFD]|\p{Cs}|\p{Cc}|\p{Noncharacter_Code_Point}/u);
+          return;
+        }
+        assert.equal(topic, `$mcp-rpc/${client}/s/house/kitchen`);
+        assert.deepEqual(mcpClientOf(server, topic), { kind: "rpc", client });
+        assert.deepEqual(mcpClientOf(server, `$mcp-client/presence/${client}`), {
+          kind: "presence",
+          client,
+        });
+      }),
+    );
+    for (const topic of [
+      "$mcp-rpc/c/s/house",
+      "$mcp-rpc/c/s/house/kitchen/x",
+      "$mcp-rpc/c/other/house/kitchen",
+      "$mcp-client/presence/c/x",
+      "$mcp-client/capability/c",
+      "$mcp-server/s/house/kitchen",
+      "",
+    ]) {
+      assert.equal(mcpClientOf(server, topic), undefined, topic);
+    }
+    assert.equal(mcpServerTopic("control", server), "$mcp-server/s/house/kitchen");
+    for (const wrong of [{ server: "a/b" }, { server: "" }, { name: "a/#" }, { name: "a\0" }]) {
+      assert.throws(() => mcpServerTopic("presence", { ...server, ...wrong }), { code: "config" });
+    }
   });
 
   it("an agent's own topics stand beside its clients'", () => {

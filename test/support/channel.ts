@@ -64,6 +64,7 @@ export function channelFor(
         description: "",
         verified_requesters: false,
       },
+      mcp: { enabled: false, server_id: "", server_name: "", description: "" },
       plain_text: false,
       accept: "application/json",
       clients: [],

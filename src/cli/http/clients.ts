@@ -1,7 +1,5 @@
 import type { Log } from "../../base/log.ts";
-import { keepMemorySmall } from "../../base/memory.ts";
-import type { LoadedConfig, MqttChannel } from "../../config/contract.ts";
-import { createAsk, type Ask } from "../../gateway/http/ask.ts";
+import type { LoadedConfig } from "../../config/contract.ts";
 import { createClientAccess, type ClientAccessOptions } from "../../gateway/http/client-access.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 
@@ -10,19 +8,6 @@ export interface HttpSubject {
   readonly runtime: Pick<Runtime, "clients" | "direct">;
   readonly loaded: LoadedConfig;
   readonly log: Log;
-}
-
-/** Asks as clients of the channel. */
-export function askOn({ name }: MqttChannel, { runtime }: HttpSubject): Ask {
-  const { accept, policies } = runtime.clients;
-  return createAsk({
-    policies,
-    channel: name,
-    accept(request) {
-      keepMemorySmall();
-      return accept(request);
-    },
-  });
 }
 
 /** Who may ask: the clients of `gateway.tokens`, or, if it is empty, this machine as the client `local`. */

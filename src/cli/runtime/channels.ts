@@ -8,6 +8,7 @@ import { VERSION } from "../../base/version.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import type { Recipient } from "../../gateway/durable/recovery.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
+import type { AskOptions } from "../../gateway/http/ask.ts";
 import { openChannel } from "../../mqtt/agent-channel/channel.ts";
 import type { Broker } from "../../mqtt/broker/broker.ts";
 import type { AgentUsage, Channel, ChannelOptions } from "../../mqtt/contract.ts";
@@ -71,29 +72,39 @@ export class Channels {
   }
 
   /** Connects and gives the gateway their requests. */
-  async open(gateway: Gateway, agent: Pick<Agent, "model">): Promise<void> {
+  async open(
+    gateway: Gateway,
+    agent: Pick<Agent, "model" | "direct">,
+    policies: AskOptions["policies"],
+  ): Promise<void> {
     this.#cluster = await this.#openCluster(gateway.distrustUsage);
     const open = this.#cluster?.open ?? openChannel;
-    const serveA2a = await this.#loadA2a();
+    const serveA2a = this.#serves("a2a") ? (await import("./a2a.ts")).serveA2a : undefined;
+    const serveMcp = this.#serves("mcp") ? (await import("./mcp.ts")).serveMcp : undefined;
+    const { direct } = agent;
+    const accept: AskOptions["accept"] = (request) => gateway.accept(request);
+    const ports = { direct, clients: { accept, policies } };
     this.#channels = this.#dialled.map((channel) => {
       const usage = this.#usageOf(channel, gateway, agent);
       const options = this.#optionsOf(channel, gateway, usage);
-      const opened = open(options);
-      return channel.settings.a2a.enabled && serveA2a ? serveA2a(opened, options, gateway) : opened;
+      const { a2a, mcp } = channel.settings;
+      let opened = open(options);
+      if (a2a.enabled && serveA2a) opened = serveA2a(opened, options, gateway);
+      if (mcp.enabled && serveMcp) opened = serveMcp(opened, options, ports);
+      return opened;
     });
     this.#closing.defer(() => closeAll(this.#channels));
     this.#opened.resolve(this.#channels);
   }
 
-  /** What serves other agents; undefined if no channel does. */
-  async #loadA2a() {
-    const channels = this.#dialled.filter(({ settings }) => settings.a2a.enabled);
-    if (channels.length === 0) return undefined;
-    if (this.#cluster === undefined) return (await import("./a2a.ts")).serveA2a;
-    this.#options.log.warn("a2a has no effect: gateways that share a store do not serve it", {
+  /** Whether a channel serves other agents, or programs of MCP, as well. */
+  #serves(what: "a2a" | "mcp"): boolean {
+    const channels = this.#dialled.filter(({ settings }) => settings[what].enabled);
+    if (channels.length === 0 || this.#cluster === undefined) return channels.length > 0;
+    this.#options.log.warn(`${what} has no effect: gateways that share a store do not serve it`, {
       channels: channels.map(({ name }) => name).join(", "),
     });
-    return undefined;
+    return false;
   }
 
   async #openCluster(taken: () => void): Promise<ClusterChannels | undefined> {

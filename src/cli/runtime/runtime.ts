@@ -135,7 +135,7 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   closing.defer(() => feeds.close());
   await channels.listen();
   await gateway.resume();
-  await channels.open(gateway, agent);
+  await channels.open(gateway, agent, policies.policies);
   closing.defer(() => confirmations.close());
   void confirmations.start(options.config);
   watching = createWatching({ ...options, feeds, state, push });

@@ -185,6 +185,20 @@ export const SETTINGS = group({
       "Whether the broker checks that the Response Topic of a request is one of its user's: then each requester is a client that profiles can name.",
     ),
   }),
+  mcp: group({
+    enabled: key(
+      bool(),
+      false,
+      "Whether programs can use this one as an [MCP server over MQTT](mcp-server.md#over-mqtt).",
+    ),
+    server_id: key(a2aId(), "", "The MQTT client id of that connection.", {
+      shown: "`picoclaw-mcp-<agent_id>`",
+    }),
+    server_name: key(mcpName(), "", "The name by which programs find it: one level or several.", {
+      shown: "`picoclaw/<agent_id>`",
+    }),
+    description: key(text(), "", "What it says there that it can do."),
+  }),
   /** Limits of each client. */
   limits: group({ ...limits(120, 60, 32, 50).rows, total: TOTAL_LIMITS }),
 });
@@ -242,6 +256,13 @@ function limits(requests: number, burst: number, queued: number, toolCalls: numb
 
 function a2aId() {
   return text("letters, digits, _ . and -", (id) => /^[A-Za-z0-9_.-]*$/.test(id));
+}
+
+function mcpName() {
+  const level = /^[A-Za-z0-9_.-]+$/;
+  return text("levels of letters, digits, _ . and -", (name) =>
+    name === "" ? true : name.split("/").every((one) => level.test(one)),
+  );
 }
 
 function accept() {

@@ -87,6 +87,8 @@ export interface ClientOptions {
    * process. Undefined is a session that ends with its connection, and so is `only5` on MQTT 3.1.1.
    */
   readonly sessionExpiry?: SessionExpiry | undefined;
+  /** Of CONNECT; only on MQTT 5. */
+  readonly userProperties?: Readonly<Record<string, string>>;
   /** Other gateways use this client id in turn: to be thrown out by one of them is a loss like any other. */
   readonly sharesClientId?: boolean;
   readonly log: Log;
@@ -220,11 +222,13 @@ function handOver(options: SessionOptions, packet: IPublishPacket): Promise<void
  */
 function connectProperties(options: SessionOptions) {
   const { transport, maximumPacketBytes, truncateOversizedPublish, sessionExpiry } = options;
+  const { userProperties } = options;
   const isTruncated = truncateOversizedPublish === true;
   const bytes = isTruncated ? transport.maximumPacketBytes : maximumPacketBytes;
   return {
     ...(bytes !== undefined && { maximumPacketSize: bytes }),
     ...(sessionExpiry && { sessionExpiryInterval: sessionExpiry.seconds }),
+    ...(userProperties && { userProperties }),
   };
 }
 
@@ -245,12 +249,14 @@ function typedOf({
   userProperties,
 }: NonNullable<IPublishPacket["properties"]>): IncomingProperties {
   const traceparent = userProperties?.["traceparent"];
+  const mcpClient = userProperties?.["MCP-MQTT-CLIENT-ID"];
   return {
     ...(typeof responseTopic === "string" && { responseTopic }),
     ...(Buffer.isBuffer(correlationData) && { correlationData }),
     ...(typeof messageExpiryInterval === "number" && { messageExpiryInterval }),
     ...(typeof contentType === "string" && { contentType }),
     ...(typeof traceparent === "string" && { traceparent }),
+    ...(typeof mcpClient === "string" && { mcpClient }),
   };
 }
 

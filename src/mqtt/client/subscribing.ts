@@ -15,6 +15,8 @@ export interface Subscribing {
 interface SubscribeOptions {
   /** Whether to get retained messages; by default only for filters without `+`. */
   readonly retained?: boolean;
+  /** Whether our own messages are left out; only on MQTT 5. */
+  readonly noLocal?: boolean;
 }
 
 interface SubscribingOptions {
@@ -54,12 +56,12 @@ interface Subscription extends SubscribeOptions {
 /** Resolves with the lowest QoS that the broker grants. Rejects with a `Failure` that says why a filter was refused. */
 function subscribe(
   client: MqttClient,
-  { filters, qos, retained }: Subscription,
+  { filters, qos, retained, noLocal: nl = false }: Subscription,
 ): Promise<0 | 1 | 2> {
   // Retain Handling 2 (MQTT 5 section 3.8.3.1): do not send retained messages at subscribe time.
   const handling = (filter: string): 0 | 2 => ((retained ?? !filter.includes("+")) ? 0 : 2);
   const wanted = Object.fromEntries(
-    filters.map((filter) => [filter, { qos, rh: handling(filter) } as const]),
+    filters.map((filter) => [filter, { qos, nl, rh: handling(filter) } as const]),
   );
   return new Promise((resolve, reject) => {
     client.subscribe(wanted, (error, _wanted, packet) => {

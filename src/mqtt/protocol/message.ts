@@ -35,6 +35,8 @@ export interface IncomingProperties {
   readonly messageExpiryInterval?: number;
   /** The user property of this name (W3C Trace Context: MQTT protocol). */
   readonly traceparent?: string;
+  /** The user property `MCP-MQTT-CLIENT-ID`: who sends, as it says itself (MCP over MQTT). */
+  readonly mcpClient?: string;
 }
 
 /** The connection was lost while something waited for it; the caller may try again on the next one. */

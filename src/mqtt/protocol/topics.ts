@@ -128,7 +128,7 @@ export interface A2aAddress {
   readonly agent: string;
 }
 
-/** The topics of an agent (A2A over MQTT 0.1), the only ones with `$` that this program publishes to. */
+/** The topics of an agent (A2A over MQTT 0.1); with those of MCP the only ones with `$` that this program publishes to. */
 export function a2aTopic(
   kind: "discovery" | "request",
   { org, unit, agent }: A2aAddress,
@@ -162,6 +162,50 @@ export function a2aReplyTopic(
     return undefined;
   }
   return { topic: asked, requester };
+}
+
+/** A server of MCP over MQTT: the client id of its connection, and a name of one level or several. */
+export interface McpAddress {
+  readonly server: string;
+  readonly name: string;
+}
+
+/** The topics of a server (MCP over MQTT, 2025-03-26). */
+export function mcpServerTopic(
+  kind: "control" | "presence",
+  { server, name }: McpAddress,
+): PublishTopic {
+  const start = kind === "presence" ? "$mcp-server/presence" : "$mcp-server";
+  const topic = `${start}/${server}/${name}`;
+  if (isClientId(server) && isTopicName(topic)) return topic;
+  throw new Failure("config", "the ids of MCP over MQTT have no +, # or control characters");
+}
+
+/** Where a client and the server speak; undefined if it is no id of a client. */
+export function mcpRpcTopic(
+  { server, name }: McpAddress,
+  client: string,
+): PublishTopic | undefined {
+  const topic = `$mcp-rpc/${client}/${server}/${name}`;
+  return isClientId(client) && isTopicName(topic) ? topic : undefined;
+}
+
+/** What a server reads of all clients. */
+export function mcpClientFilters({ server, name }: McpAddress) {
+  return { rpc: `$mcp-rpc/+/${server}/${name}`, presence: "$mcp-client/presence/+" };
+}
+
+/** The client that such a topic names. */
+export function mcpClientOf(
+  { server, name }: McpAddress,
+  topic: string,
+): { readonly kind: "rpc" | "presence"; readonly client: string } | undefined {
+  const [root = "", first = "", second = ""] = topic.split("/", 3);
+  if (root === "$mcp-client" && first === "presence" && topic === `${root}/${first}/${second}`) {
+    return { kind: "presence", client: second };
+  }
+  if (root !== "$mcp-rpc" || topic !== `${root}/${first}/${server}/${name}`) return undefined;
+  return { kind: "rpc", client: first };
 }
 
 /**
