@@ -4,14 +4,14 @@ import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import type { Config } from "../../config/contract.ts";
-import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
 import type { Confirmations as Stored } from "../../gateway/confirmations/confirmations.ts";
 import type { Push } from "../../gateway/contract.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Store } from "../../store/contract.ts";
+import { sharedClockOf } from "./shared-clock.ts";
 
 export interface RuntimeConfirmationsOptions {
-  readonly store: Pick<Store<never>, "confirmations">;
+  readonly store: Pick<Store<never>, "confirmations" | "clock">;
   readonly push: Gateway["push"];
   readonly redactor: Redactor;
   readonly log: Log;
@@ -48,16 +48,18 @@ async function openConfirmations({
   redactor,
   log,
 }: RuntimeConfirmationsOptions): Promise<Stored> {
-  const [{ Confirmations: Waiting }, confirmations] = await Promise.all([
+  const [{ Confirmations: Waiting }, confirmations, clock] = await Promise.all([
     import("../../gateway/confirmations/confirmations.ts"),
     store.confirmations(),
+    // By its own clock a gateway could take the calls of another for too old.
+    sharedClockOf(store),
   ]);
   const redacted = (wanted: Push): Push =>
     "text" in wanted ? { ...wanted, text: redactor.redact(wanted.text) } : wanted;
   const waiting = new Waiting({
     store: confirmations,
     push: (wanted) => push(redacted(wanted)),
-    clock: SYSTEM_CLOCK,
+    clock,
     log,
   });
   waiting.start();

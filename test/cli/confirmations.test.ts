@@ -1,0 +1,42 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { SILENT } from "../../src/base/log.ts";
+import { createRedactor } from "../../src/base/redaction/redactor.ts";
+import { createConfirmations } from "../../src/cli/runtime/confirmations.ts";
+import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
+import type { Push } from "../../src/gateway/contract.ts";
+import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { storeFacts } from "../gateway/setup.ts";
+
+const HOUR_MS = 3_600_000;
+
+describe("confirmations of gateways that share a store", () => {
+  it("wait by the clock of the store, whatever that of the machine is", async () => {
+    const opened = createMemoryStore<never>(storeFacts(SYSTEM_CLOCK, "test"));
+    const epoch = Date.now() + 1_000 * HOUR_MS;
+    const store = { ...opened, clock: () => Promise.resolve({ epoch, utcOffsetMs: 0 }) };
+    const pushed: Push[] = [];
+    const confirmations = createConfirmations({
+      store,
+      push(push) {
+        pushed.push(push);
+        return Promise.resolve("accepted");
+      },
+      redactor: createRedactor([]),
+      log: SILENT,
+    });
+    await confirmations.ask({
+      channel: "mqtt",
+      client: "desk",
+      tool: "exec",
+      arguments: "{}",
+      by: ["phone"],
+      milliseconds: HOUR_MS,
+      question: "?",
+    });
+    const expiresAt = pushed[0]?.expiresAt ?? 0;
+    assert.ok(expiresAt >= epoch + HOUR_MS && expiresAt < epoch + 2 * HOUR_MS);
+    confirmations.close();
+    await opened.close();
+  });
+});
