@@ -13,14 +13,18 @@ import { createMemoryLog } from "../support/memory-log.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
+const DAY_MS = 24 * 60 * 60_000;
+
 describe("the jobs of a gateway", () => {
   it("are done once the store can be read, which it could not at the start", async () => {
     await using folder = await temporaryFolder();
     const opened = createMemoryStore<Message>(storeFacts(SYSTEM_CLOCK, "test"));
     await (await opened.jobs()).addJob(newJob("a", { nextAt: 1 }), MANY);
+    const epoch = Date.now() + 1_000 * DAY_MS;
     let reads = 0;
     const store = {
       ...opened,
+      clock: () => Promise.resolve({ epoch, utcOffsetMs: 0 }),
       hasJobs: () => Promise.resolve(true),
       jobs() {
         reads += 1;
@@ -42,6 +46,9 @@ describe("the jobs of a gateway", () => {
       log.lines.filter(({ message }) => message === "jobs cannot be done yet").length,
       1,
     );
+    // The clock of the store is another one than that of the machine, by which the gateway gives up a push.
+    const kept = (pushed[0]?.expiresAt ?? 0) - Date.now();
+    assert.ok(kept > 0 && kept <= DAY_MS + 1_000, `${kept} ms`);
     await jobs.close();
     await opened.close();
   });

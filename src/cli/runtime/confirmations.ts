@@ -8,7 +8,7 @@ import type { Confirmations as Stored } from "../../gateway/confirmations/confir
 import type { Push } from "../../gateway/contract.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Store } from "../../store/contract.ts";
-import { sharedClockOf } from "./shared-clock.ts";
+import { expiringHere, sharedClockOf } from "./shared-clock.ts";
 
 export interface RuntimeConfirmationsOptions {
   readonly store: Pick<Store<never>, "confirmations" | "clock">;
@@ -58,7 +58,7 @@ async function openConfirmations({
     "text" in wanted ? { ...wanted, text: redactor.redact(wanted.text) } : wanted;
   const waiting = new Waiting({
     store: confirmations,
-    push: (wanted) => push(redacted(wanted)),
+    push: (wanted) => push(expiringHere(redacted(wanted), clock)),
     clock,
     log,
   });

@@ -9,7 +9,7 @@ import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import type { JobScheduler, JobSchedulerOptions } from "../../gateway/jobs/scheduler.ts";
 import type { JobSummary, Store } from "../../store/contract.ts";
-import { sharedClockOf } from "./shared-clock.ts";
+import { expiringHere, sharedClockOf } from "./shared-clock.ts";
 
 export interface RuntimeJobsOptions {
   readonly config: Pick<Config, "agents" | "heartbeat">;
@@ -117,11 +117,12 @@ export class RuntimeJobs {
   async #loadScheduler({ push, runCommand }: JobRunner): Promise<JobScheduler> {
     const { store, config, log } = this.#options;
     const { JobScheduler: Scheduler } = await import("../../gateway/jobs/scheduler.ts");
+    const clock = await this.#clock.load();
     return new Scheduler({
       store: await store.jobs(),
-      clock: await this.#clock.load(),
+      clock,
       log,
-      push,
+      push: (wanted) => push(expiringHere(wanted, clock)),
       runCommand: ({ channel, client, payload: { text: command } }, signal) =>
         runCommand({ channel, client, isRemote: true, command, signal }),
       async readTasks(file) {
