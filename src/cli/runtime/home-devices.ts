@@ -31,7 +31,11 @@ interface Opened {
 /** Gives the agent access to those devices. With the first need the code is loaded and the connection opened. */
 export function createHomeDevices({ feeds, channels, log }: HomeDevicesOptions): OpenHomeDevices {
   const inventories = new Map<string, Opened>();
-  const reservedPrefixes = (): readonly string[] => reservedPrefixesOf(channels());
+  const reservedPrefixes = (): readonly string[] => [
+    ...reservedPrefixesOf(channels()),
+    // A device that says so would have this agent ask others in the name of their clients.
+    ...channels().map(({ settings }) => `${settings.topic_prefix}/+/+/request`),
+  ];
 
   async function open(name: string | undefined): Promise<Opened> {
     const [feed, { Inventory: Open }] = await Promise.all([
