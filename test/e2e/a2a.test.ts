@@ -5,11 +5,13 @@ import type { IPublishPacket } from "mqtt";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import {
   answers,
+  beginStream,
   type Behaviour,
   calls,
   hangs,
   type ModelServer,
   startModelServer,
+  streamEvents,
   streamsSlowly,
   tokenTexts,
 } from "../support/model-server.ts";
@@ -182,6 +184,15 @@ describe("a task of another agent", () => {
     place.model.otherwise(streamsSlowly(20, 20));
     await place.start();
     const caller = await place.caller("phone");
+    place.model.script(async (_, response) => {
+      const [begin = "", token = "", ...others] = streamEvents({ text: tokenTexts(20) });
+      beginStream(response);
+      response.write(begin + token);
+      await until("a piece is heard", () =>
+        caller.events("c1").some(({ result }) => result?.artifactUpdate !== undefined),
+      );
+      response.end(others.join(""));
+    });
     await caller.send(asking("t1", "hello", "ctx"), "c1");
     await caller.ended("c1");
     const [first, ...rest] = caller.states("c1").filter((state) => state !== "WORKING");
