@@ -124,6 +124,8 @@ class Picoclaw:
         if "error" in part:
             error = part["error"]
             self._error = AgentError(error.get("code"), part.get("text"), error.get("retry_after"))
+            # Its text is no part of an answer that comes later.
+            self._parts = []
             self._state = "failed"
         elif part.get("done"):
             self._state = "done" if len(self._parts) == seq + 1 else "incomplete"

@@ -63,6 +63,8 @@ class _Question:
             return
         if "error" in part:
             error = part["error"]
+            # Its text is no part of an answer that comes later.
+            self.parts = {}
             retry_after = error.get("retry_after")
             self.error = AgentError(error.get("code"), part.get("text"), retry_after)
         elif len(self.parts) == seq + 1:

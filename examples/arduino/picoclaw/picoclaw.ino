@@ -70,6 +70,7 @@ void received(char *, byte *payload, unsigned int length) {
   String code = part["error"]["code"] | "";
   int retryAfter = part["error"]["retry_after"] | -1;
   if (code != "" && retryAfter >= 0) {
+    beginAnswer();  // these words are no part of the answer
     sendIn(retryAfter * 1000UL);  // busy, rate_limited: ask again then, under the same id
   } else if (code != "") {
     questionId = "";

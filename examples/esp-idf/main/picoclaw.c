@@ -63,7 +63,8 @@ static int number_of(const cJSON *object, const char *key, int otherwise) {
 static void take_error(const cJSON *part, const cJSON *error) {
     int retry_after = number_of(error, "retry_after", -1);
     if (retry_after >= 0) {
-        // busy, rate_limited: ask again then, under the same id.
+        // busy, rate_limited: ask again then, under the same id. These words are no part of the answer.
+        begin_answer();
         send_at = not_before = now_ms() + retry_after * 1000LL;
         return;
     }
