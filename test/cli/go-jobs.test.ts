@@ -69,6 +69,7 @@ describe("a home of the Go program", () => {
       job("off", { kind: "every", everyMs: 120_000 }, {}, { enabled: false }),
       job("shell", { kind: "every", everyMs: 120_000 }, { command: "df -h" }),
       job("past", { kind: "at", atMs: 1000 }),
+      job("never", { kind: "every", everyMs: 9e15 }),
       job("telegram", CRON, { channel: "telegram", to: "7" }),
       job("cli", CRON, { channel: "cli", to: "direct" }),
       job("wrong", { kind: "cron", expr: "every day" }),
@@ -102,7 +103,7 @@ describe("a home of the Go program", () => {
     assert.deepEqual([once?.nextAt, off?.nextAt, shell?.nextAt], [soon, undefined, undefined]);
     assert.deepEqual(
       home.lines.map(({ level, fields }) => [level, fields["jobs"], fields["skipped"]]),
-      [["info", 5, 6]],
+      [["info", 5, 7]],
     );
     await home.store.removeJob("every");
     await home.takeOver();

@@ -101,7 +101,11 @@ function scheduleOf(schedule: unknown, { now, zone }: GoJobsOptions): JobSchedul
   }
 }
 
+/** Milliseconds: with the time of now they still make a date. */
+const MAX_MS = 2 ** 52;
+
 function numberAt(value: unknown, key: string): number | undefined {
   const found = at(value, key);
-  return typeof found === "number" && Number.isSafeInteger(found) ? found : undefined;
+  const isTime = typeof found === "number" && Number.isInteger(found) && found <= MAX_MS;
+  return isTime ? found : undefined;
 }
