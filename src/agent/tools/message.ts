@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { matchesPattern } from "../../base/client-pattern.ts";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
+import { isTopicName } from "../../base/topic-filter.ts";
 import { truncate } from "../../base/truncate.ts";
 import { RefusedCall, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
@@ -76,13 +77,15 @@ function recipientOf(
   const { client = own, channel = here } = wanted;
   const isOwn = client === own && channel === here;
   if (isOwn && !isRemote) throw new ToolError("who is at this machine gets the answer alone");
+  const shown = escapeControl(truncate(client, MAX_SENDER));
+  if (!isTopicName(client) || client.includes("/")) {
+    throw new ToolError(`no client can be called ${shown}`);
+  }
   const patterns = permissions.messageTo ?? [];
   if (isOwn || patterns.some((pattern) => matchesPattern(pattern, client))) {
     return { client, channel, isOwn };
   }
-  throw new RefusedCall(
-    `the client may not write to ${escapeControl(truncate(client, MAX_SENDER))}`,
-  );
+  throw new RefusedCall(`the client may not write to ${shown}`);
 }
 
 /** Clients see who has a message sent to them. */

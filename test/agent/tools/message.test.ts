@@ -59,6 +59,10 @@ describe("the tool message", () => {
     const refused = await call({ content: "x", chat_id: "kitchen" }, { messageTo: ["panel-*"] });
     assert.match(refused, /^error: .*may not write to kitchen/);
     assert.match(await call({ content: "x", channel: "other" }), /^error: .*may not write to desk/);
+    for (const chat_id of ["a/b", "#"]) {
+      const unsent = await call({ content: "x", chat_id }, { messageTo: ["*"] });
+      assert.match(unsent, /^error: no client can be called /);
+    }
     assert.equal(sent.length, 2);
   });
 
