@@ -11,7 +11,7 @@ import { echoes, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
   NO_LIMITS,
-  oncePerRuntimeInCi,
+  onceInCi,
   picoclaw,
   quickConfig,
   startGateway,
@@ -21,7 +21,7 @@ import { needsPostgres, startPostgres } from "../support/postgres.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
-const needs = { skip: needsMosquitto.skip || needsPostgres.skip || oncePerRuntimeInCi.skip };
+const needs = { skip: needsMosquitto.skip || needsPostgres.skip || onceInCi.skip };
 
 const CLIENTS = 10;
 const JOBS = 60;

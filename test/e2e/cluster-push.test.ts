@@ -6,7 +6,7 @@ import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import { answers, calls, type ScriptedCall, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
-  oncePerRuntimeInCi,
+  onceInCi,
   quickConfig,
   type Running,
   startGateway,
@@ -16,7 +16,7 @@ import { needsPostgres, sharedPostgres } from "../support/postgres.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
-const needs = { skip: needsMosquitto.skip || needsPostgres.skip || oncePerRuntimeInCi.skip };
+const needs = { skip: needsMosquitto.skip || needsPostgres.skip || onceInCi.skip };
 const AGENT = "/picoclaw/assistant";
 
 /** `desk` may write to the hall, and run commands that its phone allows. */
