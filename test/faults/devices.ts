@@ -4,8 +4,8 @@ import { answerTo } from "./model.ts";
 
 /** Devices that send requests and receive answers, whatever happens to the broker. */
 export interface Devices extends AsyncDisposable {
-  /** Publishes one request at QoS 1, which the broker may or may not acknowledge. */
-  ask(client: string): void;
+  /** Publishes one request at QoS 1, which the broker may or may not acknowledge; `padding` makes its text longer. */
+  ask(client: string, padding?: string): void;
   /** Unsubscribes a client, and subscribes it again; the connection stays. */
   leave(client: string): Promise<void>;
   comeBack(client: string): Promise<void>;
@@ -47,9 +47,9 @@ export async function openDevices(
     asked,
     heard,
     absences,
-    ask(client) {
+    ask(client, padding = "") {
       const id = `r${asked.length}`;
-      const text = `${client} ${id}`;
+      const text = `${client} ${id}${padding}`;
       const [from, expected] = [performance.now(), answerTo(text)];
       const request = { client, id, expected, isAcknowledged: false, from };
       asked.push(request);

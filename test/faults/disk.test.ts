@@ -6,6 +6,9 @@ import { smallDisk } from "../support/small-disk.ts";
 import { until } from "../support/until.ts";
 import { openFaultHarness, withFaults } from "./fault-harness.ts";
 
+/** More than what may be free in the last block of a file. */
+const PADDING = ` ${"x".repeat(6000)}`;
+
 describe("a disk that is full", () => {
   it(
     "is logged, the client gets busy, and what the broker held is answered when there is room",
@@ -23,8 +26,8 @@ describe("a disk that is full", () => {
 
       const ballast = join(disk.path, "ballast");
       await fill(ballast);
-      harness.devices.ask("a");
-      harness.devices.ask("b");
+      harness.devices.ask("a", PADDING);
+      harness.devices.ask("b", PADDING);
       const { heard } = harness.devices;
       await until(
         "both hear busy",
@@ -53,7 +56,7 @@ describe("a disk that is full", () => {
       await harness.start();
       const ballast = join(disk.path, "ballast");
       await fill(ballast);
-      harness.devices.ask("a");
+      harness.devices.ask("a", PADDING);
       await until("busy is heard", () => harness.devices.heard.length > 0);
       await harness.kill();
       await rm(ballast);
