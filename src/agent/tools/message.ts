@@ -78,14 +78,14 @@ function recipientOf(
   const isOwn = client === own && channel === here;
   if (isOwn && !isRemote) throw new ToolError("who is at this machine gets the answer alone");
   const shown = escapeControl(truncate(client, MAX_SENDER));
+  const patterns = permissions.messageTo ?? [];
+  if (!isOwn && !patterns.some((pattern) => matchesPattern(pattern, client))) {
+    throw new RefusedCall(`the client may not write to ${shown}`);
+  }
   if (!isTopicName(client) || client.includes("/")) {
     throw new ToolError(`no client can be called ${shown}`);
   }
-  const patterns = permissions.messageTo ?? [];
-  if (isOwn || patterns.some((pattern) => matchesPattern(pattern, client))) {
-    return { client, channel, isOwn };
-  }
-  throw new RefusedCall(`the client may not write to ${shown}`);
+  return { client, channel, isOwn };
 }
 
 /** Clients see who has a message sent to them. */
