@@ -75,10 +75,10 @@ export function createTurns(options: TurnOptions): Answerer {
       : answerWithOutcome(turn, options);
 }
 
-/** Characters of a result that is told without a model. */
+/** Characters of a result that is sent without a model. */
 const MAX_OUTCOME = 1_000;
 
-/** What came of a confirmed call is told also if the model fails. */
+/** The result of a confirmed call is sent also if the model fails. */
 async function* answerWithOutcome(turn: Turn, options: TurnOptions): ReturnType<Answerer> {
   let outcome: string | undefined;
   const onOutcome = (text: string): void => {

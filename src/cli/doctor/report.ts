@@ -61,7 +61,7 @@ const INDENT = 4 + 2 + CODE_WIDTH + 1;
 const NARROW_INDENT = 6;
 const NARROW = 72;
 
-/** The same for the eye: broken between words, with the remedy on a line of its own, from which it can be copied. */
+/** The same for the eye: broken between words, with the remedy on a separate line, from which it can be copied. */
 function linesOf(
   { code, name, result, message, remedy }: Diagnosis,
   redactor: Pick<Redactor, "redact">,

@@ -7,7 +7,7 @@ import type { Bucket } from "../usage/rate-limit.ts";
 import type { AskOptions } from "./ask.ts";
 
 /**
- * Counts the calls of clients that need no turn, beside their requests and by the same limit. Returns why a call is
+ * Counts the calls of clients that need no turn, apart from their requests and by the same limit. Returns why a call is
  * refused; undefined if it is not.
  */
 export function createCallLimit(

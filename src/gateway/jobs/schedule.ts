@@ -14,7 +14,7 @@ const MAX_EXPRESSION = 100;
 /**
  * When a job is due next, in milliseconds since the epoch: after `now`, so that firings that were missed count once.
  * `dueAt` is when it fired last, if it did: repeated jobs keep their distance from that. Undefined is never. Throws a
- * `Failure` (`bad_request`) if the schedule is none.
+ * `Failure` (`bad_request`) if the schedule is invalid.
  */
 export async function nextTime(
   schedule: JobSchedule,
@@ -50,7 +50,7 @@ async function nextOfCron(
 }
 
 /**
- * Throws a `Failure` (`bad_request`) if a new job must not have this schedule: it is none, never fires, or fires too
+ * Throws a `Failure` (`bad_request`) if a new job must not have this schedule: it is invalid, never fires, or fires too
  * often. Returns when it fires first.
  */
 export async function firstTime(schedule: JobSchedule, now: number): Promise<number> {

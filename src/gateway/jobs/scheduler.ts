@@ -203,7 +203,7 @@ export class JobScheduler {
     return failure?.code === "forbidden" ? { error } : { error, nextAt: await this.#nextOf(job) };
   }
 
-  /** Undefined also if the schedule is none. */
+  /** Undefined also if the schedule is invalid. */
   async #nextOf({ schedule, nextAt }: ClaimedJob): Promise<number | undefined> {
     return nextTime(schedule, this.#options.clock.epoch(), nextAt).catch(() => undefined);
   }

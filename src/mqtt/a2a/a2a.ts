@@ -29,7 +29,7 @@ type WayBack = Omit<A2aRecipient, keyof rpc.TaskNames>;
 /** Begins the opaque address of a request. */
 const MARK = "a2a";
 
-/** The same channel, which also serves A2A callers over a connection of its own. */
+/** The same channel, which also serves A2A callers over a separate connection. */
 export function withA2a(channel: Channel, options: A2aOptions): Channel {
   const responder = new Responder(options);
   return {

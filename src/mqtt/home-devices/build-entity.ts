@@ -7,7 +7,7 @@ import type { StateTopic } from "./state-topics.ts";
 
 const MAX_NAME = 80;
 const MAX_AVAILABILITIES = 4;
-/** About what an entity costs beside its texts, in characters. */
+/** About what an entity costs without its texts, in characters. */
 const OBJECTS = 600;
 
 const NONE: Availability = { mode: "all", sources: [] };

@@ -164,7 +164,7 @@ export class ConfigReader {
   }
 }
 
-/** A range; undefined if it is none. */
+/** A range; undefined if it is invalid. */
 export function rangeOf({
   min,
   max,

@@ -37,7 +37,7 @@ const SEND_MS = 60_000;
 const PACKET_BYTES = 300;
 const SERVER = "mcp-server";
 
-/** The same channel, which also serves MCP clients over a connection of its own. */
+/** The same channel, which also serves MCP clients over a separate connection. */
 export function withMcp(channel: Channel, options: McpOptions): Channel {
   const server = new McpServer(options);
   return {
