@@ -9,6 +9,7 @@ import { crowdFigures } from "./bench/crowd.ts";
 import { lineOf, plotOf, tableOf } from "./bench/figure.ts";
 import type { Figure } from "./bench/figure.ts";
 import { hopFigures } from "./bench/hop.ts";
+import { lampFigures } from "./bench/lamp.ts";
 import { memoryFigures } from "./bench/memory.ts";
 import { sizeFigures } from "./bench/size.ts";
 import { soakFigures } from "./bench/soak.ts";
@@ -28,6 +29,7 @@ const GROUPS = {
   waiting: () => waitingFigures(),
   memory: () => memoryFigures(contenders, [2000, 24_000]),
   size: () => sizeFigures(),
+  lamp: (runs: number) => lampFigures(Math.ceil(runs / 2)),
   watch: () => watchFigures(),
   soak: () => soakFigures(Number(values.soak)),
 };

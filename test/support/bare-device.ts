@@ -43,55 +43,64 @@ export async function connectDevice(
   { port, qos: ownQos, version }: Link,
 ): Promise<Device> {
   const { prefix, saysDone } = contender;
-  const properties = version === 5 ? [0] : [];
-  const socket = connect(port, "127.0.0.1");
-  socket.setNoDelay(true);
-  const ready = Promise.withResolvers<void>();
   const waiting = new Map<string, (answered: number) => void>();
-  const hear = (packet: RawPacket): void => {
-    if (packet.length.qos === 1) acknowledge(socket, packet.id);
-    if (saysDone && !packet.bytes.includes('"done":true')) return;
-    const client = packet.topic.split("/").at(-2) ?? "";
+  const link = { port, qos: ownQos, version, filter: `${prefix}/+/response` };
+  const socket = await connectBare(`bench-${contender.name}`, link, ({ topic, bytes }) => {
+    if (saysDone && !bytes.includes('"done":true')) return;
+    const client = topic.split("/").at(-2) ?? "";
     waiting.get(client)?.(performance.now());
     waiting.delete(client);
-  };
-  readPackets(socket, (packet) => {
-    if (packet.type === CONNACK) {
-      const filter = text(`${prefix}/+/response`);
-      socket.write(packetOf(0x82, [0, 1, ...properties, ...filter, ownQos]));
-    } else if (packet.type === SUBACK) ready.resolve();
-    else if (packet.type === PUBLISH) hear(packet);
   });
-  const connection = [
-    ...text("MQTT"),
-    version,
-    2,
-    0,
-    60,
-    ...properties,
-    ...text(`bench-${contender.name}`),
-  ];
-  socket.write(packetOf(0x10, connection));
-  await ready.promise;
-
-  let id = 1;
   return {
     async ask(client, question, qos = ownQos) {
       const answered = Promise.withResolvers<number>();
       waiting.set(client, answered.resolve);
-      id = (id % 65_535) + 1;
-      const payload = Buffer.from(JSON.stringify({ text: question }));
-      const name = text(`${prefix}/${client}/request`);
-      const identifier = qos === 1 ? [id >> 8, id & 255] : [];
-      const packet = packetOf(0x30 | (qos << 1), [
-        ...name,
-        ...identifier,
-        ...properties,
-        ...payload,
-      ]);
-      const asked = performance.now();
-      socket.write(packet);
+      const payload = JSON.stringify({ text: question });
+      const asked = socket.publish(`${prefix}/${client}/request`, payload, qos);
       return (await answered.promise) - asked;
+    },
+    [Symbol.dispose]: () => socket[Symbol.dispose](),
+  };
+}
+
+/** A connection that is subscribed to one filter. */
+export interface BareClient extends Disposable {
+  /** At the QoS of the link or another; returns `performance.now()` of the time before the bytes leave. */
+  publish(topic: string, payload: string, qos?: 0 | 1): number;
+}
+
+/** Connects and subscribes. Acknowledges each message of QoS 1 and hands it on. */
+export async function connectBare(
+  clientId: string,
+  { port, qos: ownQos, version, filter }: Link & { readonly filter: string },
+  hear: (packet: RawPacket) => void,
+): Promise<BareClient> {
+  const properties = version === 5 ? [0] : [];
+  const socket = connect(port, "127.0.0.1");
+  socket.setNoDelay(true);
+  const ready = Promise.withResolvers<void>();
+  readPackets(socket, (packet) => {
+    if (packet.type === CONNACK) {
+      socket.write(packetOf(0x82, [0, 1, ...properties, ...text(filter), ownQos]));
+    } else if (packet.type === SUBACK) ready.resolve();
+    else if (packet.type === PUBLISH) {
+      if (packet.length.qos === 1) acknowledge(socket, packet.id);
+      hear(packet);
+    }
+  });
+  const connection = [...text("MQTT"), version, 2, 0, 60, ...properties, ...text(clientId)];
+  socket.write(packetOf(0x10, connection));
+  await ready.promise;
+  let id = 1;
+  return {
+    publish(topic, payload, qos = ownQos) {
+      id = (id % 65_535) + 1;
+      const identifier = qos === 1 ? [id >> 8, id & 255] : [];
+      const body = [...text(topic), ...identifier, ...properties, ...Buffer.from(payload)];
+      const packet = packetOf(0x30 | (qos << 1), body);
+      const left = performance.now();
+      socket.write(packet);
+      return left;
     },
     [Symbol.dispose]: () => void socket.destroy(),
   };

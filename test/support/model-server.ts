@@ -12,6 +12,8 @@ export interface ReceivedRequest {
   readonly port: number;
   /** Aborted when the response ended or its connection did. */
   readonly gone: AbortSignal;
+  /** `performance.now()` when its head had arrived. */
+  readonly arrivedAt: number;
 }
 
 /** The fields of a chat completion's request that tests look at; those of other protocols by name. */
@@ -121,6 +123,7 @@ async function receive(
   incoming: IncomingMessage,
   response: ServerResponse,
 ): Promise<ReceivedRequest> {
+  const arrivedAt = performance.now();
   const gone = new AbortController();
   response.on("close", () => gone.abort());
   response.on("error", () => gone.abort());
@@ -128,7 +131,15 @@ async function receive(
   for await (const piece of incoming.setEncoding("utf8")) text += piece;
   const { method = "", url: path = "", headers } = incoming;
   const port = incoming.socket.remotePort ?? 0;
-  return { method, path, headers, port, body: JSON.parse(text || "{}"), gone: gone.signal };
+  return {
+    method,
+    path,
+    headers,
+    port,
+    body: JSON.parse(text || "{}"),
+    gone: gone.signal,
+    arrivedAt,
+  };
 }
 
 /** How a stream is sent. */

@@ -78,7 +78,18 @@ export function createHomeDevices({ feeds, channels, log }: HomeDevicesOptions):
       const names = ["devices", "set_device"].filter((name) => !off.has(name));
       if (!profiles.some(({ tools }) => names.some((name) => tools.includes(name)))) return;
       // A failure is said at the first question, and in the log of the feed.
-      for (const { name } of channels()) open(name).catch(() => {});
+      for (const { name } of channels())
+        open(name)
+          .then(loadAhead)
+          .catch(() => {});
     },
   };
+}
+
+/** Loads what the first question would wait for; the runtime reads the time zone with its first use, in 7 ms. */
+async function loadAhead({ inventory }: Opened): Promise<void> {
+  await inventory.ready();
+  await import("../../mqtt/home-devices/home-entity.ts");
+  const { localMinute } = await import("../../agent/device/time.ts");
+  localMinute(new Date());
 }
