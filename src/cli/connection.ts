@@ -163,6 +163,7 @@ export async function loadChannel(context: Context, log: Log): Promise<MqttChann
 /** The way to an agent. */
 export interface AgentRoute {
   readonly channel: MqttChannel;
+  readonly config: Config;
   /** The name of its model, if the configuration of the channel says so. */
   readonly model: string | undefined;
 }
@@ -175,7 +176,7 @@ export async function loadAgent(context: Context, log: Log): Promise<AgentRoute>
   const { flags } = context;
   const routeOf = (channel: MqttChannel, { config }: LoadedConfig): AgentRoute => {
     const isOwn = flags.text("broker") === undefined;
-    return { channel, model: (isOwn && config.agents.defaults.model_name) || undefined };
+    return { channel, config, model: (isOwn && config.agents.defaults.model_name) || undefined };
   };
   const { agent, ...others } = configFlagsOf(flags);
   if (agent !== undefined && flags.text("channel") === undefined) {

@@ -6,8 +6,10 @@ import { it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import { loadConfig } from "../../src/config/load.ts";
-import { accessList } from "../../src/mqtt/checks/acl.ts";
+import { accessList } from "../../src/mqtt/acl/acl.ts";
+import { NO_TOOL_TOPICS } from "../../src/mqtt/acl/rights.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
+import { channelFor } from "../support/channel.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost, runIn } from "./host.ts";
@@ -82,7 +84,8 @@ it("flags that name the connection whole need no home folder", async () => {
 });
 
 it("the access lists have a user for debugging, not in effect", () => {
-  const facts = { prefix: "/p", agent: "a", gateway: "gw", by: "user" } as const;
+  const { settings } = channelFor("tcp://h", { topic_prefix: "/p", agent_id: "a" });
+  const facts = { settings, gateway: "gw", by: "user", tools: NO_TOOL_TOPICS } as const;
   const lines = ["# user gw-debug", "# topic write /p/a/+/request", "# topic read /p/a/#", ""];
   for (const broker of ["mosquitto", "vernemq"] as const) {
     const list = accessList(broker, facts);

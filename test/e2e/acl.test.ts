@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { connectAsync } from "mqtt";
 import { findCommand } from "../../src/cli/args/commands.ts";
-import { ACL_BROKERS } from "../../src/mqtt/checks/acl.ts";
+import { ACL_BROKERS } from "../../src/mqtt/acl/acl.ts";
 import { openTestDevice, run } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { picoclaw, quickConfig, startGateway, temporaryHome } from "../support/picoclaw.ts";
@@ -215,8 +215,8 @@ for role in tree.parse(sys.argv[1]).getroot().iter("role"):
       .split("\n")
       .filter((line) => !line.startsWith("%%"));
     assert.deepEqual(rules, [
-      '{allow, {username, "picoclaw"}, subscribe, [{eq, "/picoclaw/hall/+/request"}]}.',
       '{allow, {username, "picoclaw"}, publish, ["/picoclaw/hall/+/response", "/picoclaw/hall/status", "/picoclaw/hall/info"]}.',
+      '{allow, {username, "picoclaw"}, subscribe, [{eq, "/picoclaw/hall/+/request"}]}.',
       '{allow, all, publish, ["/picoclaw/hall/${clientid}/request"]}.',
       '{allow, all, subscribe, ["/picoclaw/hall/${clientid}/response", "/picoclaw/hall/status", "/picoclaw/hall/info"]}.',
       "{deny, all}.",

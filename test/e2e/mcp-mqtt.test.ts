@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { Client, type JSONRPCMessage, type Transport } from "@modelcontextprotocol/client";
-import { connectAsync, type IPublishPacket, type MqttClient } from "mqtt";
+import { Client } from "@modelcontextprotocol/client";
+import { connectAsync } from "mqtt";
 import { openTestDevice, retained } from "../support/channel.ts";
+import { mcpRpcTopic, MqttTransport } from "../support/mcp-over-mqtt.ts";
 import { answers, hangs, startModelServer } from "../support/model-server.ts";
 import {
   needsMosquitto,
@@ -18,52 +19,7 @@ const SERVER = "picoclaw-mcp-assistant";
 const NAME = "picoclaw/assistant";
 const CONTROL = `$mcp-server/${SERVER}/${NAME}`;
 const PRESENCE = `$mcp-server/presence/${SERVER}/${NAME}`;
-const GONE = JSON.stringify({ jsonrpc: "2.0", method: "notifications/disconnected" });
-
-function rpcTopic(client: string): string {
-  return `$mcp-rpc/${client}/${SERVER}/${NAME}`;
-}
-
-/** MCP over MQTT as a client speaks it. */
-class MqttTransport implements Transport {
-  onmessage?: Transport["onmessage"];
-  onclose?: () => void;
-  readonly packets: IPublishPacket[] = [];
-  readonly #mqtt: MqttClient;
-  readonly #id: string;
-
-  constructor(mqtt: MqttClient, id: string) {
-    this.#mqtt = mqtt;
-    this.#id = id;
-  }
-
-  async start(): Promise<void> {
-    this.#mqtt.on("message", (_topic, payload, packet) => {
-      this.packets.push(packet);
-      this.onmessage?.(JSON.parse(String(payload)));
-    });
-    await this.#mqtt.subscribeAsync(rpcTopic(this.#id), { qos: 1, nl: true });
-  }
-
-  async send(message: JSONRPCMessage): Promise<void> {
-    const isFirst = "method" in message && message.method === "initialize";
-    const userProperties = {
-      "MCP-COMPONENT-TYPE": "mcp-client",
-      "MCP-MQTT-CLIENT-ID": this.#id,
-    };
-    const topic = isFirst ? CONTROL : rpcTopic(this.#id);
-    const options = { qos: 1, properties: { userProperties } } as const;
-    await this.#mqtt.publishAsync(topic, JSON.stringify(message), options);
-  }
-
-  async close(): Promise<void> {
-    if (this.#mqtt.connected) {
-      await this.#mqtt.publishAsync(`$mcp-client/presence/${this.#id}`, GONE, { qos: 1 });
-    }
-    await this.#mqtt.endAsync();
-    this.onclose?.();
-  }
-}
+const rpcTopic = (client: string): string => mcpRpcTopic(client, "assistant");
 
 async function connect(broker: string, id: string) {
   const mqtt = await connectAsync(broker, { protocolVersion: 5, clientId: id });
@@ -113,7 +69,7 @@ function as(client: string) {
   return { qos: 1, properties: { userProperties } } as const;
 }
 
-/** The rules of docs/mcp-server.md. */
+/** Rules as `picoclaw acl` prints them, for client ids. */
 const ACL = [
   "topic read $mcp-server/presence/#",
   `topic write ${CONTROL}`,

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "../../src/base/secret.ts";
 import { at, isObject } from "../../src/base/unknown.ts";
+import { accessList, ACL_BROKERS } from "../../src/mqtt/acl/acl.ts";
+import { NO_TOOL_TOPICS } from "../../src/mqtt/acl/rights.ts";
 import { discoveryPayload } from "../../src/mqtt/agent-channel/home-assistant.ts";
-import { accessList, ACL_BROKERS, discoveryAccess } from "../../src/mqtt/checks/acl.ts";
 import type { AgentUsage, DiscoveryNotes } from "../../src/mqtt/contract.ts";
 import { discoveryTopic } from "../../src/mqtt/protocol/discovery.ts";
 import { answering, channelFor, openTestChannel, openTestDevice } from "../support/channel.ts";
@@ -361,13 +362,16 @@ describe("the device in Home Assistant", () => {
 });
 
 describe("the access list for Home Assistant", () => {
-  const facts = { prefix: "/picoclaw", agent: "edge", gateway: "gw", by: "user" } as const;
-  const homeAssistant = discoveryAccess(settingsOf());
+  const facts = { gateway: "gw", by: "user", tools: NO_TOOL_TOPICS } as const;
+  const settings = settingsOf();
 
   it("has its lines only where it is on", () => {
     for (const broker of ACL_BROKERS) {
-      assert.doesNotMatch(accessList(broker, facts), /homeassistant|home-assistant/);
-      const list = accessList(broker, { ...facts, homeAssistant });
+      assert.doesNotMatch(
+        accessList(broker, { ...facts, settings: settingsOf(OFF) }),
+        /homeassistant|home-assistant/,
+      );
+      const list = accessList(broker, { ...facts, settings });
       for (const topic of [TOPIC, "homeassistant/status", "homeassistant/#", REQUEST, RESPONSE]) {
         assert.ok(list.includes(topic), `${broker} ${topic}`);
       }
@@ -375,10 +379,10 @@ describe("the access list for Home Assistant", () => {
   });
 
   it("lets mosquitto serve both, and no device its topics", needsMosquitto, async () => {
-    const list = accessList("mosquitto", { ...facts, homeAssistant });
+    const list = accessList("mosquitto", { ...facts, settings });
     await using broker = await startMosquitto(withAcl(list));
-    const settings = { ...ON, username: new Secret("gw") };
-    await using asked = openTestChannel(broker.url, { settings, onRequest: answering("yes") });
+    const own = { ...ON, username: new Secret("gw") };
+    await using asked = openTestChannel(broker.url, { settings: own, onRequest: answering("yes") });
     await asked.ready();
     const as = { username: "homeassistant" };
     await using home = await openTestDevice(broker.url, "homeassistant/#", as);

@@ -120,15 +120,12 @@ export type PermissionsOf = (caller: Caller) => Permissions;
  * switched it off. Tools that the settings or the turn profile switch off are available to nobody.
  */
 export function createPermissions(settings: PermissionSettings): PermissionsOf {
-  const { tools, workspace, turnProfile, isSandboxed = true } = settings;
-  const { profiles, exec, off } = tools;
-  const canRun = isSandboxed && exec.allow_remote !== false;
+  const { tools, turnProfile } = settings;
+  const { exec, off } = tools;
+  const canRun = clientsMayRun(settings);
   const without = (permissions: Permissions): Permissions =>
     restrict(permissions, off, turnProfile);
-  const entries = profiles.map((profile) => ({
-    pattern: profile.pattern,
-    permissions: without(profilePermissions(profile, { workspace, canRun })),
-  }));
+  const entries = permissionsOfProfiles(settings);
   const everything = without(FULL_ACCESS);
   const remote = canRun ? everything : restrict(everything, new Set([...off, "exec"]), undefined);
   const otherwise = exec.allow_remote === true ? remote : without(DEFAULT_PERMISSIONS);
@@ -141,6 +138,28 @@ export function createPermissions(settings: PermissionSettings): PermissionsOf {
     );
     return found?.permissions ?? (isAgent ? NO_PERMISSIONS : otherwise);
   };
+}
+
+/** The permissions of each profile's clients, in the order of the file. */
+export function permissionsOfProfiles(settings: PermissionSettings): readonly ProfileEntry[] {
+  const { tools, workspace, turnProfile } = settings;
+  const canRun = clientsMayRun(settings);
+  return tools.profiles.map((profile) => {
+    const permissions = profilePermissions(profile, { workspace, canRun });
+    return {
+      pattern: profile.pattern,
+      permissions: restrict(permissions, tools.off, turnProfile),
+    };
+  });
+}
+
+export interface ProfileEntry {
+  readonly pattern: string;
+  readonly permissions: Permissions;
+}
+
+function clientsMayRun({ tools: { exec }, isSandboxed = true }: PermissionSettings): boolean {
+  return isSandboxed && exec.allow_remote !== false;
 }
 
 function restrict(

@@ -218,6 +218,7 @@ const ACL: Command = {
   flags: ["by", "channel", ...CONNECTION_FLAGS],
   detail: [
     "The gateway knows a client only by its topic, so the broker must stop clients from using each other's topics. With this list a device can publish its own requests and read its own responses, the gateway can read all requests and publish all responses, everyone can read status and info, and nothing else is allowed.",
+    "What is configured adds what it needs, and no more: devices, watched topics, ask_agent, A2A, MCP over MQTT, Home Assistant. What devices report is read as far as the profiles of the clients say.",
     "Comments in the list say what else the broker needs, such as users.",
   ],
   examples: [

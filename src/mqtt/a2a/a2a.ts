@@ -6,7 +6,13 @@ import { Connection } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import type { Channel, ChannelOptions, ChannelRequest, Recipient } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
-import { a2aReplyTopic, a2aTopic, type A2aAddress, type PublishTopic } from "../protocol/topics.ts";
+import {
+  a2aAddressOf,
+  a2aReplyTopic,
+  a2aTopic,
+  type A2aAddress,
+  type PublishTopic,
+} from "../protocol/topics.ts";
 import { cardOf } from "./card.ts";
 import { type A2aRecipient, createA2aReply, publishTo, type ReplyDeps } from "./reply.ts";
 import * as rpc from "./rpc.ts";
@@ -59,9 +65,9 @@ class Responder {
   constructor(options: A2aOptions) {
     const { channel, log } = options;
     const { settings } = channel;
-    const { org, unit, agent } = settings.a2a;
     this.#options = options;
-    this.#address = { org, unit, agent: agent || settings.agent_id };
+    this.#address = a2aAddressOf(settings);
+    const { org, unit, agent } = this.#address;
     this.#requests = a2aTopic("request", this.#address);
     this.#log = taggedLog(log, `${channel.name} a2a`);
     this.#card = cardOf(settings, options.info.version);
@@ -72,7 +78,7 @@ class Responder {
       // That would be noted of the client id of the channel.
       onConflict: undefined,
       settings: { ...settings, protocol_version: 5, qos: 1 },
-      clientId: `${org}/${unit}/${this.#address.agent}`,
+      clientId: `${org}/${unit}/${agent}`,
       sessionExpiry: { seconds, cleanStart: false },
       will: this.#cardMessage("offline", "lwt"),
       log: this.#log,

@@ -5,6 +5,7 @@ import type { Session } from "../client/session.ts";
 import type { Channel, ChannelOptions } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import {
+  mcpAddressOf,
   mcpClientFilters,
   mcpClientOf,
   mcpRpcTopic,
@@ -64,7 +65,7 @@ class McpServer {
     const { channel, log } = options;
     const { settings } = channel;
     this.#options = options;
-    this.#address = addressOf(settings);
+    this.#address = mcpAddressOf(settings);
     this.#control = mcpServerTopic("control", this.#address);
     this.#presence = mcpServerTopic("presence", this.#address);
     this.#log = taggedLog(log, `${channel.name} mcp`);
@@ -170,13 +171,6 @@ class McpServer {
     const { server } = this.#address;
     return { userProperties: { "MCP-COMPONENT-TYPE": SERVER, "MCP-MQTT-CLIENT-ID": server } };
   }
-}
-
-function addressOf({ agent_id: agent, mcp }: ChannelOptions["channel"]["settings"]): McpAddress {
-  return {
-    server: mcp.server_id || `picoclaw-mcp-${agent.replace(/[^A-Za-z0-9_.-]/g, "-")}`,
-    name: mcp.server_name || `picoclaw/${agent}`,
-  };
 }
 
 /** A client says that it leaves, or its will does. */

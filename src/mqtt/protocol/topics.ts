@@ -128,6 +128,13 @@ export interface A2aAddress {
   readonly agent: string;
 }
 
+export function a2aAddressOf({
+  agent_id: id,
+  a2a: { org, unit, agent },
+}: Pick<MqttSettings, "agent_id" | "a2a">): A2aAddress {
+  return { org, unit, agent: agent || id };
+}
+
 /** The topics of an agent (A2A over MQTT 0.1); with those of MCP the only ones with `$` that this program publishes to. */
 export function a2aTopic(
   kind: "discovery" | "request",
@@ -138,8 +145,13 @@ export function a2aTopic(
   throw new Failure("config", "the ids of A2A consist of letters, digits, _ . and -");
 }
 
+/** Where the answers to a requester go, and what follows there. */
+export function a2aReplies({ org, unit }: A2aAddress, requester: string): string {
+  return `$a2a/v1/reply/${org}/${unit}/${requester}`;
+}
+
 /** One of the ids of A2A over MQTT 0.1. */
-function isA2aId(id: string): boolean {
+export function isA2aId(id: string): boolean {
   return /^[A-Za-z0-9_.-]+$/.test(id);
 }
 
@@ -151,10 +163,10 @@ const MAX_A2A_REPLY_BYTES = 1_024;
  * may publish where a requester may not.
  */
 export function a2aReplyTopic(
-  { org, unit }: A2aAddress,
+  own: A2aAddress,
   asked: string,
 ): { readonly topic: PublishTopic; readonly requester: string } | undefined {
-  const start = `$a2a/v1/reply/${org}/${unit}/`;
+  const start = a2aReplies(own, "");
   if (!asked.startsWith(start) || !isTopicName(asked) || asked.includes("\uFFFD")) return undefined;
   if (Buffer.byteLength(asked) > MAX_A2A_REPLY_BYTES) return undefined;
   const [requester = "", ...suffix] = asked.slice(start.length).split("/");
@@ -168,6 +180,16 @@ export function a2aReplyTopic(
 export interface McpAddress {
   readonly server: string;
   readonly name: string;
+}
+
+export function mcpAddressOf({
+  agent_id: agent,
+  mcp,
+}: Pick<MqttSettings, "agent_id" | "mcp">): McpAddress {
+  return {
+    server: mcp.server_id || `picoclaw-mcp-${agent.replace(/[^A-Za-z0-9_.-]/g, "-")}`,
+    name: mcp.server_name || `picoclaw/${agent}`,
+  };
 }
 
 /** The topics of a server (MCP over MQTT, 2025-03-26). */
@@ -191,8 +213,11 @@ export function mcpRpcTopic(
 }
 
 /** What a server reads of all clients. */
-export function mcpClientFilters({ server, name }: McpAddress) {
-  return { rpc: `$mcp-rpc/+/${server}/${name}`, presence: "$mcp-client/presence/+" };
+export function mcpClientFilters({ server, name }: McpAddress, client = "+") {
+  return {
+    rpc: `$mcp-rpc/${client}/${server}/${name}`,
+    presence: `$mcp-client/presence/${client}`,
+  };
 }
 
 /** The client that such a topic names. */
