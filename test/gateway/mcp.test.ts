@@ -66,6 +66,7 @@ async function serve(answer: Answerer<string>, options: ServeOptions = {}): Prom
     accessOf: createClientAccess({
       tokens: new Map(Object.entries(options.tokens ?? {})),
       local: "mcp",
+      isOpenToCommands: () => false,
       now,
     }),
     log: SILENT,
@@ -96,8 +97,14 @@ async function connect(url: string, era: Era, token?: string): Promise<Client> {
   return client;
 }
 
-function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+function post(
+  url: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+  signal: AbortSignal | null = null,
+): Promise<Response> {
   return fetch(url, {
+    signal,
     method: "POST",
     headers: {
       "content-type": "application/json",
@@ -245,32 +252,34 @@ describe("the MCP server", () => {
     await other.close();
   });
 
-  it("cancels the turn of a client that leaves, and takes sixteen requests at a time", async () => {
+  it("cancels the turn of a client that leaves, and takes sixteen requests at a time, eight of one", async () => {
     const { answer, running, end } = createManualAnswerer();
-    await using server = await serve(answer, { policy: { limits: { ...OPEN_TO_ALL.limits } } });
+    const porch = "a-token-of-the-porch";
+    await using server = await serve(answer, { tokens: { ...TOKENS, porch } });
+    const as = (token: string) => ({ authorization: `Bearer ${token}` });
     const leave = new AbortController();
-    const open = Array.from({ length: 16 }, (_, id) =>
-      fetch(server.url, {
-        method: "POST",
-        headers: {
-          "content-type": "application/json",
-          accept: "application/json, text/event-stream",
-        },
-        body: JSON.stringify(callOf("ask", { question: `question ${id}` }, id)),
-        signal: leave.signal,
-      }).then(
-        (response) => response.text(),
-        () => "left",
-      ),
-    );
+    const askAs = (token: string) =>
+      Array.from({ length: 8 }, async (_, id) => {
+        const body = callOf("ask", { question: `question ${id}` }, id);
+        const asked = post(server.url, body, as(token), leave.signal);
+        return asked.then((response) => response.text()).catch(() => "left");
+      });
+    const statusFor = async (token: string) => {
+      const answered = await post(server.url, LIST, as(token));
+      await answered.text();
+      return answered.status;
+    };
+    const open = askAs(TOKENS.kitchen);
+    await until("eight are accepted", () => server.load() === 8);
+    assert.equal(await statusFor(TOKENS.kitchen), 503);
+    assert.equal(await statusFor(TOKENS.hall), 200);
+    open.push(...askAs(TOKENS.hall));
     await until("all are accepted", () => server.load() === 16);
-    const full = await post(server.url, LIST);
-    assert.equal(full.status, 503);
-    await full.text();
+    assert.equal(await statusFor(porch), 503);
     leave.abort();
     await Promise.allSettled(open);
     await until("no turn is left", () => running() === 0 && server.load() === 0);
-    const last = post(server.url, callOf("ask", { question: "still there?" }));
+    const last = post(server.url, callOf("ask", { question: "still there?" }), as(porch));
     await until("it runs", () => running() === 1);
     end();
     assert.match(await (await last).text(), /answer to still there/);

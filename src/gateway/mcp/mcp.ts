@@ -3,6 +3,7 @@ import { createMcpHandler } from "@modelcontextprotocol/server";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { ClientAccess } from "../http/client-access.ts";
+import { createOpenRequests } from "../http/open-requests.ts";
 import { readBody } from "../http/read-json.ts";
 import { createMcpServer } from "./server.ts";
 import type { McpServerOptions } from "./server.ts";
@@ -20,13 +21,11 @@ export interface Mcp {
 }
 
 const MOST_BYTES = 2 ** 20;
-/** Requests at a time; answers of the agent are among them. */
-const MOST_REQUESTS = 16;
 const MOST_SUBSCRIPTIONS = 4;
 
 export function createMcp(options: McpOptions): Mcp {
   const { accessOf, log } = options;
-  let open = 0;
+  const begin = createOpenRequests();
   const handler = createMcpHandler(
     ({ authInfo, requestInfo }) => {
       const gone = requestInfo?.signal ?? new AbortController().signal;
@@ -44,8 +43,8 @@ export function createMcp(options: McpOptions): Mcp {
       if (access.status === 401) response.setHeader("www-authenticate", "Bearer");
       return refuse(response, access.status, access.message);
     }
-    if (open >= MOST_REQUESTS) return refuse(response, 503, "too many requests are open");
-    open += 1;
+    const end = begin(access.client);
+    if (end === undefined) return refuse(response, 503, "too many requests are open");
     try {
       const left = new AbortController();
       response.on("close", () => left.abort());
@@ -55,7 +54,7 @@ export function createMcp(options: McpOptions): Mcp {
       response.socket?.setTimeout(0);
       await sendResponse(await handler.fetch(asked, { authInfo }), response);
     } finally {
-      open -= 1;
+      end();
     }
   };
   return {

@@ -4,6 +4,7 @@ import type { Log } from "../../base/log.ts";
 import { textAt } from "../../base/unknown.ts";
 import type { Ask } from "../http/ask.ts";
 import type { ClientAccess } from "../http/client-access.ts";
+import { createOpenRequests } from "../http/open-requests.ts";
 import { readJson } from "../http/read-json.ts";
 import { chatRequestOf } from "./chat-request.ts";
 import { answerChat, loadedReply } from "./chat.ts";
@@ -25,14 +26,12 @@ export type Ollama = (request: IncomingMessage, response: ServerResponse) => Pro
 const MOST_BYTES = 8 * 2 ** 20;
 /** Bytes of a request that names a model alone. */
 const MOST_NAMING_BYTES = 64 * 1024;
-/** Chats at a time; each of them holds a body for a moment. */
-const MOST_CHATS = 16;
 
 export function createOllama(options: OllamaOptions): Ollama {
-  const chats = { open: 0 };
+  const beginChat = createOpenRequests();
   return async (request, response) => {
     try {
-      await answer({ ...options, request, response, chats });
+      await answer({ ...options, request, response, beginChat });
     } catch (thrown) {
       // The client left: nobody is there to hear of it.
       if (response.destroyed) return;
@@ -49,7 +48,7 @@ export function createOllama(options: OllamaOptions): Ollama {
 interface Visit extends OllamaOptions {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly chats: { open: number };
+  readonly beginChat: ReturnType<typeof createOpenRequests>;
 }
 
 type Route = (visit: Visit, client: string) => Promise<void>;
@@ -67,13 +66,12 @@ const ROUTES: Readonly<Record<string, Route>> = {
     sendJson(response, 200, showOf(model));
   },
   "POST /api/chat": async (visit, client) => {
-    const { chats } = visit;
-    if (chats.open >= MOST_CHATS) throw tooMany();
-    chats.open += 1;
+    const end = visit.beginChat(client);
+    if (end === undefined) throw tooMany();
     try {
       await chat(visit, client);
     } finally {
-      chats.open -= 1;
+      end();
     }
   },
 };
