@@ -42,6 +42,7 @@ interface Served extends AsyncDisposable {
 interface ServeOptions {
   readonly tokens?: Readonly<Record<string, string>>;
   readonly policy?: Partial<typeof OPEN_TO_ALL>;
+  readonly isOpenToCommands?: boolean;
 }
 
 /** The API in front of a gateway, on a port of this machine. */
@@ -54,6 +55,7 @@ async function serve(answer: Answerer<string>, options: ServeOptions = {}): Prom
     accessOf: createClientAccess({
       tokens: new Map(Object.entries(options.tokens ?? {})),
       local: "ollama",
+      isOpenToCommands: () => options.isOpenToCommands ?? false,
       now: () => performance.now(),
     }),
     ask: createAsk({ accept: (request) => gateway.accept(request), policies, channel: "mqtt" }),
@@ -221,6 +223,15 @@ describe("the API of Ollama", () => {
     }
     const own = `localhost:${api.port}`;
     assert.equal((await api.chat("hello", {}, { host: own, origin: `http://${own}` })).status, 200);
+  });
+
+  it("lets nobody ask without a token where commands of clients reach it", async () => {
+    await using open = await serve(shout, { isOpenToCommands: true });
+    const answer = await open.chat("hello");
+    assert.equal(answer.status, 403);
+    assert.match(String(answer.json()["error"]), /commands of clients reach this port/);
+    await using closed = await serve(shout, { isOpenToCommands: true, tokens: TOKENS });
+    assert.equal((await closed.chat("hello", {}, bearer(TOKENS.hall))).status, 200);
   });
 
   it("knows clients by their tokens, and nobody without one", async () => {

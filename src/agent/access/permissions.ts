@@ -14,6 +14,8 @@ export interface Caller {
   readonly isRemote?: boolean;
   /** Agents that the question has come through; 0 if left out. */
   readonly hops?: number | undefined;
+  /** A job began the turn, or the turn whose task this is. */
+  readonly isFromJob?: boolean;
 }
 
 /** What a caller may do through the agent. */
@@ -58,6 +60,11 @@ export function mayClientsRun({ off, profiles, exec }: ToolSettings): boolean {
   if (off.has("exec")) return false;
   if (exec.allow_remote !== undefined) return exec.allow_remote;
   return profiles.some(({ tools }) => tools.includes("exec") || tools.includes("*"));
+}
+
+/** Whether commands that clients run in the sandbox reach this machine's services. */
+export function haveCommandsNetwork(tools: ToolSettings): boolean {
+  return tools.exec.allow_network && mayClientsRun(tools);
 }
 
 /** Whether the settings give some client one of these tools. */

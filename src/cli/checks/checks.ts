@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { goWorkspaceChecks, modelChecks, permissionChecks } from "../../agent/checks.ts";
 import { commandCheck, rootCheck } from "../../agent/tools/exec/sandbox/check.ts";
 import { OWNER_FILES } from "../../agent/workspace/contract.ts";
-import type { Check } from "../../base/contract.ts";
+import type { Check, Diagnosis } from "../../base/contract.ts";
 import { codeOf } from "../../base/failure.ts";
 import { userId } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
@@ -91,12 +91,17 @@ function placesOf({ config, secretFiles, home, configFile }: ChecksOptions): Pla
 export async function checkAndWatch(
   options: ChecksOptions & { readonly log: Log },
 ): Promise<() => Promise<void>> {
-  const { channels, log } = options;
+  const { channels, config, log } = options;
   logChecks(await runChecks(options), log);
+  const { mcp, ollama, host } = config.gateway;
+  if (mcp.enabled || ollama.enabled) {
+    const { httpClientChecks } = await import("./http-clients.ts");
+    logChecks(httpClientChecks(config, host), log);
+  }
   return watchCertificates(channels, log);
 }
 
-function logChecks(checks: readonly Check[], log: Log): void {
+function logChecks(checks: readonly Omit<Diagnosis, "code">[], log: Log): void {
   for (const { name, result, message, remedy } of checks) {
     if (result === "ok") continue;
     log[result === "fail" ? "error" : "warn"](message, { about: name, try: remedy });

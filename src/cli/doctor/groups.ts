@@ -57,7 +57,7 @@ export function groupsOf(subject: Subject): readonly Group[] {
       name: "port",
       run: async () => [
         await portCheck(subject.http.host, subject.http.port),
-        ...httpClientChecks(gateway, subject.http.host),
+        ...httpClientChecks(config, subject.http.host),
       ],
     },
     { code: "agent", name: "agent", run: () => agentChecks(subject) },

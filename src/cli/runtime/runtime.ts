@@ -50,6 +50,8 @@ export interface Runtime {
   readonly reload: ReloadableAgent["reload"];
   /** What the last reload has put into effect. */
   readonly reloaded: ReloadableAgent["reloaded"];
+  /** The configuration in use. */
+  readonly config: () => Config;
   /** Why not all channels are connected and subscribed; undefined while all are. */
   readonly problem: () => string | undefined;
   /** What it has done and what it does now. */
@@ -199,6 +201,7 @@ function runtimeOf(parts: RuntimeParts, closing: AsyncDisposableStack): Runtime 
     model: agent.model,
     reload: agent.reload,
     reloaded: agent.reloaded,
+    config: () => (agent.reloaded() ?? parts.reloaded ?? parts).config,
     problem,
     socketFile: state.socketFile,
     status: () => statusOf(parts, problem),

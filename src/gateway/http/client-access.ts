@@ -7,6 +7,8 @@ export interface ClientAccessOptions {
   readonly tokens: ReadonlyMap<string, string>;
   /** The client of requests from this machine, while there is no token. */
   readonly local: string;
+  /** Whether commands of clients reach this port: then a request from this machine may be any client's. */
+  readonly isOpenToCommands: () => boolean;
   readonly now: () => number;
 }
 
@@ -23,6 +25,7 @@ interface Refusal {
 export function createClientAccess({
   tokens,
   local,
+  isOpenToCommands,
   now,
 }: ClientAccessOptions): (request: IncomingMessage) => ClientAccess {
   const { isSame, mayTry, countWrong } = createTokenCheck(now);
@@ -30,7 +33,10 @@ export function createClientAccess({
     [...tokens].find(([, token]) => isSame(shown, token))?.[0];
   return (request) => {
     if (isFromForeignPage(request)) return FOREIGN_PAGE;
-    if (tokens.size === 0) return isLocal(request) ? { client: local } : NOT_LOCAL;
+    if (tokens.size === 0) {
+      if (!isLocal(request)) return NOT_LOCAL;
+      return isOpenToCommands() ? OPEN_TO_COMMANDS : { client: local };
+    }
     const shown = bearerOf(request);
     if (shown === undefined) return NO_TOKEN;
     if (!mayTry(request)) return TOO_MANY;
@@ -52,6 +58,11 @@ const FOREIGN_PAGE: Refusal = { status: 403, message: "pages of other sites may 
 const NOT_LOCAL: Refusal = {
   status: 403,
   message: "without a token (gateway.tokens) only this machine may ask, by the name localhost",
+};
+const OPEN_TO_COMMANDS: Refusal = {
+  status: 403,
+  message:
+    "a token is needed (gateway.tokens): commands of clients reach this port (tools.exec.allow_network)",
 };
 const NO_TOKEN: Refusal = { status: 401, message: "a bearer token is needed (gateway.tokens)" };
 const WRONG_TOKEN: Refusal = { status: 401, message: "this token is not one of gateway.tokens" };
