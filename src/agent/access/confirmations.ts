@@ -41,7 +41,7 @@ interface WaitingCall extends Client {
 interface DecidableCall extends Client {
   readonly id: string;
   readonly tool: string;
-  readonly arguments: string;
+  readonly question: string;
   readonly state: string;
   readonly decidedBy?: string;
   /** Milliseconds since the epoch. */
@@ -49,7 +49,12 @@ interface DecidableCall extends Client {
 }
 
 interface BegunCall {
-  readonly call: { readonly tool: string; readonly arguments: string };
+  readonly call: {
+    readonly tool: string;
+    readonly arguments: string;
+    /** With which it was asked about. */
+    readonly question: string;
+  };
   readonly isFirst: boolean;
 }
 
@@ -98,14 +103,13 @@ export async function waitForConfirmation(
   if (confirmations === undefined || channel === undefined) {
     throw new ToolError(`${tool.name} needs a confirmation, and nobody can be asked here`);
   }
-  const shown = shownCall(tool.name, input);
-  if (shown.length > MAX_SHOWN) {
+  const question = await questionOf(tool, input, context);
+  if (question.length > MAX_SHOWN) {
     throw new ToolError(
       `${tool.name} needs a person's confirmation: make the arguments shorter than ${MAX_SHOWN} characters`,
     );
   }
   const { by, minutes } = confirm;
-  const question = `${shownName(client)} asks to run ${shown}`;
   const wanted = { channel, client, tool: tool.name, arguments: words || "{}", by, question };
   try {
     const { id } = await confirmations.ask({ ...wanted, milliseconds: minutes * 60_000 });
@@ -114,6 +118,26 @@ export async function waitForConfirmation(
     if (thrown instanceof Failure) throw new ToolError(`not run: ${thrown.message}`);
     throw thrown;
   }
+}
+
+/** Throws a `ToolError` if a confirmed call would publish something else than what a person was asked about. */
+export async function assertAsAsked(
+  tool: Tool,
+  { arguments: words }: ToolCall,
+  context: CallContext & { readonly asked: string },
+): Promise<void> {
+  if (tool.publishes === undefined) return;
+  if ((await questionOf(tool, inputOf(tool, words), context)) === context.asked) return;
+  throw new ToolError(
+    `${tool.name} was not run: it would publish something else now than was confirmed`,
+  );
+}
+
+/** What a person is asked. */
+async function questionOf(tool: Tool, input: unknown, context: CallContext): Promise<string> {
+  const asks = `${shownName(context.client)} asks to run ${shownCall(tool.name, input)}`;
+  if (tool.publishes === undefined) return asks;
+  return `${asks}, which publishes ${jsonLine(await tool.publishes(input, context)).trim()}`;
 }
 
 /** The arguments as the tool reads them; what is no JSON fails when it runs. */
@@ -153,11 +177,7 @@ function shownName(client: string): string {
 /** Words for a person about the calls that wait for a decision of a client. */
 export function waitingText(calls: readonly DecidableCall[]): string {
   if (calls.length === 0) return "No call waits for your decision.";
-  return calls
-    .map(({ id, client, tool, arguments: words }) => {
-      return `${id}: ${shownName(client)} asks to run ${shownCall(tool, jsonOf(words))}`;
-    })
-    .join("\n");
+  return calls.map(({ id, question }) => `${id}: ${question}`).join("\n");
 }
 
 /** What became of a decision, in words for the person who made it. */
@@ -173,12 +193,4 @@ export function decidedText(
   if (isOurs) return `Refused: ${tool} (${id}) does not run.`;
   if (decidedBy === undefined) return `Too late: ${tool} (${id}) does not run.`;
   return `${shownName(decidedBy)} has decided about ${tool} (${id}) before.`;
-}
-
-function jsonOf(words: string): unknown {
-  try {
-    return JSON.parse(words);
-  } catch {
-    return words;
-  }
 }

@@ -65,6 +65,11 @@ export interface Tool extends ToolDefinition {
    * there are none. Throws a `ToolError` if the call cannot do its work.
    */
   actsOn?(input: unknown, call: CallContext): Promise<Classes> | Classes;
+  /**
+   * What the call publishes as things are now, for the person who confirms it: if that is something else by then, it is
+   * not made. Left out: its arguments say all. Throws a `ToolError` if the call cannot do its work.
+   */
+  publishes?(input: unknown, call: CallContext): Promise<object>;
   /** The arguments as `run` reads them, with clear slips corrected. Absent: `run` reads them as they are. */
   coerce?(input: unknown): unknown;
   /** Runs with the parsed arguments, which may be anything. May throw, and may ignore the signal. */

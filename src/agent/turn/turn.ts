@@ -166,7 +166,11 @@ async function beginConfirmedCall(
   const message = { role: "assistant", text: "", toolCalls: [call] } as const;
   await record(turn, message);
   const results = begun?.isFirst
-    ? await runToolCalls([call], { ...state, isConfirmed: true }, options)
+    ? await runToolCalls(
+        [call],
+        { ...state, isConfirmed: true, asked: begun.call.question },
+        options,
+      )
     : [{ role: "tool", callId: call.id, name, text: begun ? UNKNOWN : TOO_LATE } as const];
   state.added = [...state.added, message, ...results];
 }
@@ -178,6 +182,8 @@ interface TurnState extends TurnSetup {
   readonly turn: TurnWithHistory;
   /** A person has allowed the calls that are made. */
   readonly isConfirmed?: boolean;
+  /** With this question. */
+  readonly asked?: string;
   /** The question, and all messages after it. */
   added: readonly PromptMessage[];
   /** Characters of all tool results. */
@@ -347,8 +353,8 @@ async function runToolCalls(
   { log, toolMilliseconds }: TurnOptions,
 ): Promise<PromptMessage[]> {
   const { turn, tools } = state;
-  const { permissions, hooks, confirmations, isConfirmed = false } = state;
-  const asking = { confirmations, isConfirmed };
+  const { permissions, hooks, confirmations, isConfirmed = false, asked } = state;
+  const asking = { confirmations, isConfirmed, asked };
   const limit = toolMilliseconds !== undefined && { milliseconds: toolMilliseconds };
   const facts = { tools, hooks, ...asking, ...callContextOf(turn, permissions), ...limit };
   const result = async (call: ToolCall): Promise<PromptMessage> => {

@@ -122,6 +122,11 @@ export class HomeEntity {
     });
   }
 
+  /** What `set` publishes. Throws a `Failure` of code `bad_request` for what it cannot be set to. */
+  commands(wanted: Readonly<Record<string, HomeValue>>): readonly CommandMessage[] {
+    return messagesOf(this.#changesOf(wanted));
+  }
+
   /**
    * Sets properties, and waits until the device reports them, for three seconds at most. Rejects with a `Failure`:
    * `bad_request` for what it cannot be set to, `unreachable`; and with the signal's reason.

@@ -41,6 +41,10 @@ export interface HomeEntity {
   isOnline(): boolean | undefined;
   readings(): readonly HomeReading[];
   settings(): readonly HomeSetting[];
+  /** What `set` publishes. Throws a `Failure` of code `bad_request` as it does. */
+  commands(
+    wanted: Readonly<Record<string, HomeValue>>,
+  ): readonly { readonly topic: string; readonly payload: string }[];
   /**
    * Sets properties, and waits a few seconds until the device reports them. Rejects with a `Failure`: `bad_request`
    * says for the model what is possible.

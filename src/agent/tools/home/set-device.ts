@@ -48,9 +48,16 @@ export function createSetDeviceTool(home: HomeDevices): Tool {
       const { kind, deviceClass } = await entityFor(home, parsed.output, call);
       return deviceClass === "" ? [kind] : [kind, deviceClass];
     },
+    // A name says what it means only until another device has it.
+    async publishes(words, call) {
+      const parsed = v.parse(input, words);
+      const entity = await entityFor(home, parsed, call);
+      return orToolError(entity, call, () => entity.commands(wantedIn(parsed)));
+    },
     async run(given, call) {
       const entity = await entityFor(home, given, call);
-      return outcomeText(entity, await set(entity, wantedIn(given), call));
+      const set = () => entity.set(wantedIn(given), call.signal);
+      return outcomeText(entity, await orToolError(entity, call, set));
     },
   });
 }
@@ -74,13 +81,13 @@ async function entityFor(home: HomeDevices, given: Input, call: CallContext): Pr
   return chosen(entities, { ...given, properties });
 }
 
-async function set(
+async function orToolError<T>(
   entity: HomeEntity,
-  wanted: Readonly<Record<string, string | number>>,
   { signal }: CallContext,
-): Promise<SetOutcome> {
+  act: () => Promise<T> | T,
+): Promise<T> {
   try {
-    return await entity.set(wanted, signal);
+    return await act();
   } catch (thrown) {
     signal.throwIfAborted();
     if (thrown instanceof Failure)

@@ -18,7 +18,9 @@ const BRIGHTNESS: HomeSetting = {
   range: { min: 0, max: 100, unit: "%" },
 };
 
-interface Given extends Partial<Omit<HomeEntity, "isOnline" | "readings" | "settings" | "set">> {
+interface Given extends Partial<
+  Omit<HomeEntity, "isOnline" | "readings" | "settings" | "commands" | "set">
+> {
   readonly online?: boolean;
   readonly readings?: readonly Partial<HomeReading>[];
   readonly settings?: readonly HomeSetting[];
@@ -47,6 +49,7 @@ function entity({ online, readings = [], settings = [], set, ...given }: Given =
         ...one,
       })),
     settings: () => settings,
+    commands: () => [],
     set: set ?? (() => Promise.resolve(DONE)),
   };
 }
