@@ -146,8 +146,8 @@ function createRunner({ tasks, log, closing, runTask }: SubagentDeps, depth: num
   };
 }
 
-function callerOf({ client, channel, isRemote = false, hops }: Caller): Caller {
-  return { client, channel, isRemote, ...(hops && { hops }) };
+function callerOf({ client, channel, isRemote = false, hops, isFromJob }: Caller): Caller {
+  return { client, channel, isRemote, ...(hops && { hops }), ...(isFromJob && { isFromJob }) };
 }
 
 /** Runs work with a signal that is aborted with the first of several; removes its listeners afterwards. */

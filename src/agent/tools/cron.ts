@@ -8,6 +8,8 @@ import { RefusedCall, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
 import { defineTool, flagField, textField } from "./define.ts";
 
+/** Seconds between a job and one that its turn makes, as between two firings of one. */
+const LEAST_PAUSE = 60;
 const MAX_SECONDS = 366 * 24 * 60 * 60;
 
 const seconds = (about: string) =>
@@ -51,6 +53,7 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
     },
     async run(wanted, call) {
       if (wanted.command?.trim()) checkCommand(wanted, call, settings);
+      if (call.isFromJob) checkPause(wanted);
       try {
         return await act(jobs, wanted, call);
       } catch (thrown) {
@@ -130,6 +133,12 @@ function scheduleOf({ at_seconds, every_seconds, cron_expr = "", tz }: Input) {
 }
 
 type CronSettings = Pick<ToolSettings["cron"], "allow_command">;
+
+/** Throws if a job has the next one follow at once: each could make two, for ever, and no client asks. */
+function checkPause({ at_seconds: wait }: Input): void {
+  if (wait === undefined || wait === 0 || wait >= LEAST_PAUSE) return;
+  throw new ToolError(`what a job schedules is due in ${LEAST_PAUSE} seconds at the soonest`);
+}
 
 /** Throws if the command must not become a job. */
 function checkCommand(

@@ -8,7 +8,7 @@ import type { ToolSettings } from "../../config/contract.ts";
 import type { Confirmations } from "../access/confirmations.ts";
 import { ownerOf } from "../access/permissions.ts";
 import type { Caller, Permissions } from "../access/permissions.ts";
-import type { ToolCall } from "../contract.ts";
+import type { ToolCall, Turn } from "../contract.ts";
 import type { ToolHooks } from "../hooks/contract.ts";
 import { RefusedCall, resultOf, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
@@ -20,12 +20,14 @@ export function callContextOf(
     channel,
     isRemote = false,
     hops,
+    pushed,
+    isFromJob = pushed?.from === "job",
     signal,
     allowance,
-  }: Caller & Pick<CallContext, "signal" | "allowance">,
+  }: Caller & Pick<CallContext, "signal" | "allowance"> & Pick<Turn, "pushed">,
   permissions: Permissions,
 ): CallContext {
-  const caller = { client, channel, isRemote, hops };
+  const caller = { client, channel, isRemote, hops, isFromJob };
   return { ...caller, owner: ownerOf(caller), permissions, signal, allowance };
 }
 
@@ -69,6 +71,8 @@ export interface RunOptions extends CallContext {
   readonly confirmations?: Confirmations | undefined;
   /** A person has allowed this call. */
   readonly isConfirmed?: boolean;
+  /** With this question, if it was asked about before. */
+  readonly asked?: string | undefined;
   /** Time limit of a call in milliseconds, if the tool has none of its own; default 30 s. */
   readonly milliseconds?: number;
   /** Called before and after each call. Their time does not count for the tool's limit. */
@@ -98,7 +102,12 @@ async function waitText(
   call: ToolCall,
   options: RunOptions,
 ): Promise<string | undefined> {
-  if (options.permissions.confirm === undefined || options.isConfirmed) return undefined;
+  const { permissions, isConfirmed = false, asked } = options;
+  if (asked !== undefined) {
+    const { assertAsAsked } = await import("../access/confirmations.ts");
+    await assertAsAsked(tool, call, { ...options, asked });
+  }
+  if (permissions.confirm === undefined || isConfirmed) return undefined;
   const { waitForConfirmation } = await import("../access/confirmations.ts");
   return waitForConfirmation(tool, call, options);
 }
