@@ -5,7 +5,7 @@ import { after, before, describe, it } from "node:test";
 import { needsMosquitto } from "../support/mosquitto.ts";
 import { withBubblewrap } from "../support/sandbox.ts";
 import { openAttackRun } from "./attack-run/attack-run.ts";
-import { attackFiles, readAttack } from "./attack-run/attack.ts";
+import { attackFiles, numberOf, readAttack } from "./attack-run/attack.ts";
 import { openSurroundings } from "./attack-run/surroundings.ts";
 import type { Surroundings } from "./attack-run/surroundings.ts";
 import { attacksTable } from "./attack-run/table.ts";
@@ -36,10 +36,14 @@ describe("an agent whose model obeys whoever speaks", needsMosquitto, () => {
   for (const [index, file] of files.entries()) {
     const { title = "", needs } = attacks[index] ?? {};
     const skip = needs === undefined ? false : bubblewrap.skip;
-    it(`${file.slice(0, 2)} ${title}`, { timeout: 60_000, skip }, async () => {
-      await using run = await openAttackRun(file, surroundings);
-      for (const step of run.attack.day) await run.live(step);
-      await run.verify();
-    });
+    it(
+      `${String(numberOf(file)).padStart(2, "0")} ${title}`,
+      { timeout: 60_000, skip },
+      async () => {
+        await using run = await openAttackRun(file, surroundings);
+        for (const step of run.attack.day) await run.live(step);
+        await run.verify();
+      },
+    );
   }
 });

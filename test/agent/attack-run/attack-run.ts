@@ -3,15 +3,17 @@ import { join } from "node:path";
 import { runCommandLine } from "../../../src/cli/cli.ts";
 import { createFakeHost } from "../../cli/host.ts";
 import { startModelServer } from "../../support/model-server.ts";
+import { freePort } from "../../support/mosquitto.ts";
 import { temporaryFolder } from "../../support/temporary.ts";
 import { until } from "../../support/until.ts";
 import { assertFiles } from "../scenario.ts";
 import { readAttack } from "./attack.ts";
 import type { Attack, Step } from "./attack.ts";
+import { send } from "./http.ts";
 import { assertLeft, assertLog, assertOthersServed, assertUnchanged, look } from "./outcome.ts";
 import { prepareScene, MODEL_KEY, placesOf } from "./scene.ts";
 import type { Scene } from "./scene.ts";
-import { askIn, hear, publish } from "./steps.ts";
+import { answerAs, askIn, hear, publish } from "./steps.ts";
 import { openOutside } from "./surroundings.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -40,12 +42,20 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
   const inside = opening.use(await openOutside("127.0.0.2", () => "INNER SECRET"));
   runs += 1;
   const root = join(folder.path, "device");
-  const places = placesOf({ root, server, outside, inside, base: `/picoclaw/run${runs}` });
+  const port = await freePort();
+  const places = placesOf({ root, server, outside, inside, base: `/picoclaw/run${runs}`, port });
   const attack = await readAttack(file, places);
   pages = attack.web;
-  const env = { PICOCLAW_HOME: join(root, "home"), OPENAI_API_KEY: MODEL_KEY };
+  const isNamed = JSON.stringify(attack.files).includes(`${port}`);
+  const env = {
+    PICOCLAW_HOME: join(root, "home"),
+    OPENAI_API_KEY: MODEL_KEY,
+    // One that the attack has to know; all others take a free one.
+    ...(isNamed && { PICOCLAW_GATEWAY_PORT: `${port}` }),
+  };
   const scene = { attack, surroundings, server, outside, inside, root, base: places.agent, env };
   await prepareScene(scene, `run${runs}`);
+  opening.defer(answerAs(attack.agents, surroundings));
   const logs: string[] = [];
   let program = await startProgram(scene);
   const from = surroundings.heard.length;
@@ -66,6 +76,7 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
       } else if ("finds" in step) await assertFiles(step.finds, root);
       else if ("heard" in step) await hear(step.heard, surroundings, began);
       else if ("publishes" in step) await publish(step.publishes, scene);
+      else if ("http" in step) await send(step.http, scene, await portOf(program));
       else {
         logs.push(program.log());
         await program.end();
@@ -83,6 +94,13 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
   };
 }
 
+/** Where the gateway listens. */
+async function portOf({ log }: Program): Promise<number> {
+  const port = (): string | undefined => /"health":"http:\/\/127\.0\.0\.1:(\d+)/.exec(log())?.[1];
+  await until("the gateway says where it listens", () => port() !== undefined);
+  return Number(port());
+}
+
 /** A summary that the model gave takes effect only once it is stored, which the log says. */
 function summariesIn(log: string): number {
   return log.split('"msg":"conversation summarized"').length - 1;
@@ -95,6 +113,9 @@ async function startProgram({ env, attack }: Scene): Promise<Program> {
   await until(`the gateway is connected: ${log()}`, () => log().includes('"msg":"connected"'));
   if (JSON.stringify(attack.config).includes('"watch":')) {
     await until("topics are watched", () => log().includes('"msg":"topics are watched"'));
+  }
+  if (JSON.stringify(attack.config).includes('"a2a":')) {
+    await until("A2A is served", () => log().includes('"channel":"mqtt a2a"'));
   }
   let stopped: Promise<number> | undefined;
   return {

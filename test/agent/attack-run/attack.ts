@@ -14,6 +14,25 @@ const ASKING = v.strictObject({
 });
 export type Asking = v.InferOutput<typeof ASKING>;
 
+/** Requests to the gateway's port, all at once. */
+const HTTP = v.strictObject({
+  /** Method and path. */
+  sends: v.string(),
+  headers: v.optional(v.record(v.string(), v.string()), {}),
+  /** The body; or so many bytes of it; or one that begins and does not end. */
+  body: v.optional(v.union([v.string(), v.number(), v.literal(true)]), ""),
+  times: v.optional(v.number(), 1),
+  /** The status of each answer, or how many have it. */
+  status: v.union([v.number(), v.record(v.string(), v.number())]),
+  /** What each answer holds, headers included. */
+  hears: v.optional(oneOrMore, []),
+  not: v.optional(oneOrMore, []),
+  model: v.optional(v.array(MODEL_STEP), []),
+  /** Asked over the broker while these requests are open. */
+  meanwhile: v.optional(ASKING),
+});
+export type HttpStep = v.InferOutput<typeof HTTP>;
+
 const STEP = v.union([
   ASKING,
   RESTART,
@@ -26,12 +45,23 @@ const STEP = v.union([
       retain: v.optional(v.boolean(), false),
       /** A response topic, as MQTT 5 has them. */
       response: v.optional(v.string()),
+      /** Correlation Data, or so many bytes of it. */
+      correlation: v.optional(
+        v.union([
+          v.string(),
+          v.pipe(
+            v.number(),
+            v.transform((bytes) => "x".repeat(bytes)),
+          ),
+        ]),
+      ),
       /** As often as this, whole. */
       times: v.optional(v.number(), 1),
       /** What the model does in the turn that this begins, on a watched topic. */
       model: v.optional(v.array(MODEL_STEP), []),
     }),
   }),
+  v.strictObject({ http: HTTP }),
   /** What was heard on topics since the program began: words in any of the messages; `null` is nothing at all. */
   v.strictObject({ heard: v.record(v.string(), v.nullable(oneOrMore)) }),
 ]);
@@ -59,6 +89,8 @@ const ATTACK = v.strictObject({
   files: v.optional(v.record(v.string(), v.string()), {}),
   /** Links below the root, by what they lead to. */
   links: v.optional(v.record(v.string(), v.string()), {}),
+  /** Other agents at the broker, and what each answers to every question. */
+  agents: v.optional(v.record(v.string(), v.string()), {}),
   /** Pages by path; one that begins with `-> ` redirects, with `gzip ` is that many zeros, compressed. */
   web: v.optional(v.record(v.string(), v.string()), {}),
   day: v.array(STEP),
@@ -79,7 +111,13 @@ const folder = join(import.meta.dirname, "../attacks");
 
 /** The attacks that are written down, by file, in their order. */
 export async function attackFiles(): Promise<string[]> {
-  return (await readdir(folder)).filter((file) => file.endsWith(".yaml")).toSorted();
+  const files = (await readdir(folder)).filter((file) => file.endsWith(".yaml"));
+  return files.toSorted((one, other) => numberOf(one) - numberOf(other));
+}
+
+/** The number with which the name of an attack's file begins. */
+export function numberOf(file: string): number {
+  return Number.parseInt(file, 10);
 }
 
 /** Reads one; `{{name}}` in it stands for the text of that name. */

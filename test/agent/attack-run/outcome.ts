@@ -44,9 +44,14 @@ export function assertLeft(
   assertAre(outside.seen, attack.requests, "what the web server outside was asked for");
   assert.deepEqual(inside.seen, [], "what the private server was asked for");
   const said = surroundings.heard.slice(from);
-  const own = new RegExp(`^${base}/(?:[^/]*/(?:request|response)|status|info)$`);
-  const others = said.filter(({ topic }) => !own.test(topic));
-  const published = others.map(({ topic, payload }) => `${topic} ${payload}`);
+  const id = base.slice(base.lastIndexOf("/") + 1);
+  const agents = Object.keys(attack.agents).map((name) => `|^/picoclaw/${name}/[^/]+/response `);
+  const own = new RegExp(
+    `^${base}/(?:[^/]*/(?:request|response)|status|info) |^\\$a2a/v1/(?:(?:discovery|reply)/acme/${id}/|request/acme/${id}/.*"method")${agents.join("")}`,
+  );
+  const published = said
+    .map(({ topic, payload }) => `${topic} ${payload}`)
+    .filter((text) => !own.test(text));
   assertAre(published, attack.published, "what was published");
   const left = [...said.flatMap(({ topic, payload }) => [topic, payload]), ...outside.seen];
   for (const text of left) assert.doesNotMatch(text, CANARY);

@@ -32,7 +32,8 @@ export function placesOf({
   outside,
   inside,
   base,
-}: Pick<Scene, "root" | "server" | "outside" | "inside" | "base">) {
+  port,
+}: Pick<Scene, "root" | "server" | "outside" | "inside" | "base"> & { readonly port: number }) {
   const home = join(root, "home");
   return {
     root,
@@ -45,6 +46,7 @@ export function placesOf({
     key: MODEL_KEY,
     model: server.base,
     mcp: MCP_PROGRAM,
+    port: String(port),
   };
 }
 

@@ -5,7 +5,7 @@ import { createFakeHost } from "../../cli/host.ts";
 import { until } from "../../support/until.ts";
 import { played } from "../scenario-run.ts";
 import { assertHolds, holds } from "../scenario.ts";
-import type { Asking, Step } from "./attack.ts";
+import type { Asking, Attack, Step } from "./attack.ts";
 import type { Scene } from "./scene.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -41,13 +41,14 @@ export async function askIn(asking: Asking, scene: Scene): Promise<void> {
 }
 
 export async function publish(said: Publishing, scene: Scene): Promise<void> {
-  const { topic, payload, retain, response, times, model } = said;
+  const { topic, payload, retain, response, correlation, times, model } = said;
   const { server, surroundings } = scene;
   const faults: unknown[] = [];
   const from = server.requests.length;
   server.script(...model.map((step) => played(step, faults)));
   for (let time = 0; time < times; time += 1) {
-    await surroundings.publish(topic, withCall(payload, surroundings), { retain, response });
+    const options = { retain, response, correlation };
+    await surroundings.publish(topic, withCall(payload, surroundings), options);
   }
   await until("the model was asked all of it", () => {
     return faults.length > 0 || server.requests.length >= from + model.length;
@@ -116,6 +117,20 @@ export async function askOver(
     .join("");
   const code = textAt(at(parts().at(-1), "error"), "code");
   return { text: answer, code: code === "" ? undefined : code };
+}
+
+/** Answers every question to these agents; `hops` and all else that a question says is nothing to them. */
+export function answerAs(
+  agents: Attack["agents"],
+  { onHeard, publish: publishTo }: Surroundings,
+): () => void {
+  return onHeard(({ topic, payload }) => {
+    const [, agent = "", client = ""] = /^\/picoclaw\/([^/]+)\/([^/]+)\/request$/.exec(topic) ?? [];
+    const text = agents[agent];
+    if (text === undefined) return;
+    const part = { text, id: textAt(JSON.parse(payload), "id"), seq: 0, done: true };
+    void publishTo(`/picoclaw/${agent}/${client}/response`, JSON.stringify(part));
+  });
 }
 
 /** `<call>` stands for the id of the call that somebody was asked about last. */

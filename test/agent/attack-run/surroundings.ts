@@ -16,30 +16,45 @@ export interface Surroundings extends AsyncDisposable {
   readonly broker: string;
   readonly heard: readonly Heard[];
   publish(topic: string, payload: string | Buffer, options?: PublishOptions): Promise<void>;
+  /** Calls the listener with each further message; returns what ends that. */
+  onHeard(listener: (message: Heard) => void): () => void;
 }
 
 export interface PublishOptions {
   readonly retain?: boolean;
   /** MQTT 5's Response Topic. */
   readonly response?: string | undefined;
+  /** Its Correlation Data. */
+  readonly correlation?: string | undefined;
 }
 
 export async function openSurroundings(): Promise<Surroundings> {
   const mosquitto = await startMosquitto();
   const client = await connectAsync(mosquitto.url, { protocolVersion: 5 });
   const heard: Heard[] = [];
-  client.on("message", (topic, payload) =>
-    heard.push({ topic, payload: payload.toString("utf8") }),
-  );
-  await client.subscribeAsync("#", { qos: 1 });
+  const listeners = new Set<(message: Heard) => void>();
+  client.on("message", (topic, payload) => {
+    const message = { topic, payload: payload.toString("utf8") };
+    heard.push(message);
+    for (const listener of listeners) listener(message);
+  });
+  await client.subscribeAsync(["#", "$a2a/#"], { qos: 1 });
   return {
     broker: mosquitto.url,
     heard,
-    async publish(topic, payload, { retain = false, response } = {}) {
-      const properties = response === undefined ? {} : { responseTopic: response };
+    async publish(topic, payload, { retain = false, response, correlation } = {}) {
+      const properties = {
+        ...(response !== undefined && { responseTopic: response }),
+        ...(correlation !== undefined && { correlationData: Buffer.from(correlation) }),
+      };
       const before = heard.length;
       await client.publishAsync(topic, payload, { qos: 1, retain, properties });
-      if (!topic.startsWith("$")) await until("it is heard", () => heard.length > before);
+      if (!topic.startsWith("$") || topic.startsWith("$a2a/"))
+        await until("it is heard", () => heard.length > before);
+    },
+    onHeard(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
     },
     async [Symbol.asyncDispose]() {
       await client.endAsync(true);

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { connect } from "node:net";
+import { until } from "../../support/until.ts";
+import { played } from "../scenario-run.ts";
+import { assertHolds, holds } from "../scenario.ts";
+import type { HttpStep } from "./attack.ts";
+import type { Scene } from "./scene.ts";
+import { askIn } from "./steps.ts";
+
+/** Sends requests to the gateway's port all at once, over sockets: a client of HTTP would repair some of them. */
+export async function send(step: HttpStep, scene: Scene, port: number): Promise<void> {
+  const { server } = scene;
+  const faults: unknown[] = [];
+  const from = server.requests.length;
+  server.script(...step.model.map((one) => played(one, faults)));
+  const open: { sent: number } = { sent: 0 };
+  const answers = Array.from({ length: step.times }, () => sendOne(step, port, open));
+  if (step.meanwhile !== undefined) {
+    await until("all of them are open", () => open.sent === step.times);
+    await askIn(step.meanwhile, scene);
+  }
+  const texts = await Promise.all(answers);
+  await until("the model was asked all of it", () => {
+    return faults.length > 0 || server.requests.length >= from + step.model.length;
+  });
+  if (faults.length > 0) throw faults[0];
+  checkStatuses(texts, step);
+  for (const text of texts) {
+    assertHolds(text, step.hears, `the answer to ${step.sends}`);
+    for (const word of step.not) assert.ok(!holds(text, word), `${word} was said: ${text}`);
+  }
+}
+
+function checkStatuses(texts: readonly string[], { status, sends, times }: HttpStep): void {
+  const found: Record<string, number> = {};
+  for (const text of texts) {
+    const code = /^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? "closed";
+    found[code] = (found[code] ?? 0) + 1;
+  }
+  const expected = typeof status === "number" ? { [status]: times } : status;
+  assert.deepEqual(found, expected, `${sends}: ${texts[0]}`);
+}
+
+const PIECE_MS = 200;
+
+/** All that the gateway sends until it closes the connection. */
+function sendOne(
+  { sends, headers, body }: HttpStep,
+  port: number,
+  open: { sent: number },
+): Promise<string> {
+  const isEndless = body === true;
+  const text = typeof body === "number" ? "x".repeat(body) : String(body);
+  const all = {
+    host: `localhost:${port}`,
+    connection: "close",
+    ...(isEndless ? { "transfer-encoding": "chunked" } : { "content-length": text.length }),
+    "content-type": "application/json",
+    accept: "application/json, text/event-stream",
+    ...headers,
+  };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  return new Promise((resolve) => {
+    let answer = "";
+    const socket = connect(port, "127.0.0.1", () => {
+      socket.write(`${sends} HTTP/1.1\r\n${lines.join("")}\r\n${isEndless ? "1\r\n{\r\n" : text}`);
+      open.sent += 1;
+    });
+    const timer = setInterval(() => isEndless && socket.write("1\r\n \r\n"), PIECE_MS);
+    socket.setEncoding("utf8");
+    socket.on("data", (piece) => {
+      answer += String(piece);
+    });
+    // A connection that is cut while it is written to.
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      clearInterval(timer);
+      resolve(answer);
+    });
+    socket.on("end", () => socket.end());
+  });
+}
