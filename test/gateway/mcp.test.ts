@@ -115,6 +115,8 @@ function post(
   });
 }
 
+const as = (token: string) => ({ authorization: `Bearer ${token}` });
+
 const LIST = { jsonrpc: "2.0", id: 1, method: "tools/list" };
 
 function callOf(name: string, given: object, id = 1): object {
@@ -256,7 +258,6 @@ describe("the MCP server", () => {
     const { answer, running, end } = createManualAnswerer();
     const porch = "a-token-of-the-porch";
     await using server = await serve(answer, { tokens: { ...TOKENS, porch } });
-    const as = (token: string) => ({ authorization: `Bearer ${token}` });
     const leave = new AbortController();
     const askAs = (token: string) =>
       Array.from({ length: 8 }, async (_, id) => {

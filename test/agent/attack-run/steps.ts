@@ -120,16 +120,13 @@ export async function askOver(
 }
 
 /** Answers every question to these agents; `hops` and all else that a question says is nothing to them. */
-export function answerAs(
-  agents: Attack["agents"],
-  { onHeard, publish: publishTo }: Surroundings,
-): () => void {
-  return onHeard(({ topic, payload }) => {
+export function answerAs(agents: Attack["agents"], surroundings: Surroundings): () => void {
+  return surroundings.onHeard(({ topic, payload }) => {
     const [, agent = "", client = ""] = /^\/picoclaw\/([^/]+)\/([^/]+)\/request$/.exec(topic) ?? [];
     const text = agents[agent];
     if (text === undefined) return;
     const part = { text, id: textAt(JSON.parse(payload), "id"), seq: 0, done: true };
-    void publishTo(`/picoclaw/${agent}/${client}/response`, JSON.stringify(part));
+    void surroundings.publish(`/picoclaw/${agent}/${client}/response`, JSON.stringify(part));
   });
 }
 
