@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Lanes } from "../../src/gateway/request/fair-queue.ts";
-import type { Hold, LaneKey, Reservation } from "../../src/gateway/request/fair-queue.ts";
+import type { LaneKey, Reservation } from "../../src/gateway/request/fair-queue.ts";
+import type { Hold } from "../../src/gateway/request/slots.ts";
 import { runs } from "../support/runs.ts";
 import { createManualClock } from "./manual-clock.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { Lanes } from "../../src/gateway/request/fair-queue.ts";
-import type { Hold } from "../../src/gateway/request/fair-queue.ts";
+import type { Hold } from "../../src/gateway/request/slots.ts";
 import { runs } from "../support/runs.ts";
 import { ask } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
@@ -30,6 +30,7 @@ function createScene(slots: number) {
     clock,
     busyPerChannel: 100,
     needs: () => "turn",
+    canWait: (lane) => lane.startsWith("push"),
     start(lane, hold) {
       began.push(lane);
       holds.set(lane, hold);
@@ -175,8 +176,38 @@ describe("slots of turns that wait", () => {
     assert.deepEqual(began, ["a", "b", "c", "d", "e"], "and none was lost");
   });
 
+  it("are all but one for turns that can wait, and one of these has the only slot", async () => {
+    const { begin, began, lanes, holdOf, waiting } = createScene(3);
+    begin("push 1", "push 2", "push 3", "push 4");
+    assert.deepEqual(began, ["push 1", "push 2"]);
+    assert.equal(lanes.reserve({ lane: "push 5", channel: "mqtt" }, true), undefined);
+    begin("client 1");
+    assert.deepEqual(began, ["push 1", "push 2", "client 1"], "at once");
+    holdOf("client 1").done();
+    assert.equal(began.length, 3);
+    const back = await waiting("push 1");
+    assert.deepEqual(began.slice(3), ["push 3"], "another push has its slot meanwhile");
+    back.finish();
+    await settled();
+    assert.equal(back.isBack, false, "the last slot stays free");
+    begin("client 2");
+    holdOf("client 2").done();
+    await settled();
+    assert.equal(back.isBack, false, "also after a turn");
+    holdOf("push 2").done();
+    await settled();
+    assert.equal(back.isBack, true);
+    assert.deepEqual(began.slice(4), ["client 2"]);
+    const single = createScene(1);
+    single.begin("push 1", "push 2", "client 1");
+    single.holdOf("push 1").done();
+    assert.deepEqual(single.began, ["push 1", "client 1"]);
+    single.holdOf("client 1").done();
+    assert.deepEqual(single.began, ["push 1", "client 1", "push 2"]);
+  });
+
   it("are never more than there are, and never lost, whatever happens in which order", async () => {
-    const action = fc.constantFrom("begin", "wait", "finish", "abort", "end", "pass");
+    const action = fc.constantFrom("begin", "push", "wait", "finish", "abort", "end", "pass");
     const steps = fc.array(fc.tuple(action, fc.nat({ max: 7 })), { maxLength: 60, size: "max" });
     await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 3 }), steps, play), {
       numRuns: runs(100),
@@ -253,7 +284,13 @@ interface Known {
 async function play(slots: number, steps: readonly (readonly [string, number])[]): Promise<void> {
   const { begin, began, holdOf, clock, lanes } = createScene(slots);
   const turns: Known[] = [];
-  let asked = 0;
+  const asked: string[] = [];
+  const slotsOfPushes = Math.max(1, slots - 1);
+  const isPush = ({ lane }: Pick<Known, "lane">): boolean => lane.startsWith("push");
+  const beginOne = (kind: string): void => {
+    asked.push(`${kind} ${asked.length}`);
+    begin(...asked.slice(-1));
+  };
 
   const look = (): void => {
     for (const lane of began.slice(turns.length)) {
@@ -264,11 +301,17 @@ async function play(slots: number, steps: readonly (readonly [string, number])[]
     const live = turns.filter(
       ({ state, controller: { signal } }) => state !== "over" && !signal.aborted,
     );
-    const running = live.filter(({ state }) => state === "runs").length;
-    assert.ok(running <= slots, `${running} turns run`);
+    const running = live.filter(({ state }) => state === "runs");
+    assert.ok(running.length <= slots, `${running.length} turns run`);
+    assert.ok(running.filter(isPush).length <= slotsOfPushes, "a slot is kept for others");
     assert.ok(live.length <= 5 * slots, `${live.length} turns are under way`);
-    const open = turns.filter(({ state }) => state !== "over").length;
-    if (began.length < asked) assert.ok(open >= slots, "nobody waits while a slot is free");
+    const open = turns.filter(({ state }) => state !== "over");
+    const waiting = asked.filter((lane) => !began.includes(lane)).map((lane) => ({ lane }));
+    if (!waiting.every(isPush)) assert.ok(open.length >= slots, "nobody waits for a free slot");
+    if (waiting.some(isPush)) {
+      const isTaken = open.length >= slots || open.filter(isPush).length >= slotsOfPushes;
+      assert.ok(isTaken, "no push waits for a slot that it may have");
+    }
   };
   const wait = (turn: Known): void => {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -293,7 +336,8 @@ async function play(slots: number, steps: readonly (readonly [string, number])[]
   };
 
   for (const [action, number] of steps) {
-    if (action === "begin") begin(`lane ${(asked += 1)}`);
+    if (action === "begin") beginOne("lane");
+    if (action === "push") beginOne("push");
     const open = turns.filter(({ state }) => state !== "over");
     const turn = open[number % Math.max(1, open.length)];
     if (turn !== undefined) act(action, turn);
@@ -306,8 +350,8 @@ async function play(slots: number, steps: readonly (readonly [string, number])[]
     await settled();
     look();
   }
-  assert.equal(began.length, asked, "every lane had its turn");
+  assert.equal(began.length, asked.length, "every lane had its turn");
   assert.equal(lanes.size, 0);
   for (let more = 0; more < slots; more += 1) begin(`more ${more}`);
-  assert.equal(began.length, asked + slots, "all slots are free again");
+  assert.equal(began.length, asked.length + slots, "all slots are free again");
 }

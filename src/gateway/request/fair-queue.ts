@@ -1,5 +1,4 @@
-import { onAbort } from "../../base/async.ts";
-import type { Clock } from "../clock.ts";
+import { Hold, Slots, type SlotsOptions } from "./slots.ts";
 
 /** What an item needs to start: its channel's capacity and a slot, the capacity alone, or neither. */
 export type Needs = "turn" | "delivery" | "nothing";
@@ -9,7 +8,10 @@ export interface LanesOptions<Item> extends Omit<SlotsOptions, "onFree"> {
   readonly busyPerChannel: number;
   /** Called each time the item at the head of a lane might start. */
   readonly needs: (item: Item) => Needs;
-  /** Whether nobody waits for the item: its turn comes after those of the next `PLACES_BEHIND` lanes. */
+  /**
+   * Whether nobody waits for the item: its turn comes after those of the next `PLACES_BEHIND` lanes, and takes any
+   * slot but one.
+   */
   readonly canWait?: (item: Item) => boolean;
   /** Starts an item. Must not throw, and calls `done` whatever happens. */
   readonly start: (item: Item, hold: Hold) => void;
@@ -75,12 +77,12 @@ export class Lanes<Item> {
   }
 
   /** Takes an idle lane and a free slot for an item that follows soon; undefined when it would have to wait. */
-  reserve(key: LaneKey): Reservation<Item> | undefined {
+  reserve(key: LaneKey, canWait = false): Reservation<Item> | undefined {
     const isFull = this.#isFull(this.#channelOf(key.channel));
-    if (this.#lanes.has(key.lane) || this.#slots.free === 0 || isFull) return undefined;
+    if (this.#lanes.has(key.lane) || isFull || !this.#slots.isFree(canWait)) return undefined;
     const lane = this.#open(key);
     lane.isReserved = true;
-    const hold = this.#holdOf(key.lane, lane, true);
+    const hold = this.#holdOf(key.lane, lane, canWait ? "slot for later" : "slot");
     return {
       start: (item) => {
         lane.isReserved = false;
@@ -178,17 +180,22 @@ export class Lanes<Item> {
     }
     lane.queue.shift();
     lane.current = next;
-    this.#options.start(next, this.#holdOf(name, lane, needs === "turn"));
+    const slot = this.#canWait(next) ? "slot for later" : "slot";
+    this.#options.start(next, this.#holdOf(name, lane, needs === "turn" ? slot : "nothing"));
   }
 
   /** Where the lane waits; undefined if it need not. */
   #queueOf(item: Item, needs: Needs, channel: Channel): Map<string, number> | undefined {
     const mustWait =
       (needs !== "nothing" && this.#isFull(channel)) ||
-      (needs === "turn" && this.#slots.free === 0);
+      (needs === "turn" && !this.#slots.isFree(this.#canWait(item)));
     if (!mustWait) return undefined;
     if (needs !== "turn") return channel.forDelivery;
-    return this.#options.canWait?.(item) === true ? channel.forLater : channel.forTurn;
+    return this.#canWait(item) ? channel.forLater : channel.forTurn;
+  }
+
+  #canWait(item: Item): boolean {
+    return this.#options.canWait?.(item) === true;
   }
 
   #open({ lane: name, channel }: LaneKey): Lane<Item> {
@@ -229,17 +236,18 @@ export class Lanes<Item> {
       if (this.#isFull(channel)) continue;
       const [delivery] = channel.forDelivery.keys();
       if (delivery !== undefined) return delivery;
-      if (this.#slots.free === 0) continue;
-      for (const [turn] of [channel.forTurn, channel.forLater]) {
+      for (const canWait of [false, true]) {
+        if (!this.#slots.isFree(canWait)) continue;
+        const [turn] = canWait ? channel.forLater : channel.forTurn;
         if (turn !== undefined && (first === undefined || turn[1] < first[1])) first = turn;
       }
     }
     return first?.[0];
   }
 
-  #holdOf(name: string, lane: Lane<Item>, takesSlot: boolean): Hold {
+  #holdOf(name: string, lane: Lane<Item>, takes: ConstructorParameters<typeof Hold>[1]): Hold {
     lane.channel.busy += 1;
-    const hold = new Hold(this.#slots, takesSlot, () => {
+    const hold = new Hold(this.#slots, takes, () => {
       lane.current = undefined;
       lane.channel.busy -= 1;
       hold.turnEnded();
@@ -252,145 +260,4 @@ export class Lanes<Item> {
 
 function queuesOf({ forDelivery, forTurn, forLater }: Channel): readonly Map<string, number>[] {
   return [forDelivery, forTurn, forLater];
-}
-
-interface SlotsOptions {
-  /** Concurrent turns. */
-  readonly slots: number;
-  readonly clock: Pick<Clock, "after">;
-  /** Called when a slot became free and no turn waits to get its slot back. */
-  readonly onFree: () => void;
-}
-
-/** Milliseconds for which a waiting turn keeps its slot: after shorter work it need not wait for a slot. */
-const PATIENCE_MS = 100;
-/** Turns without a slot, per slot. They hold memory too, so further waiting turns keep their slots. */
-const AWAY_PER_SLOT = 4;
-
-/** Bounds the concurrent turns. Turns that want their slots back go first, in order, before new turns. */
-class Slots {
-  readonly #options: SlotsOptions;
-  readonly #returning = new Set<Hold>();
-  /** Free slots. */
-  free: number;
-  #away = 0;
-
-  constructor(options: SlotsOptions) {
-    this.#options = options;
-    this.free = options.slots;
-  }
-
-  /** Calls `run` after the time for which a waiting turn keeps its slot. */
-  afterPatience(run: () => void): () => void {
-    return this.#options.clock.after(PATIENCE_MS, run);
-  }
-
-  /** Frees the slot of a waiting turn; false when too many turns have done so. */
-  lend(): boolean {
-    if (this.#away >= this.#options.slots * AWAY_PER_SLOT) return false;
-    this.#away += 1;
-    this.release();
-    return true;
-  }
-
-  /** Calls `regain` of the turn as soon as it has a slot again. */
-  enqueue(turn: Hold): void {
-    if (this.free > 0) this.#grant(turn);
-    else this.#returning.add(turn);
-  }
-
-  /** A turn ends without a slot. */
-  leave(turn: Hold): void {
-    this.#returning.delete(turn);
-    this.#away -= 1;
-  }
-
-  release(): void {
-    this.free += 1;
-    const [first] = this.#returning;
-    if (first === undefined) this.#options.onFree();
-    else this.#grant(first);
-  }
-
-  #grant(turn: Hold): void {
-    this.leave(turn);
-    this.free -= 1;
-    turn.regain();
-  }
-}
-
-/** What a started item holds: its lane and, for a turn, a slot. */
-export class Hold {
-  /** Whether the item took a slot. */
-  readonly tookSlot: boolean;
-  readonly #slots: Slots;
-  readonly #freeLane: () => void;
-  #slot: "held" | "lent" | "none";
-  #isWaiting = false;
-  #isDone = false;
-  #resume: (() => void) | undefined;
-
-  constructor(slots: Slots, takesSlot: boolean, freeLane: () => void) {
-    this.tookSlot = takesSlot;
-    this.#slots = slots;
-    this.#freeLane = freeLane;
-    this.#slot = takesSlot ? "held" : "none";
-    if (takesSlot) slots.free -= 1;
-  }
-
-  /**
-   * Runs work without the slot when it takes longer than a moment: other turns use the slot meanwhile.
-   * Settles as the work does, once the turn has a slot again; without a slot when the signal is aborted or
-   * the turn is over. When the turn waits for other work already, or holds no slot, the work just runs.
-   */
-  async whileWaiting<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    if (this.#isWaiting || this.#slot !== "held") return await work();
-    this.#isWaiting = true;
-    const cancelTimer = this.#slots.afterPatience(() => this.#lend());
-    try {
-      return await work();
-    } finally {
-      cancelTimer();
-      await this.#comeBack(signal);
-      this.#isWaiting = false;
-    }
-  }
-
-  /** The turn is over: its slot is free, the lane is still busy. Further calls do nothing. */
-  turnEnded(): void {
-    const before = this.#slot;
-    this.#slot = "none";
-    if (before === "held") this.#slots.release();
-    if (before === "lent") this.#slots.leave(this);
-    this.#resume?.();
-  }
-
-  /** The answer was delivered: the lane's next item may start. Further calls do nothing. */
-  done(): void {
-    if (this.#isDone) return;
-    this.#isDone = true;
-    this.#freeLane();
-  }
-
-  /** The turn has a slot again. */
-  regain(): void {
-    this.#slot = "held";
-    this.#resume?.();
-  }
-
-  #lend(): void {
-    if (this.#slot !== "held") return;
-    this.#slot = "lent";
-    if (!this.#slots.lend()) this.#slot = "held";
-  }
-
-  async #comeBack(signal: AbortSignal): Promise<void> {
-    if (this.#slot !== "lent") return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#resume = resolve;
-    const stopListening = onAbort(signal, () => this.turnEnded());
-    if (!signal.aborted) this.#slots.enqueue(this);
-    await promise;
-    stopListening();
-  }
 }

@@ -14,9 +14,9 @@ import { wireFailureOf } from "../errors.ts";
 import { conversationOf, isPush } from "../request-keys.ts";
 import type { Accounting } from "../usage/accounts.ts";
 import type { Backlog } from "./backlog.ts";
-import type { Hold } from "./fair-queue.ts";
 import { answered, isLeftToNextStart, released, start } from "./pending-request.ts";
 import type { Outcome, PendingRequest } from "./pending-request.ts";
+import type { Hold } from "./slots.ts";
 import { runTurn } from "./turn.ts";
 
 export interface ProcessOptions<M> {

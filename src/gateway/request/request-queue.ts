@@ -16,7 +16,7 @@ import type { Accounting } from "../usage/accounts.ts";
 import { Backlog } from "./backlog.ts";
 import type { Counted } from "./backlog.ts";
 import { Lanes } from "./fair-queue.ts";
-import type { Hold, LaneKey, Needs, Reservation } from "./fair-queue.ts";
+import type { LaneKey, Needs, Reservation } from "./fair-queue.ts";
 import {
   cancel,
   createPending,
@@ -30,6 +30,7 @@ import {
 import type { PendingFacts, PendingRequest, WaitingRequest } from "./pending-request.ts";
 import { processRequest } from "./process-request.ts";
 import type { ProcessOptions } from "./process-request.ts";
+import type { Hold } from "./slots.ts";
 import { GRACE_MS } from "./turn.ts";
 import { inOrder, WaitingNotices } from "./waiting-notices.ts";
 
@@ -172,7 +173,7 @@ export class RequestQueue<M> {
   /** Takes a place before the request is stored, so that requests stored together do not take more than there are. */
   reserve(request: Request, policy: ChannelPolicy): Place<M> {
     const lane = laneOf(request);
-    const start = this.#lanes.reserve({ lane, channel: request.channel });
+    const start = this.#lanes.reserve({ lane, channel: request.channel }, isPush(request));
     if (start === undefined) this.#enter(request);
     return { request, policy, start };
   }
