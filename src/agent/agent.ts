@@ -27,6 +27,7 @@ import { createDeviceTool } from "./tools/device.ts";
 import type { DirectTools, DirectToolsOptions } from "./tools/direct-tools.ts";
 import type { RunCommand } from "./tools/exec/scheduled-command.ts";
 import type { HomeDevices } from "./tools/home/contract.ts";
+import type { McpDocuments } from "./tools/mcp/contract.ts";
 import type { Outbox } from "./tools/message.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { createSecretFilter } from "./tools/run.ts";
@@ -64,6 +65,8 @@ export interface AgentOptions {
   readonly reload?: () => Promise<string>;
   /** Keeps what is learned about models; in memory only if left out. */
   readonly learned?: LearnedStore | undefined;
+  /** Keeps what is known of MCP servers; in memory only if left out. */
+  readonly mcpDocuments?: McpDocuments | undefined;
   /** The runtime's own if left out. */
   readonly fetch?: Fetch;
   /** Absent if its gateway is alone. */
@@ -280,7 +283,8 @@ async function configuredHomeTools({
 }
 
 async function loadModelAgent(
-  options: Omit<ModelAgentOptions, "workspace"> & Pick<AgentOptions, "home" | "cluster">,
+  options: Omit<ModelAgentOptions, "workspace"> &
+    Pick<AgentOptions, "home" | "cluster" | "mcpDocuments">,
 ): Promise<ModelAgent> {
   const [{ openModelAgent }, { workspaceOf }] = await Promise.all([
     import("./model-agent.ts"),
@@ -298,7 +302,9 @@ async function configuredMcp({
   fetch,
   log,
   redactor,
-}: Pick<ModelAgentOptions, "config" | "fetch" | "log" | "redactor">) {
+  mcpDocuments: documents = memoryDocuments(),
+}: Pick<ModelAgentOptions, "config" | "fetch" | "log" | "redactor"> &
+  Pick<AgentOptions, "mcpDocuments">) {
   const { mcp: settings } = config.tools;
   if (settings === undefined) return undefined;
   const [{ openMcp }, { createLeakWatch }] = await Promise.all([
@@ -308,7 +314,15 @@ async function configuredMcp({
   const { workspace } = config.agents.defaults;
   const holdsSecret = createLeakWatch(secretsIn(config));
   const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
-  return openMcp({ settings, workspace, fetch, log, holdsSecret, learn });
+  return openMcp({ settings, workspace, fetch, log, documents, holdsSecret, learn });
+}
+
+function memoryDocuments(): McpDocuments {
+  const documents = new Map<string, object>();
+  return {
+    read: (name) => Promise.resolve(documents.get(name)),
+    write: async (name, document) => void documents.set(name, document),
+  };
 }
 
 async function loadDirectTools(options: DirectToolsOptions): Promise<DirectTools> {

@@ -89,6 +89,9 @@ export type McpServerSettings = Omit<Values<typeof MCP_SERVER>, "enabled" | "typ
   readonly env_file?: string;
 };
 
+/** How tokens of OAuth are got for a server. */
+export type McpAuthSettings = NonNullable<McpServerSettings["auth"]>;
+
 type ToolValues = Values<typeof TOOLS>;
 
 /** Which tools there are, and their bounds. */

@@ -1,4 +1,4 @@
-import type { McpServerSettings, McpSettings } from "./contract.ts";
+import type { McpAuthSettings, McpServerSettings, McpSettings } from "./contract.ts";
 import { absolutePath } from "./files.ts";
 import type { PathBases } from "./files.ts";
 import type { Findings } from "./findings.ts";
@@ -67,6 +67,7 @@ function serverSettings(
   const type = output.type || (output.command === "" ? "http" : "stdio");
   const needed = type === "http" ? "url" : "command";
   if (output[needed].trim() === "") findings.problem(path, `${needed} is missing`);
+  checkAuth(output, type, path, findings);
   for (const variable of Object.keys(env).filter((each) => NEVER_GIVEN.has(each))) {
     const text = "has no effect: this variable is never given to another program";
     findings.warn([...path, "env", variable], text);
@@ -74,6 +75,39 @@ function serverSettings(
   const given = Object.entries(env).filter(([variable]) => !NEVER_GIVEN.has(variable));
   const file = env_file.trim() === "" ? {} : { env_file: absolutePath(env_file.trim(), bases) };
   return { ...rest, name, type, env: Object.fromEntries(given), ...file };
+}
+
+/** Adds what is wrong with how tokens are got. */
+function checkAuth(
+  { auth, headers }: Pick<McpServerSettings, "auth" | "headers">,
+  type: McpServerSettings["type"],
+  path: Path,
+  findings: Findings,
+): void {
+  if (auth === undefined) return;
+  const place = [...path, "auth"];
+  if (type !== "http") findings.warn(place, "has no effect: the server has no url");
+  if (Object.keys(headers).some((name) => name.toLowerCase() === "authorization")) {
+    findings.problem(path, "has both auth and the header Authorization: one of them is enough");
+  }
+  for (const fault of authFaults(auth)) findings.problem(place, fault);
+}
+
+function authFaults(auth: McpAuthSettings): readonly string[] {
+  const { grant, client_id, client_secret, private_key, issuer } = auth;
+  const isMachine = grant === "client_credentials";
+  const keys = [client_secret, private_key].filter((key) => key !== undefined).length;
+  const faults: readonly (readonly [isThere: boolean, text: string])[] = [
+    [keys === 2, "has both client_secret and private_key: one of them is enough"],
+    [keys > 0 && client_id === "", "client_id is missing"],
+    [
+      keys > 0 && issuer === "",
+      "issuer is missing: without it the server says who gets the secret",
+    ],
+    [!isMachine && private_key !== undefined, "private_key is for client_credentials only"],
+    [isMachine && keys === 0, "client_secret or private_key is missing"],
+  ];
+  return faults.flatMap(([isThere, text]) => (isThere ? [text] : []));
 }
 
 function warnIfForgotten(entry: Tree, path: Path, findings: Findings): void {

@@ -84,6 +84,44 @@ describe("tools.mcp", () => {
     assert.match(text, /servers\.e\.type/);
   });
 
+  it("has secrets of OAuth, which go to one authorization server only", async () => {
+    const url = "https://mcp.test/mcp";
+    const machine = { grant: "client_credentials", client_id: "kitchen", client_secret: "s3cret" };
+    const issuer = "https://id.test";
+    const far = { enabled: true, url, auth: { ...machine, issuer } };
+    const { config } = await loadedFrom(
+      withServers({ far, open: { enabled: true, url, auth: {} } }),
+    );
+    const [first, second] = config.tools.mcp?.servers ?? [];
+    assert.equal(first?.auth?.client_secret?.reveal(), "s3cret");
+    assert.deepEqual(secretsIn(config.tools), ["s3cret"]);
+    assert.deepEqual(second?.auth, {
+      grant: "authorization_code",
+      client_id: "",
+      issuer: "",
+      scope: "",
+      redirect_port: 18_792,
+    });
+    const failure = await failureFrom(
+      withServers({
+        a: { enabled: true, url, auth: machine },
+        b: { enabled: true, url, auth: { grant: "client_credentials" } },
+        c: { enabled: true, url, auth: { private_key: "k", client_id: "c", issuer } },
+        d: { enabled: true, url, auth: { ...machine, private_key: "k", issuer } },
+        e: { enabled: true, url, auth: {}, headers: { authorization: "Bearer t" } },
+        f: { enabled: true, url, auth: { client_secret: "s3cret", issuer } },
+      }),
+    );
+    const text = allTextOf(failure);
+    assert.match(text, /servers\.a\.auth: issuer is missing/);
+    assert.match(text, /servers\.b\.auth: client_secret or private_key is missing/);
+    assert.match(text, /servers\.c\.auth: private_key is for client_credentials only/);
+    assert.match(text, /servers\.d\.auth: has both client_secret and private_key/);
+    assert.match(text, /servers\.e: has both auth and the header Authorization/);
+    assert.match(text, /servers\.f\.auth: client_id is missing/);
+    assert.doesNotMatch(text, /s3cret/);
+  });
+
   it("leaves a server out whose tools no profile could name", async () => {
     const loaded = await loadedFrom(withServers({ "my.files": { enabled: true, command: "x" } }));
     assert.equal(loaded.config.tools.mcp, undefined);

@@ -6,7 +6,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { openWebServer } from "./web-server.ts";
-import type { WebServer } from "./web-server.ts";
+import type { Handler, WebServer } from "./web-server.ts";
 
 /** A server made with the official library, of version 2026-07-28. */
 function createServer(): McpServer {
@@ -42,8 +42,12 @@ function createServer(): McpServer {
 
 /** It serves over HTTP; `heard` gets the headers of each request. */
 export async function openSdkServer(heard: Headers[] = []): Promise<WebServer> {
+  return await openWebServer(sdkHandler(heard));
+}
+
+export function sdkHandler(heard: Headers[] = []): Handler {
   const handler = createMcpHandler(() => createServer());
-  return await openWebServer((request, response, body) => {
+  return (request, response, body) => {
     const headers = new Headers(
       Object.entries(request.headers).map(([name, value]) => [name, String(value)]),
     );
@@ -56,7 +60,7 @@ export async function openSdkServer(heard: Headers[] = []): Promise<WebServer> {
       for await (const chunk of answer.body ?? []) response.write(chunk);
       response.end();
     });
-  });
+  };
 }
 
 // As a program it serves over its standard input and output.

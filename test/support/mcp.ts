@@ -2,11 +2,12 @@ import { join } from "node:path";
 import process from "node:process";
 import { FULL_ACCESS } from "../../src/agent/access/permissions.ts";
 import type { CallContext, Tool } from "../../src/agent/tools/contract.ts";
+import type { McpDocuments } from "../../src/agent/tools/mcp/contract.ts";
 import type { McpTools } from "../../src/agent/tools/mcp/mcp.ts";
 import { openMcp } from "../../src/agent/tools/mcp/mcp.ts";
 import { callContextOf, runTool } from "../../src/agent/tools/run.ts";
 import { Secret } from "../../src/base/secret.ts";
-import type { McpServerSettings, McpSettings } from "../../src/config/contract.ts";
+import type { McpAuthSettings, McpServerSettings, McpSettings } from "../../src/config/contract.ts";
 import { createMemoryLog } from "./memory-log.ts";
 import type { MemoryLog } from "./memory-log.ts";
 
@@ -17,7 +18,8 @@ const packages = join(import.meta.dirname, "../../node_modules/@modelcontextprot
 export const EVERYTHING = join(packages, "server-everything/dist/index.js");
 export const FILESYSTEM = join(packages, "server-filesystem/dist/index.js");
 
-type Given = Omit<Partial<McpServerSettings>, "env" | "headers"> & {
+type Given = Omit<Partial<McpServerSettings>, "env" | "headers" | "auth"> & {
+  readonly auth?: McpAuthSettings;
   readonly env?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
 };
@@ -31,6 +33,7 @@ export function mcpServer({ env = {}, headers = {}, ...more }: Given): McpServer
     args: [],
     url: "",
     timeout_seconds: 20,
+    pin: false,
     ...more,
     env: secretTexts(env),
     headers: secretTexts(headers),
@@ -52,6 +55,14 @@ export function programServer(plan: object, more: Given = {}): McpServerSettings
   return scriptServer(MCP_PROGRAM, [JSON.stringify(plan)], more);
 }
 
+/** Documents that a test can look at. */
+export function mapDocuments(found = new Map<string, object>()): McpDocuments {
+  return {
+    read: (name) => Promise.resolve(found.get(name)),
+    write: async (name, document) => void found.set(name, document),
+  };
+}
+
 /** The tools of servers as a turn gets them. */
 export interface TestMcp extends AsyncDisposable {
   readonly mcp: McpTools;
@@ -67,6 +78,7 @@ export interface TestMcp extends AsyncDisposable {
 export async function openTestMcp(
   servers: readonly McpServerSettings[],
   discovery: Partial<McpSettings["discovery"]> = {},
+  documents: McpDocuments = mapDocuments(),
 ): Promise<TestMcp> {
   const log = createMemoryLog();
   const learned: string[] = [];
@@ -87,6 +99,7 @@ export async function openTestMcp(
     workspace: "/tmp/picoclaw-no-workspace",
     fetch: globalThis.fetch,
     log,
+    documents,
     holdsSecret: (text) => text.includes("CANARY"),
     learn: (secrets) => void learned.push(...secrets),
   });

@@ -10,7 +10,7 @@ import { MAX_IMAGE_BYTES, readImages, requestExtras } from "../image-files.ts";
 import { messageSource, readMessage } from "../message.ts";
 import { createOtherAgents } from "../runtime/other-agents.ts";
 import { createTopics } from "../runtime/topics.ts";
-import { learnedIn } from "../state/state-folder.ts";
+import { learnedIn, mcpDocumentsIn } from "../state/state-folder.ts";
 import { isColoured } from "../terminal/colour.ts";
 import { createSpinner, modelName } from "../terminal/spinner.ts";
 
@@ -48,6 +48,7 @@ export async function run(context: Context): Promise<number> {
     ...brokersOf(config, log),
     redactor,
     learned: learnedIn(config),
+    mcpDocuments: mcpDocumentsIn(config),
   });
   const [{ openChatHistory }, { answerMessage, runChat }] = await Promise.all([
     import("../state/chat-history.ts"),

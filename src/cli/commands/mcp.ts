@@ -7,8 +7,9 @@ import { suggestWord } from "../../base/spelling.ts";
 import type { Config, McpServerSettings } from "../../config/contract.ts";
 import { loadOrThrow } from "../connection.ts";
 import { createCommandLog, type Context } from "../context.ts";
+import { mcpDocumentsIn } from "../state/state-folder.ts";
 
-/** `picoclaw mcp list|test [server]`; 1 if a server that is tested is not connected. */
+/** `picoclaw mcp list|test [server]`, `picoclaw mcp login <server>`; 1 if a server that is tested is not connected. */
 export async function run(context: Context): Promise<number> {
   const [what, name] = context.words;
   const log = await createCommandLog(context);
@@ -23,9 +24,10 @@ export async function run(context: Context): Promise<number> {
     for (const server of servers) await print(listed(server), context);
     return 0;
   }
+  if (what === "login") await loggedIn(servers, name, config, context);
   const tests = servers.map(async (server) => ({
     server,
-    probed: await tested(server, config, { context, log }),
+    probed: await tested(server, config, { context, log, accepts: name !== undefined }),
   }));
   let areWell = true;
   for (const test of tests) {
@@ -35,6 +37,26 @@ export async function run(context: Context): Promise<number> {
     if (name !== undefined && !context.flags.has("json")) await printTools(probed, context);
   }
   return areWell ? 0 : 1;
+}
+
+/** Logs in to the server that is named; then it is tested. */
+async function loggedIn(
+  [server]: readonly McpServerSettings[],
+  name: string | undefined,
+  config: Config,
+  context: Context,
+): Promise<void> {
+  if (server === undefined || name === undefined) {
+    throw new Failure("usage", "mcp login needs the name of a server", {
+      remedy: "picoclaw mcp list",
+    });
+  }
+  const { logInToServer } = await import("../mcp-login.ts");
+  await logInToServer(server, config, context, async (address) => {
+    await context.host.stderr.write("Open this address in a browser:\n");
+    const json = { type: "mcp_login", name, address: address.href };
+    await print({ cells: [address.href], json }, context);
+  });
 }
 
 async function printTools(probed: Probed, context: Context): Promise<void> {
@@ -62,12 +84,18 @@ function chosen(
 
 async function tested(
   settings: McpServerSettings,
-  { agents }: Config,
-  { context, log }: { readonly context: Context; readonly log: Log },
+  config: Config,
+  {
+    context,
+    log,
+    accepts,
+  }: { readonly context: Context; readonly log: Log; readonly accepts: boolean },
 ): Promise<Probed> {
   const { signal, redactor } = context;
+  const { workspace } = config.agents.defaults;
+  const documents = mcpDocumentsIn(config);
   const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
-  return await probeServer({ settings, workspace: agents.defaults.workspace, log, learn, signal });
+  return await probeServer({ settings, workspace, documents, accepts, log, learn, signal });
 }
 
 /** A line for people, and the same for scripts. */
@@ -103,13 +131,14 @@ function testedLine({ name, type: transport }: McpServerSettings, probed: Probed
     const { why: message } = probed;
     return { cells: [name, "fail", message], json: { ...about, message } };
   }
-  const { is, protocol, leftOut: left_out } = probed;
+  const { is, protocol, leftOut: left_out, changed } = probed;
   const tools = probed.tools.map(({ permission, name: model_name, description }) => {
     return { name: permission, model_name, description };
   });
+  const news = changed.length === 0 ? [] : [`changed or new: ${changed.join(" ")}`];
   const left = left_out === 0 ? [] : [`${left_out} cannot be used`];
   return {
-    cells: [name, "ok", `${tools.length} tools`, is, protocol, `${ms} ms`, ...left],
-    json: { ...about, is, protocol, tools, left_out },
+    cells: [name, "ok", `${tools.length} tools`, is, protocol, `${ms} ms`, ...left, ...news],
+    json: { ...about, is, protocol, tools, left_out, changed },
   };
 }

@@ -12,7 +12,7 @@ import { portCheck } from "../checks/port.ts";
 import { serviceChecks } from "../checks/service.ts";
 import { stateChecks } from "../checks/state.ts";
 import type { SharedFacts } from "../state/shared-state.ts";
-import { stateFolderOf } from "../state/state-folder.ts";
+import { mcpDocumentsIn, stateFolderOf } from "../state/state-folder.ts";
 import { isBuiltIn } from "../state/state.ts";
 
 /** What is examined. */
@@ -105,13 +105,15 @@ async function modelChecks(
 /** A server of the Model Context Protocol. */
 function mcpGroup(settings: McpServerSettings, { config, log, redactor }: Subject): Group {
   const { workspace } = config.agents.defaults;
+  const documents = mcpDocumentsIn(config);
   const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
   return {
     code: "mcp.server",
     name: `MCP server ${settings.name}`,
     async run(signal) {
       const { serverCheck } = await import("../../agent/tools/mcp/probe.ts");
-      return coded("mcp.server", [await serverCheck({ settings, workspace, log, learn, signal })]);
+      const options = { settings, workspace, documents, log, learn, signal };
+      return coded("mcp.server", [await serverCheck(options)]);
     },
   };
 }

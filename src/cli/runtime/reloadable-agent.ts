@@ -6,6 +6,7 @@ import type { LearnedStore } from "../../agent/model/memory.ts";
 import type { Agents } from "../../agent/tools/ask-agent.ts";
 import type { Jobs } from "../../agent/tools/cron.ts";
 import type { HomeDevices } from "../../agent/tools/home/contract.ts";
+import type { McpDocuments } from "../../agent/tools/mcp/contract.ts";
 import type { Outbox } from "../../agent/tools/message.ts";
 import type { Topics } from "../../agent/tools/mqtt.ts";
 import type { AgentCluster } from "../../agent/workspace/contract.ts";
@@ -48,6 +49,8 @@ export interface ReloadableAgentOptions {
   readonly cluster?: AgentCluster | undefined;
   /** Keeps what is learned about models. */
   readonly learned?: LearnedStore;
+  /** Keeps what is known of MCP servers. */
+  readonly mcpDocuments?: McpDocuments;
   /** Loads the configuration again, for `/reload`; without it there is no `/reload`. */
   readonly load?: () => Promise<Reloaded>;
   /**

@@ -1,5 +1,7 @@
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { LearnedStore } from "../../agent/model/memory.ts";
+import type { McpDocuments } from "../../agent/tools/mcp/contract.ts";
 import type { Config } from "../../config/contract.ts";
 
 /** The folder of the databases. */
@@ -18,8 +20,22 @@ export function learnedIn(config: Pick<Config, "agents">): LearnedStore {
   };
 }
 
+/** What is known of MCP servers, and the tokens for them, in the same folder. */
+export function mcpDocumentsIn(config: Pick<Config, "agents">): McpDocuments {
+  const folder = stateFolderOf(config);
+  const fileOf = (name: string): string => join(folder, `${name}.json`);
+  return {
+    read: async (name) => (await load()).readLearned(fileOf(name)),
+    async write(name, document) {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await (await load()).writeLearned(fileOf(name), document);
+    },
+  };
+}
+
 /** Further files of a gateway's agent there. Only the first gateway of a home writes the history of the device. */
 export function agentFilesIn(config: Pick<Config, "agents">, instance: number) {
   const historyFile = join(stateFolderOf(config), "device-history");
-  return { learned: learnedIn(config), ...(instance === 1 && { historyFile }) };
+  const mcpDocuments = mcpDocumentsIn(config);
+  return { learned: learnedIn(config), mcpDocuments, ...(instance === 1 && { historyFile }) };
 }

@@ -1,5 +1,6 @@
 import type { Message } from "../../agent/contract.ts";
 import type { LearnedStore } from "../../agent/model/memory.ts";
+import type { McpDocuments } from "../../agent/tools/mcp/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { parseBroker } from "../../config/broker.ts";
@@ -30,7 +31,11 @@ export interface State {
   /** The name of the socket that tells the state of the process; absent without a folder for it. */
   readonly socketFile?: string;
   /** Further files of the state on disk. */
-  readonly files: { readonly historyFile?: string; readonly learned?: LearnedStore };
+  readonly files: {
+    readonly historyFile?: string;
+    readonly learned?: LearnedStore;
+    readonly mcpDocuments?: McpDocuments;
+  };
   /** The client id that a channel uses at each start; undefined if it needs no fixed one. */
   clientId(channel: MqttChannel): string | undefined;
   /** Where a channel notes what its broker keeps and drops; undefined if that ends with this process. */

@@ -111,6 +111,10 @@ function isReferable(path: Path): boolean {
   if (name === "api_key" || name === "api_keys") {
     return ["model_list", "providers", "web", "tools"].includes(String(root));
   }
+  // Go PicoClaw has no such keys.
+  if (path.at(-2) === "auth" && path[1] === "mcp") {
+    return name === "client_secret" || name === "private_key";
+  }
   if (root === "gateway") {
     return name === "store_password" || name === "token" || path.at(-2) === "tokens";
   }

@@ -5,16 +5,54 @@ import {
   integer,
   isHeader,
   oneOrMore,
+  secret,
   secretTable,
   text,
 } from "../values.ts";
-import { entries, group, items, key, named, optional } from "./key.ts";
+import { entries, group, items, key, named, optional, optionalGroup } from "./key.ts";
 
 const VARIABLE = { variable: true } as const;
 const MILLION = 1_000_000;
 const word = () => text("text without NUL", isWord);
 
-/** A server of the Model Context Protocol, with the keys of Go PicoClaw. */
+const GRANTS = {
+  "": "authorization_code",
+  authorization_code: "authorization_code",
+  client_credentials: "client_credentials",
+} as const;
+
+/** How tokens of OAuth are got for a server. */
+const AUTH = optionalGroup({
+  grant: key(
+    choice("authorization_code or client_credentials", GRANTS),
+    "authorization_code",
+    "`authorization_code`: a person allows it once, with `picoclaw mcp login`; `client_credentials`: the gateway itself is the client.",
+  ),
+  client_id: key(word(), "", "The client as the authorization server knows it.", {
+    shown: "registered at the first login",
+  }),
+  client_secret: optional(secret(), "The secret of that client.", { reference: true }),
+  private_key: optional(
+    secret(),
+    "A private key in place of the secret (`private_key_jwt`): RSA or EC, PKCS #8 in PEM.",
+    { reference: true },
+  ),
+  issuer: key(
+    address("an http or https URL", isUrl),
+    "",
+    "The authorization server that gets the secret, and no other.",
+  ),
+  scope: key(word(), "", "The scopes that are asked for.", {
+    shown: "those that the server names",
+  }),
+  redirect_port: key(
+    integer(1, 65_535),
+    18_792,
+    "The port of `http://127.0.0.1/callback`, to which the browser comes back.",
+  ),
+});
+
+/** A server of the Model Context Protocol, with the keys of Go PicoClaw, `auth` and `pin` aside. */
 export const MCP_SERVER = group({
   enabled: key(bool(), false, "Whether the server is used."),
   type: key(
@@ -42,6 +80,12 @@ export const MCP_SERVER = group({
     secretTable("an HTTP header of one line", isHeader),
     "Headers of each request.",
     { reference: true },
+  ),
+  auth: AUTH,
+  pin: key(
+    bool(),
+    false,
+    "Whether tools that changed, or are new, are left out until `picoclaw mcp test` was run for the server.",
   ),
   deferred: optional(bool(), "Whether its tools are offered only after a search.", {
     shown: "`discovery.enabled`",

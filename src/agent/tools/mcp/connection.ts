@@ -4,25 +4,18 @@ import type {
   Tool,
   Transport,
 } from "@modelcontextprotocol/client";
-import {
-  Client,
-  ProtocolError,
-  SdkError,
-  SdkErrorCode,
-  StreamableHTTPClientTransport,
-} from "@modelcontextprotocol/client";
+import { Client, ProtocolError, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 import { onAbort, settlesWithin, startDeadline } from "../../../base/async.ts";
-import { escapeControl } from "../../../base/escape-control.ts";
-import { messageOf } from "../../../base/failure.ts";
-import { networkMessage } from "../../../base/network-error.ts";
-import { truncate } from "../../../base/truncate.ts";
 import { at } from "../../../base/unknown.ts";
 import { VERSION } from "../../../base/version.ts";
 import type { McpServerSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import { ENDED } from "../exec/line-process.ts";
+import type { TokenSource } from "./auth/token-source.ts";
 import { httpTransport } from "./http.ts";
+import type { HttpListeners } from "./http.ts";
 import { mendAnswers } from "./mend.ts";
+import { ServerError, serverError, shown } from "./server-error.ts";
 import { StdioTransport } from "./stdio.ts";
 
 export interface ConnectOptions {
@@ -30,6 +23,8 @@ export interface ConnectOptions {
   /** All variables of a program. */
   readonly env: Readonly<Record<string, string>>;
   readonly fetch: Fetch;
+  /** The tokens of OAuth; absent if it needs none. */
+  readonly tokens?: TokenSource | undefined;
   /** It is known to speak a version before 2026-07-28. */
   readonly isLegacy?: boolean;
   readonly signal: AbortSignal;
@@ -67,21 +62,6 @@ export interface ToolList {
   readonly ttlMs: number | undefined;
 }
 
-/** A server did not do what it was asked. The message is one line for the log and the model. */
-export class ServerError extends Error {
-  override readonly name = "ServerError";
-  /** `answer`: it answered with an error; `late`: it did not answer in time; `lost`: the connection is of no more use. */
-  readonly kind: "answer" | "late" | "lost";
-  /** The server no longer knows the session, so the request was not run. */
-  readonly isForgotten: boolean;
-
-  constructor(kind: ServerError["kind"], message: string, isForgotten = false) {
-    super(message);
-    this.kind = kind;
-    this.isForgotten = isForgotten;
-  }
-}
-
 /** Milliseconds to connect: npx may fetch the program first. */
 const CONNECT_MS = { stdio: 60_000, http: 20_000 } as const;
 /** Milliseconds for the answer to the first question, which older servers leave out. */
@@ -89,8 +69,6 @@ const PROBE_MS = { stdio: 5_000, http: 10_000 } as const;
 const LIST_MS = 20_000;
 const MAX_PAGES = 20;
 const MAX_TOOLS = 500;
-/** Characters of a server's words in an error. */
-const MAX_WORDS = 300;
 
 /** Connects to a server: at version 2026-07-28 of the protocol, or at an older one. Throws a `ServerError`. */
 export async function connect(options: ConnectOptions): Promise<Connection> {
@@ -127,9 +105,15 @@ async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promis
     },
   );
   let flood = "";
-  const transport = transportOf(options, () => {
-    flood = "it sent too much";
-    void client.close();
+  let withoutToken: ServerError | undefined;
+  const transport = transportOf(options, {
+    onFlood: () => {
+      flood = "it sent too much";
+      void client.close();
+    },
+    onNoToken: (error) => {
+      withoutToken = error;
+    },
   });
   mendAnswers(transport);
   client.fallbackRequestHandler = ({ method }) => {
@@ -144,7 +128,8 @@ async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promis
     const more = isLegacy ? { prior: { kind: "legacy" } as const } : {};
     await client.connect(transport, { ...more, signal, timeout: CONNECT_MS[settings.type] });
   } catch (thrown) {
-    const error = serverError(thrown, whyLost());
+    // The client replaces errors of its first question.
+    const error = withoutToken ?? serverError(thrown, whyLost());
     await transport.close();
     throw error;
   } finally {
@@ -173,8 +158,9 @@ async function endSession(transport: StreamableHTTPClientTransport): Promise<voi
   await settlesWithin(transport.terminateSession(), END_MS).catch(() => false);
 }
 
-function transportOf({ settings, env, fetch }: ConnectOptions, onFlood: () => void): Transport {
-  if (settings.type === "http") return httpTransport(settings, fetch, onFlood);
+function transportOf(options: ConnectOptions, listeners: HttpListeners): Transport {
+  const { settings, env } = options;
+  if (settings.type === "http") return httpTransport(options, listeners);
   return new StdioTransport({ command: [settings.command, ...settings.args], env });
 }
 
@@ -235,45 +221,4 @@ async function callTool(
     signal.throwIfAborted();
     throw serverError(thrown, whyLost());
   }
-}
-
-const NEEDS_INPUT = "it asks for input from a person, or for a model's, which it cannot get here";
-
-/** The error of a request as a `ServerError`. */
-function serverError(thrown: unknown, whyLost: string): ServerError {
-  if (thrown instanceof ServerError) return thrown;
-  if (whyLost !== "") return new ServerError("lost", whyLost);
-  if (thrown instanceof ProtocolError) {
-    return new ServerError("answer", `it answered with an error: ${shown(thrown.message)}`);
-  }
-  const status = at(at(thrown, "data"), "status");
-  if (typeof status === "number") return httpError(status);
-  if (thrown instanceof SdkError) {
-    if (thrown.code === SdkErrorCode.UnsupportedResultType) {
-      return new ServerError("answer", NEEDS_INPUT);
-    }
-    if (thrown.code === SdkErrorCode.InvalidResult) {
-      return new ServerError("answer", "its answer is not what the protocol allows");
-    }
-    if (thrown.code === SdkErrorCode.RequestTimeout) {
-      return new ServerError("late", "it did not answer in time");
-    }
-  }
-  const words = thrown instanceof Error ? networkMessage(thrown) : messageOf(thrown);
-  return new ServerError("lost", shown(words));
-}
-
-function httpError(status: number): ServerError {
-  const words = WORDS[status] ?? `it answered with the status ${status}`;
-  return new ServerError("lost", words, status === 404);
-}
-
-const WORDS: Readonly<Record<number, string>> = {
-  401: "it wants other credentials (status 401): set its headers, for example Authorization",
-  403: "it does not allow this (status 403)",
-  404: "there is nothing at its url (status 404)",
-};
-
-function shown(text: string): string {
-  return escapeControl(truncate(text, MAX_WORDS));
 }

@@ -5,7 +5,7 @@ import type { McpServerSettings } from "../../../config/contract.ts";
 import { isSecretName, urlSecrets } from "../../../config/secrets.ts";
 import { NEVER_GIVEN } from "../../../config/values.ts";
 import { commandEnvironment } from "../exec/environment.ts";
-import { ServerError } from "./connection.ts";
+import { ServerError } from "./server-error.ts";
 
 export interface EnvironmentOptions {
   /** Absolute path. `PATH` has no folder below it. */

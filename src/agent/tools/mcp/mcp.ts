@@ -5,6 +5,8 @@ import type { Message } from "../../contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
 import type { HoldsSecret } from "../web/secret-leak.ts";
+import { openTokens } from "./auth/tokens.ts";
+import type { McpDocuments } from "./contract.ts";
 import { serverEnvironment } from "./environment.ts";
 import { isAmbiguous } from "./names.ts";
 import { foundIn, patternSearch, wordSearch } from "./search.ts";
@@ -18,8 +20,9 @@ export interface McpOptions {
   readonly workspace: string;
   readonly fetch: Fetch;
   readonly log: Log;
+  readonly documents: McpDocuments;
   readonly holdsSecret: HoldsSecret;
-  /** Learns the secrets of files of variables. */
+  /** Learns the secrets of files of variables, and tokens. */
   readonly learn: (secrets: Iterable<string>) => void;
 }
 
@@ -60,14 +63,16 @@ const MOST_OFFERED = 64;
 
 /** Connects to all servers, and keeps them connected until `close`. */
 export function openMcp(options: McpOptions): McpTools {
-  const { settings, fetch, log } = options;
+  const { settings, fetch, log, documents } = options;
   const names = settings.servers.map(({ name }) => name);
   const tools = new Map<string, readonly McpTool[]>(names.map((name) => [name, []]));
   const servers = settings.servers.map((one) => {
     const server: McpServer = new McpServer({
       settings: one,
       environment: () => serverEnvironment(one, options),
+      openTokens: () => openTokens(one, options),
       fetch,
+      documents,
       log,
       onTools: (listed) => {
         const made = toolsOf(listed, {

@@ -3,8 +3,11 @@ import { messageOf } from "../../../base/failure.ts";
 import type { Log } from "../../../base/log.ts";
 import type { McpServerSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
+import { openTokens } from "./auth/tokens.ts";
 import { connect } from "./connection.ts";
+import type { McpDocuments } from "./contract.ts";
 import { serverEnvironment } from "./environment.ts";
+import { KnownTools } from "./known-tools.ts";
 import { toolsOf } from "./tools.ts";
 
 export interface ProbeOptions {
@@ -12,6 +15,9 @@ export interface ProbeOptions {
   /** Absolute path. */
   readonly workspace: string;
   readonly log: Log;
+  readonly documents: McpDocuments;
+  /** The tools count as known from now on. */
+  readonly accepts?: boolean;
   readonly fetch?: Fetch;
   readonly learn: (secrets: Iterable<string>) => void;
   readonly signal: AbortSignal;
@@ -27,6 +33,8 @@ export type Probed = { readonly ms: number } & (
       readonly tools: readonly ProbedTool[];
       /** Tools that cannot be used. */
       readonly leftOut: number;
+      /** Names of tools that changed, or are new, if they were accepted. */
+      readonly changed: readonly string[];
     }
   | { readonly ok: false; readonly why: string }
 );
@@ -46,7 +54,8 @@ export async function probeServer(options: ProbeOptions): Promise<Probed> {
   const passed = (): number => Math.round(performance.now() - startedAt);
   try {
     const env = await serverEnvironment(settings, options);
-    const connection = await connect({ settings, env, fetch, signal });
+    const tokens = await openTokens(settings, { ...options, fetch });
+    const connection = await connect({ settings, env, fetch, tokens, signal });
     try {
       const { tools: listed } = await connection.list(signal);
       const tools = toolsOf(listed, {
@@ -58,7 +67,9 @@ export async function probeServer(options: ProbeOptions): Promise<Probed> {
         log,
       });
       const { server: is, version: protocol } = connection;
-      return { ok: true, ms: passed(), is, protocol, tools, leftOut: listed.length - tools.length };
+      const changed = options.accepts ? await new KnownTools(options).accept(listed) : [];
+      const leftOut = listed.length - tools.length;
+      return { ok: true, ms: passed(), is, protocol, tools, leftOut, changed };
     } finally {
       await connection.close();
     }

@@ -1,20 +1,23 @@
-import { createHash } from "node:crypto";
 import type { CallToolResult, Tool as ServerTool } from "@modelcontextprotocol/client";
-import { pause, settlesWithin } from "../../../base/async.ts";
+import { Lazy, pause, settlesWithin } from "../../../base/async.ts";
 import { escapeControl } from "../../../base/escape-control.ts";
-import type { Log } from "../../../base/log.ts";
 import { truncate } from "../../../base/truncate.ts";
 import type { McpServerSettings } from "../../../config/contract.ts";
 import { ToolError } from "../contract.ts";
-import { connect, ServerError } from "./connection.ts";
+import type { TokenSource } from "./auth/token-source.ts";
+import { connect } from "./connection.ts";
 import type { Connection, ConnectOptions, ToolList } from "./connection.ts";
+import { KnownTools } from "./known-tools.ts";
+import type { KnownToolsOptions } from "./known-tools.ts";
+import { ServerError } from "./server-error.ts";
 
-export interface McpServerOptions {
+export interface McpServerOptions extends KnownToolsOptions {
   readonly settings: McpServerSettings;
   /** The variables of its program; read anew at each start. */
   readonly environment: () => Promise<Readonly<Record<string, string>>>;
   readonly fetch: ConnectOptions["fetch"];
-  readonly log: Log;
+  /** Its tokens; called once. */
+  readonly openTokens: () => Promise<TokenSource | undefined>;
   /** Called when its tools are there for the first time, and when they change. */
   readonly onTools: (tools: readonly ServerTool[]) => void;
 }
@@ -22,6 +25,8 @@ export interface McpServerOptions {
 /** Milliseconds before a lost server is connected again; doubled each time, until it answers a call or lasts. */
 const FIRST_REST_MS = 1000;
 const LONGEST_REST_MS = 5 * 60_000;
+/** The same while a person has to log in, which costs the look at a file. */
+const LOGIN_REST_MS = 8000;
 /** Milliseconds after which a connection counts as good. */
 const LASTING_MS = 60_000;
 /** Milliseconds between two readings of a list that changes. */
@@ -37,8 +42,6 @@ const MAX_CALLS = 32;
 const MAX_UNANSWERED = 3;
 /** Refused requests of one connection that are warned of. */
 const MAX_WARNINGS = 5;
-/** Names in one line of the log. */
-const MAX_NAMED = 20;
 
 /** One server. It is connected until `close`, and again when it is lost. Its faults concern its own tools only. */
 export class McpServer {
@@ -66,7 +69,9 @@ export class McpServer {
   #readAt = Number.NEGATIVE_INFINITY;
   #ttlMs: number | undefined;
   #why = "it is not connected yet";
-  #digests = new Map<string, string>();
+  #lacksLogin = false;
+  readonly #tokens: Lazy<TokenSource | undefined>;
+  readonly #known: KnownTools;
   readonly #running: Promise<void>;
   readonly #first = Promise.withResolvers<void>();
 
@@ -74,6 +79,8 @@ export class McpServer {
   constructor(options: McpServerOptions) {
     this.name = options.settings.name;
     this.#options = options;
+    this.#tokens = new Lazy(options.openTokens);
+    this.#known = new KnownTools(options);
     this.#running = this.#run();
   }
 
@@ -86,10 +93,11 @@ export class McpServer {
     return this.#connection !== undefined;
   }
 
-  /** Reads the list of tools again in the background, if the server said that it holds no longer. */
+  /** Reads the list of tools again in the background, if it holds no longer, or tools of it may be used by now. */
   renew(): void {
-    if (this.#ttlMs === undefined || this.#connection === undefined) return;
-    if (performance.now() - this.#listedAt > this.#ttlMs) void this.#refresh();
+    if (this.#connection === undefined) return;
+    const isOld = this.#ttlMs !== undefined && performance.now() - this.#listedAt > this.#ttlMs;
+    if (isOld || this.#known.leavesOut) void this.#refresh();
   }
 
   /** Calls a tool. Throws a `ToolError` that says what is wrong with the server, and the signal's reason. */
@@ -109,9 +117,9 @@ export class McpServer {
     } catch (thrown) {
       signal.throwIfAborted();
       if (!(thrown instanceof ServerError)) throw thrown;
-      const isUnknown =
-        thrown.kind === "answer" ? "" : "; whether the call took effect is not known";
-      throw this.#error(`${thrown.message}${isUnknown}`);
+      const isUnknown = thrown.kind === "late" || thrown.kind === "lost";
+      const more = isUnknown ? "; whether the call took effect is not known" : "";
+      throw this.#error(`${thrown.message}${more}`);
     } finally {
       this.#calls -= 1;
     }
@@ -177,10 +185,13 @@ export class McpServer {
       if (this.#connection !== undefined) await this.#lost.promise;
       if (signal.aborted) return;
       if (performance.now() - startedAt > LASTING_MS) this.#rest = FIRST_REST_MS;
+      // Without a login nothing is sent: it is enough to say so once.
+      const level = this.#lacksLogin && this.#rest > FIRST_REST_MS ? "debug" : "warn";
       const facts = { server: this.name, why: this.#why, rest_ms: this.#rest };
-      this.#options.log.warn("an MCP server is not connected", facts);
+      this.#options.log[level]("an MCP server is not connected", facts);
       await settlesWithin(this.#hurry.promise, this.#rest, signal).catch(() => false);
-      this.#rest = Math.min(2 * this.#rest, LONGEST_REST_MS);
+      const longest = this.#lacksLogin ? LOGIN_REST_MS : LONGEST_REST_MS;
+      this.#rest = Math.min(2 * this.#rest, longest);
     }
   }
 
@@ -199,6 +210,7 @@ export class McpServer {
         settings,
         env: await environment(),
         fetch,
+        tokens: await this.#tokens.load(),
         // A server of HTTP may be another one tomorrow, and asking it is cheap.
         isLegacy: this.#isLegacy && settings.type === "stdio",
         signal,
@@ -218,13 +230,14 @@ export class McpServer {
       this.#isLegacy = opened.isLegacy;
       const list = await opened.list(signal);
       if (isLost) throw new ServerError("lost", "it closed the connection");
-      this.#take(list);
+      await this.#take(list);
       this.#connection = opened;
       const { version, server: is } = opened;
       const tools = list.tools.length;
       log.info("connected to an MCP server", { server: this.name, is, version, tools });
     } catch (thrown) {
       this.#why = thrown instanceof Error ? thrown.message : "for no reason";
+      this.#lacksLogin = thrown instanceof ServerError && thrown.kind === "login";
       await opened?.close();
     }
   }
@@ -252,7 +265,7 @@ export class McpServer {
       await pause(Math.max(0, this.#readAt + LIST_REST_MS - performance.now()), signal);
       [this.#readAt, this.#listing] = [performance.now(), undefined];
       const list = await this.#connection?.list(signal);
-      if (list !== undefined) this.#take(list);
+      if (list !== undefined) await this.#take(list);
     } catch (thrown) {
       if (signal.aborted) return;
       const why = thrown instanceof Error ? thrown.message : "";
@@ -263,49 +276,13 @@ export class McpServer {
     }
   }
 
-  /** Takes a list of tools, and says in the log what a server changed after it was first asked. */
-  #take({ tools, isCut, ttlMs }: ToolList): void {
+  async #take({ tools, isCut, ttlMs }: ToolList): Promise<void> {
     const { log, onTools } = this.#options;
     this.#listedAt = performance.now();
     this.#ttlMs =
       ttlMs === undefined ? undefined : Math.min(Math.max(ttlMs, LEAST_TTL_MS), MOST_TTL_MS);
     if (isCut)
       log.warn("an MCP server has too many tools", { server: this.name, used: tools.length });
-    const digests = new Map(tools.map((tool) => [tool.name, digestOf(tool)]));
-    const changed = tools.filter(({ name }) => {
-      const before = this.#digests.get(name);
-      return before !== undefined && before !== digests.get(name);
-    });
-    const named = namesOf(changed);
-    if (named !== "") {
-      log.warn("an MCP server changed what its tools say of themselves", {
-        server: this.name,
-        tools: named,
-      });
-    }
-    // Tools that are gone for a while are still known.
-    for (const [name, digest] of digests) this.#digests.set(name, digest);
-    while (this.#digests.size > MAX_KNOWN) this.#digests.delete(this.#oldest());
-    onTools(tools);
+    onTools(await this.#known.take(tools));
   }
-
-  #oldest(): string {
-    const [oldest = ""] = this.#digests.keys();
-    return oldest;
-  }
-}
-
-/** Tools of a server whose descriptions are compared. */
-const MAX_KNOWN = 1000;
-
-/** A hash of what a model reads of a tool. */
-function digestOf({ description, inputSchema }: ServerTool): string {
-  return createHash("sha256")
-    .update(JSON.stringify([description, inputSchema]))
-    .digest("base64");
-}
-
-function namesOf(tools: readonly ServerTool[]): string {
-  const names = tools.slice(0, MAX_NAMED).map(({ name }) => truncate(name, 64));
-  return escapeControl(names.join(" "));
 }

@@ -13,10 +13,35 @@ const client = join(root, "test/support/mcp-conformance.ts");
 const runner = "deno" in process.versions ? ["run", "-A", "--quiet"] : [];
 
 /**
- * What the suite asks of a client, but for what is not offered here: elicitation (a person's input), and OAuth.
+ * What the suite asks of a client, but for what is not offered here: elicitation (a person's input) and tokens of an
+ * identity provider. Its server for clients of 2025-03-26 names itself wrongly, which is refused.
  */
+const AUTH = [
+  "metadata-default",
+  "metadata-var1",
+  "metadata-var2",
+  "metadata-var3",
+  "basic-cimd",
+  "scope-from-www-authenticate",
+  "scope-from-scopes-supported",
+  "scope-omitted-when-undefined",
+  "scope-step-up",
+  "scope-retry-limit",
+  "token-endpoint-auth-basic",
+  "token-endpoint-auth-post",
+  "token-endpoint-auth-none",
+  "pre-registration",
+  "2025-03-26-oauth-endpoint-fallback",
+  "resource-mismatch",
+  "offline-access-scope",
+  "offline-access-not-supported",
+  "client-credentials-jwt",
+  "client-credentials-basic",
+];
+
 describe("the conformance suite of the protocol", () => {
-  for (const scenario of ["initialize", "tools_call", "sse-retry"]) {
+  const others = AUTH.map((name) => `auth/${name}`);
+  for (const scenario of ["initialize", "tools_call", "sse-retry", ...others]) {
     it(scenario, async () => {
       const command = [process.execPath, ...runner, client].join(" ");
       const args = [...runner, suite, "client", "--scenario", scenario, "--command", command];
@@ -34,7 +59,7 @@ describe("the conformance suite of the protocol", () => {
         );
       });
       assert.equal(code, 0, text);
-      assert.match(text, /Passed: (\d)\/\1, 0 failed, 0 warnings/);
+      assert.match(text, /Passed: (\d+)\/\1, 0 failed, 0 warnings/);
     });
   }
 });

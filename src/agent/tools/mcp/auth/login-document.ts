@@ -1,0 +1,59 @@
+import type {
+  OAuthServerInfo,
+  StoredOAuthClientInformation,
+  StoredOAuthTokens,
+} from "@modelcontextprotocol/client";
+import { at, isObject, textAt } from "../../../../base/unknown.ts";
+import type { TokensOptions } from "./token-source.ts";
+
+/** What a login leaves behind for the gateway. */
+export interface Login {
+  /** The server that it is for. */
+  readonly url: string;
+  readonly client: StoredOAuthClientInformation;
+  /** Absent after they were refused. */
+  readonly tokens?: StoredOAuthTokens;
+  /** Where tokens are renewed: as it was at the login, whatever the server names later. */
+  readonly discovered: OAuthServerInfo;
+  /** The scopes that the server wanted later, for the next login. */
+  readonly wanted?: string;
+}
+
+type Place = Pick<TokensOptions, "settings" | "documents" | "learn">;
+
+/** The login of a server; undefined if there is none for its address. Learns its secrets. */
+export async function readLogin({ settings, documents, learn }: Place): Promise<Login | undefined> {
+  const found = await documents.read(nameOf(settings)).catch(() => undefined);
+  if (!isLogin(found) || found.url !== settings.url) return undefined;
+  learn(secretsOf(found));
+  return found;
+}
+
+/** Rejects with the errors of the file system. */
+export async function writeLogin(
+  login: Login,
+  { settings, documents, learn }: Place,
+): Promise<void> {
+  learn(secretsOf(login));
+  await documents.write(nameOf(settings), login);
+}
+
+function nameOf({ name }: Place["settings"]): string {
+  return `mcp-login-${name}`;
+}
+
+/** Only this program writes it; what is missing is looked at. */
+function isLogin(found: unknown): found is Login {
+  const tokens = at(found, "tokens");
+  const isWhole =
+    typeof at(at(found, "client"), "client_id") === "string" &&
+    typeof at(at(found, "discovered"), "authorizationServerUrl") === "string";
+  return (
+    isWhole && (tokens === undefined || textAt(tokens, "access_token") !== "") && isObject(found)
+  );
+}
+
+function secretsOf({ tokens, client }: Login): readonly string[] {
+  const secrets = [tokens?.access_token, tokens?.refresh_token, at(client, "client_secret")];
+  return secrets.filter((each) => typeof each === "string");
+}

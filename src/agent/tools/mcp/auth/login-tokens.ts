@@ -1,0 +1,75 @@
+import { computeScopeUnion, refreshAuthorization } from "@modelcontextprotocol/client";
+import { createSerialQueue } from "../../../../base/async.ts";
+import { ServerError } from "../server-error.ts";
+import { tokenError } from "./errors.ts";
+import { readLogin, writeLogin } from "./login-document.ts";
+import type { Login } from "./login-document.ts";
+import { oauthFetch, TokenRefusal } from "./oauth-fetch.ts";
+import type { Challenge, TokenSource, TokensOptions } from "./token-source.ts";
+
+/** Tokens that a person allowed with `picoclaw mcp login` (RFC 6749, section 4.1), and that are renewed here. */
+export function loginTokens(options: TokensOptions): TokenSource {
+  const { settings } = options;
+  const inTurn = createSerialQueue();
+  let login: Login | undefined;
+  const wanted = (why: string): ServerError =>
+    new ServerError("login", `${why}: picoclaw mcp login ${settings.name}`);
+  const renew = async (refused: string | undefined, challenge: Challenge): Promise<void> => {
+    // Another request, or another process, was faster.
+    login = (await readLogin(options)) ?? login;
+    if (login === undefined || login.tokens?.access_token !== refused) return;
+    if (challenge.isTooNarrow) {
+      const wider = computeScopeUnion(login.wanted, login.tokens?.scope, challenge.scope);
+      login = { ...login, ...(wider !== undefined && { wanted: wider }) };
+      await keep(login);
+      throw wanted("a person has to allow more of it first");
+    }
+    login = await renewed(login, options);
+    await keep(login);
+    if (login.tokens === undefined) throw wanted("a person has to allow it anew");
+  };
+  // A token that cannot be written is still of use until the end of the process.
+  const keep = (changed: Login): Promise<void> => writeLogin(changed, options).catch(() => {});
+  return {
+    async token() {
+      if (login?.tokens === undefined) login = await readLogin(options);
+      const token = login?.tokens?.access_token;
+      if (token === undefined) throw wanted("a person has to allow it first");
+      return token;
+    },
+    renew: (refused, challenge) => inTurn(() => renew(refused, challenge)),
+  };
+}
+
+/** The login with new tokens, or with none if the authorization server refuses them. Throws a `ServerError`. */
+async function renewed(
+  { tokens: old, ...login }: Login,
+  { settings, fetch }: TokensOptions,
+): Promise<Login> {
+  if (old?.refresh_token === undefined) return login;
+  const {
+    authorizationServerUrl,
+    authorizationServerMetadata: metadata,
+    resourceMetadata,
+  } = login.discovered;
+  try {
+    const tokens = await refreshAuthorization(authorizationServerUrl, {
+      clientInformation: login.client,
+      refreshToken: old.refresh_token,
+      fetchFn: oauthFetch(fetch, settings.url),
+      ...(metadata && { metadata }),
+      ...(resourceMetadata && { resource: resourceMetadata.resource }),
+    });
+    return { ...login, tokens: { ...old, ...tokens } };
+  } catch (thrown) {
+    if (thrown instanceof TokenRefusal && FINAL.has(thrown.code)) return login;
+    throw tokenError(thrown);
+  }
+}
+
+/** Refusals that only another login ends. */
+const FINAL: ReadonlySet<string> = new Set([
+  "invalid_grant",
+  "invalid_client",
+  "unauthorized_client",
+]);

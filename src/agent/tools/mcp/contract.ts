@@ -1,0 +1,7 @@
+/** Documents of JSON by name, which outlive the process. Only this program's user can read them. */
+export interface McpDocuments {
+  /** Undefined if there is none. Rejects with the errors of the file system and of JSON. */
+  readonly read: (name: string) => Promise<unknown>;
+  /** Rejects with the errors of the file system. */
+  readonly write: (name: string, document: object) => Promise<void>;
+}

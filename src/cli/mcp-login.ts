@@ -1,0 +1,118 @@
+import { createServer } from "node:http";
+import { logIn } from "../agent/tools/mcp/auth/login.ts";
+import { onAbort, startDeadline } from "../base/async.ts";
+import { codeOf, Failure, messageOf } from "../base/failure.ts";
+import type { Config, McpServerSettings } from "../config/contract.ts";
+import type { Context } from "./context.ts";
+import { mcpDocumentsIn } from "./state/state-folder.ts";
+import { askLine } from "./terminal/prompt.ts";
+
+/** Milliseconds for a person to allow a server. */
+const PATIENCE_MS = 10 * 60_000;
+
+/**
+ * Lets a person allow a server in a browser, and keeps the tokens. `show` prints the address to open. Throws a
+ * `Failure`.
+ */
+export async function logInToServer(
+  settings: McpServerSettings,
+  config: Config,
+  context: Context,
+  show: (address: URL) => Promise<void>,
+): Promise<void> {
+  const { name, url, auth, headers } = settings;
+  if (settings.type !== "http" || auth?.grant !== "authorization_code") {
+    throw new Failure("failed", `the MCP server ${name} needs no login`, {
+      remedy: `for a server that wants OAuth, set "auth": {} in tools.mcp.servers.${name}`,
+    });
+  }
+  const deadline = startDeadline(PATIENCE_MS, { parent: context.signal });
+  try {
+    await logIn({
+      settings: { name, url, auth, headers },
+      documents: mcpDocumentsIn(config),
+      fetch: globalThis.fetch,
+      learn: (secrets) => context.redactor.add(secrets),
+      async authorize(address, redirectUrl) {
+        await show(address);
+        return await answerOf(address, redirectUrl, { ...context, signal: deadline.signal });
+      },
+    });
+  } catch (thrown) {
+    context.signal.throwIfAborted();
+    if (thrown instanceof Failure) throw thrown;
+    const why = deadline.isOver() ? "nobody allowed it within ten minutes" : messageOf(thrown);
+    throw new Failure("failed", `not logged in to the MCP server ${name}`, { why });
+  } finally {
+    deadline.close();
+  }
+}
+
+/** The parameters of the address that the browser is sent back to: it comes here, or a person pastes it. */
+async function answerOf(
+  address: URL,
+  redirectUrl: string,
+  { host, signal }: Pick<Context, "host" | "signal">,
+): Promise<URLSearchParams> {
+  const isOver = new AbortController();
+  const state = address.searchParams.get("state") ?? "";
+  const waits = AbortSignal.any([signal, isOver.signal]);
+  const options = { host, state, signal: waits };
+  try {
+    return await Promise.race([fromBrowser(redirectUrl, options), pasted(redirectUrl, options)]);
+  } finally {
+    isOver.abort();
+  }
+}
+
+interface Waiting extends Pick<Context, "host" | "signal"> {
+  /** Of this login: other answers are not heard. */
+  readonly state: string;
+}
+
+/** Never resolves if the port is in use; then the address can still be pasted. */
+async function fromBrowser(
+  redirectUrl: string,
+  { host, state, signal }: Waiting,
+): Promise<URLSearchParams> {
+  const { promise, resolve, reject } = Promise.withResolvers<URLSearchParams>();
+  const { hostname, port, pathname } = new URL(redirectUrl);
+  const server = createServer((request, response) => {
+    const asked = URL.parse(request.url ?? "", redirectUrl);
+    const isAnswer = asked?.pathname === pathname && asked.searchParams.get("state") === state;
+    response.writeHead(isAnswer ? 200 : 404, { "content-type": "text/plain", connection: "close" });
+    response.end(isAnswer ? "picoclaw has the answer. This page can be closed.\n" : "not found\n");
+    if (isAnswer) resolve(asked.searchParams);
+  });
+  server.on("error", (error) => {
+    const why = codeOf(error) === "EADDRINUSE" ? "another program uses it" : messageOf(error);
+    void host.stderr.write(`note: port ${port} cannot be listened on: ${why}\n`);
+  });
+  onAbort(signal, () => {
+    // The answer on its way has `connection: close`.
+    server.close();
+    server.closeIdleConnections();
+    reject(signal.reason);
+  });
+  server.listen(Number(port), hostname);
+  return await promise;
+}
+
+async function pasted(
+  redirectUrl: string,
+  { host, state, signal }: Waiting,
+): Promise<URLSearchParams> {
+  const question = `Allow it there. If the browser then shows no page, paste its address (${redirectUrl}?…) here: `;
+  try {
+    for (;;) {
+      const line = await askLine(host, question, signal);
+      const parameters = URL.parse(line.trim())?.searchParams;
+      if (parameters?.get("state") === state) return parameters;
+      await host.stderr.write("That is not the address of this login.\n");
+    }
+  } catch (thrown) {
+    // Without a terminal the browser alone can answer.
+    if (host.stdin.isTTY || signal.aborted) throw thrown;
+    return await new Promise((_, reject) => onAbort(signal, () => reject(signal.reason)));
+  }
+}

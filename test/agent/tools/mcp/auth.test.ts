@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
+import { describe, it } from "node:test";
+import { logIn } from "../../../../src/agent/tools/mcp/auth/login.ts";
+import type { McpDocuments } from "../../../../src/agent/tools/mcp/contract.ts";
+import { Secret } from "../../../../src/base/secret.ts";
+import type { McpAuthSettings } from "../../../../src/config/contract.ts";
+import { CLIENT, openOAuthServer } from "../../../support/mcp-oauth-server.ts";
+import type { OAuthServer } from "../../../support/mcp-oauth-server.ts";
+import { mapDocuments, mcpServer, openTestMcp } from "../../../support/mcp.ts";
+import { until } from "../../../support/until.ts";
+
+const PERSON: McpAuthSettings = {
+  grant: "authorization_code",
+  client_id: "",
+  issuer: "",
+  scope: "",
+  redirect_port: 18_792,
+};
+
+const machine = (issuer: string, more: Partial<McpAuthSettings> = {}): McpAuthSettings => ({
+  ...PERSON,
+  grant: "client_credentials",
+  client_id: CLIENT.id,
+  client_secret: new Secret(CLIENT.secret),
+  issuer,
+  ...more,
+});
+
+const serverOf = ({ url }: OAuthServer, auth: McpAuthSettings) =>
+  mcpServer({ type: "http", url, auth });
+
+const shout = (servers: { run: (name: string, input: object) => Promise<string> }) =>
+  servers.run("mcp_test_shout", { word: "hey" });
+
+/** Allows the server as a person would, whose browser follows the address at once. */
+async function logInTo(
+  { url }: OAuthServer,
+  documents: McpDocuments,
+  changed: readonly [name: string, value: string] = ["", ""],
+): Promise<void> {
+  await logIn({
+    settings: { name: "test", url, auth: PERSON, headers: {} },
+    documents,
+    fetch: globalThis.fetch,
+    learn: () => {},
+    async authorize(address) {
+      const answer = await fetch(address, { redirect: "manual" });
+      const { searchParams } = new URL(answer.headers.get("location") ?? "");
+      searchParams.set(...changed);
+      return searchParams;
+    },
+  });
+}
+
+describe("a server that wants tokens of the gateway itself", () => {
+  it("gets them, and new ones when they end, once for calls at the same time", async () => {
+    await using oauth = await openOAuthServer();
+    await using servers = await openTestMcp([serverOf(oauth, machine(oauth.issuer))]);
+    assert.equal(await shout(servers), "HEY");
+    assert.deepEqual(oauth.grants, ["client_credentials"]);
+    oauth.expire();
+    assert.deepEqual(await Promise.all([1, 2, 3].map(() => shout(servers))), ["HEY", "HEY", "HEY"]);
+    assert.equal(oauth.grants.length, 2);
+    const [token = ""] = oauth.given;
+    assert.ok(servers.learned.includes(token));
+    assert.doesNotMatch(servers.log.text(), /s3cret-of|access-/);
+  });
+
+  it("gets a wider one when it wants more", async () => {
+    await using oauth = await openOAuthServer();
+    await using servers = await openTestMcp([serverOf(oauth, machine(oauth.issuer))]);
+    oauth.want("write");
+    assert.equal(await shout(servers), "HEY");
+  });
+
+  it("does not get the secret to another authorization server", async () => {
+    await using thief = await openOAuthServer();
+    await using oauth = await openOAuthServer(thief.issuer);
+    await using servers = await openTestMcp([serverOf(oauth, machine(oauth.issuer))]);
+    assert.match(servers.log.text(), /names another authorization server than auth\.issuer/);
+    assert.deepEqual([...thief.grants, ...oauth.grants], []);
+  });
+
+  it("that refuses the secret is named in the log, and the secret is not", async () => {
+    await using oauth = await openOAuthServer();
+    const auth = machine(oauth.issuer, { client_secret: new Secret("wrong-word-of-the-client") });
+    await using servers = await openTestMcp([serverOf(oauth, auth)]);
+    const log = servers.log.text();
+    assert.match(log, /its authorization server gives no token: invalid_client/);
+    assert.doesNotMatch(log, /wrong-word|Basic/);
+  });
+
+  it("gets no signature of a key that is none", async () => {
+    await using oauth = await openOAuthServer();
+    const { client_secret: _, ...rest } = machine(oauth.issuer);
+    const { privateKey } = generateKeyPairSync("ed25519");
+    for (const pem of ["CANARY", privateKey.export({ type: "pkcs8", format: "pem" })]) {
+      const auth = { ...rest, private_key: new Secret(pem) };
+      await using servers = await openTestMcp([serverOf(oauth, auth)]);
+      assert.match(servers.log.text(), /private_key is no RSA or EC key/);
+      assert.doesNotMatch(servers.log.text(), /CANARY|BEGIN/);
+    }
+    assert.deepEqual(oauth.grants, []);
+  });
+});
+
+describe("a server that a person has to allow", () => {
+  it("says so until then, works without a restart, and its tokens are renewed", async () => {
+    await using oauth = await openOAuthServer();
+    const found = new Map<string, object>();
+    const documents = mapDocuments(found);
+    await using servers = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    assert.match(servers.log.text(), /a person has to allow it first: picoclaw mcp login test/);
+    await logInTo(oauth, documents);
+    await until("it is connected", () => servers.tools().length > 0);
+    assert.equal(await shout(servers), "HEY");
+    oauth.expire();
+    assert.deepEqual(await Promise.all([1, 2, 3].map(() => shout(servers))), ["HEY", "HEY", "HEY"]);
+    assert.deepEqual(oauth.grants, ["authorization_code", "refresh_token"]);
+    const newest = oauth.given.slice(-2);
+    const kept = JSON.stringify(found.get("mcp-login-test"));
+    assert.ok(newest.every((token) => kept.includes(token) && servers.learned.includes(token)));
+    await using later = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    assert.equal(await shout(later), "HEY");
+  });
+
+  it("asks for another login when the tokens are taken back", async () => {
+    await using oauth = await openOAuthServer();
+    const documents = mapDocuments();
+    await logInTo(oauth, documents);
+    await using servers = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    oauth.expire();
+    oauth.revoke();
+    const sentence =
+      /^error: the MCP server test failed: a person has to allow it .*: picoclaw mcp login test$/;
+    assert.match(await shout(servers), sentence);
+    assert.match(await shout(servers), sentence);
+    assert.equal(oauth.grants.filter((grant) => grant === "refresh_token").length, 1);
+    await logInTo(oauth, documents);
+    assert.equal(await shout(servers), "HEY");
+  });
+
+  it("asks for more than was allowed with the next login", async () => {
+    await using oauth = await openOAuthServer();
+    const documents = mapDocuments();
+    await logInTo(oauth, documents);
+    await using servers = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    oauth.want("write");
+    assert.match(
+      await shout(servers),
+      /a person has to allow more of it first: picoclaw mcp login/,
+    );
+    await logInTo(oauth, documents);
+    assert.equal(await shout(servers), "HEY");
+  });
+
+  it("gets no code of another login, and none that was refused", async () => {
+    await using oauth = await openOAuthServer();
+    const documents = mapDocuments();
+    await assert.rejects(logInTo(oauth, documents, ["state", "another"]), /another login/);
+    await assert.rejects(
+      logInTo(oauth, documents, ["error", "access_denied"]),
+      /it was not allowed: access_denied/,
+    );
+    assert.deepEqual(oauth.grants, []);
+  });
+
+  it("at another address gets nothing of a former login", async () => {
+    await using oauth = await openOAuthServer();
+    await using moved = await openOAuthServer();
+    const documents = mapDocuments();
+    await logInTo(oauth, documents);
+    await using servers = await openTestMcp([serverOf(moved, PERSON)], {}, documents);
+    assert.match(servers.log.text(), /a person has to allow it first/);
+  });
+});

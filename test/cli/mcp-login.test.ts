@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { openOAuthServer } from "../support/mcp-oauth-server.ts";
+import type { OAuthServer } from "../support/mcp-oauth-server.ts";
+import { picoclaw, startPicoclaw, temporaryHome } from "../support/picoclaw.ts";
+import type { Running } from "../support/picoclaw.ts";
+import { until } from "../support/until.ts";
+import { openWebServer } from "../support/web-server.ts";
+
+const configOf = ({ url }: OAuthServer, auth: object) => ({
+  version: 3,
+  tools: { mcp: { enabled: true, servers: { notes: { enabled: true, url, auth } } } },
+});
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  await using web = await openWebServer(() => {});
+  return web.port;
+}
+
+/** Where the browser of a person is sent back to, who allowed it. */
+async function allowed(login: Running): Promise<string> {
+  await until("the address is printed", () => login.stdout().includes("\n"));
+  const answer = await fetch(login.stdout().split("\n")[0] ?? "", { redirect: "manual" });
+  return answer.headers.get("location") ?? "";
+}
+
+describe("picoclaw mcp login", () => {
+  it("takes the answer of a browser on this machine, and keeps the tokens for the user alone", async () => {
+    await using oauth = await openOAuthServer();
+    const redirect_port = await freePort();
+    await using home = await temporaryHome(configOf(oauth, { redirect_port }));
+    const before = await picoclaw(["mcp", "test"], { home: home.path });
+    assert.equal(before.code, 1);
+    assert.match(before.stdout, /a person has to allow it first: picoclaw mcp login notes/);
+    await using login = startPicoclaw(["mcp", "login", "notes"], { home: home.path, typed: true });
+    const address = await allowed(login);
+    assert.equal(new URL(address).port, String(redirect_port));
+    const strange = address.replace(/state=[^&]+/, "state=another");
+    assert.equal((await fetch(strange)).status, 404);
+    assert.match(await (await fetch(address)).text(), /picoclaw has the answer/);
+    const { code, stdout, stderr } = await login.ended;
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /\nnotes\tok\t2 tools\tofficial 2\t/);
+    const file = join(home.path, "workspace", "state", "mcp-login-notes.json");
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    const text = await readFile(file, "utf8");
+    assert.ok(oauth.given.every((token) => text.includes(token)));
+    assert.ok(oauth.given.every((token) => !(stdout + stderr).includes(token)));
+    oauth.expire();
+    const after = await picoclaw(["mcp", "test"], { home: home.path });
+    assert.equal(after.code, 0, after.stdout);
+    assert.deepEqual(oauth.grants, ["authorization_code", "refresh_token"]);
+  });
+
+  it("takes the address of a browser elsewhere, which is pasted", async () => {
+    await using oauth = await openOAuthServer();
+    await using other = await openWebServer(() => {});
+    await using home = await temporaryHome(configOf(oauth, { redirect_port: other.port }));
+    await using login = startPicoclaw(["mcp", "login", "notes"], { home: home.path, typed: true });
+    const address = await allowed(login);
+    login.type("no address\n");
+    await until("it says so", () => login.stderr().includes("not the address of this login"));
+    login.type(`${address}\n`);
+    const { code, stderr } = await login.ended;
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /port \d+ cannot be listened on: another program uses it/);
+    assert.deepEqual(oauth.grants, ["authorization_code"]);
+  });
+
+  it("is for servers that a person allows", async () => {
+    await using oauth = await openOAuthServer();
+    const client_secret = "s3cret-of-the-client";
+    const auth = { grant: "client_credentials", client_id: "kitchen", client_secret };
+    await using home = await temporaryHome(configOf(oauth, { ...auth, issuer: oauth.issuer }));
+    const { code, stderr } = await picoclaw(["mcp", "login", "notes"], { home: home.path });
+    assert.equal(code, 1);
+    assert.match(stderr, /notes needs no login/);
+    const nameless = await picoclaw(["mcp", "login"], { home: home.path });
+    assert.equal(nameless.code, 2);
+    const test = await picoclaw(["mcp", "test"], { home: home.path });
+    assert.equal(test.code, 0, test.stdout);
+    const shown = await picoclaw(["config", "show"], { home: home.path });
+    assert.match(shown.stdout, /client_credentials/);
+    assert.doesNotMatch(shown.stdout, /s3cret-of/);
+  });
+});
