@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
+import { clockEnvironment, needsFaketime } from "../../test/support/faketime.ts";
 import { startMosquitto } from "../../test/support/mosquitto.ts";
 import type { Mosquitto } from "../../test/support/mosquitto.ts";
 import { quickConfig, startPicoclaw, writeConfig } from "../../test/support/picoclaw.ts";
-import { cpuOf, memoryOf } from "../../test/support/proc.ts";
+import { cpuOf, forgetPeak, memoryOf } from "../../test/support/proc.ts";
 import { temporaryFolder } from "../../test/support/temporary.ts";
 import type { Figure } from "./figure.ts";
 
@@ -25,6 +26,8 @@ interface Cost {
   /** Megabytes. */
   readonly dirty: number;
   readonly rss: number;
+  /** The largest resident set. */
+  readonly peak: number;
   /** Of one core, in percent. */
   readonly cpu: number;
 }
@@ -44,9 +47,28 @@ export async function* watchFigures(): AsyncGenerator<Figure> {
     yield figure("rss", "RSS", "MB");
     yield figure("cpu", "CPU", "% of a core");
   }
+  if (needsFaketime.skip) return;
+  const without = await costOf(undefined, BEFORE_HOUR_S);
+  const changed = await costOf(WATCHES["`unusual $.t`"], BEFORE_HOUR_S);
+  for (const key of ["dirty", "peak"] as const) {
+    yield {
+      name: `${key === "dirty" ? "private memory after" : "peak RSS around"} the end of an hour of 10,000 baselines`,
+      unit: "MB",
+      ours: [changed[key]],
+      reference: { name: "without", values: [without[key]] },
+    };
+  }
 }
 
-async function costOf(watch: object | undefined): Promise<Cost> {
+/** Seconds from the start of a gateway to the end of an hour, by its clock. */
+const BEFORE_HOUR_S = 20;
+
+function beforeHour(seconds: number): Record<string, string> {
+  const over = Math.floor(Date.now() / 1000) % 3600;
+  return clockEnvironment({ FAKETIME: `+${3600 - over - seconds}s` });
+}
+
+async function costOf(watch: object | undefined, beforeHourS?: number): Promise<Cost> {
   await using broker = await startMosquitto();
   await using home = await temporaryFolder();
   const rule = { topic: "sensors/+/+", prompt: "Say it.", client: "hall", ...watch };
@@ -56,15 +78,17 @@ async function costOf(watch: object | undefined): Promise<Cost> {
     home.path,
     quickConfig(broker.url, { qos: 1 }, { agents: { defaults }, tools }),
   );
-  await using gateway = startPicoclaw(["gateway"], { home: home.path });
+  const env = beforeHourS === undefined ? {} : beforeHour(beforeHourS);
+  await using gateway = startPicoclaw(["gateway"], { home: home.path, env });
   await gateway.said(watch === undefined ? "gateway started" : "topics are watched");
   await publish(broker, TOPICS / PER_SECOND);
   const before = await cpuOf(gateway.pid);
+  await forgetPeak(gateway.pid);
   await publish(broker, SECONDS);
   const cpu = (await cpuOf(gateway.pid)) - before;
   await pause(SETTLE_MS);
-  const { dirty, rss } = await memoryOf(gateway.pid);
-  return { dirty, rss, cpu: (cpu / (SECONDS * 1_000)) * 100 };
+  const { dirty, rss, peak } = await memoryOf(gateway.pid);
+  return { dirty, rss, peak, cpu: (cpu / (SECONDS * 1_000)) * 100 };
 }
 
 /** Publishes on each topic in turn. */

@@ -17,7 +17,8 @@ export type Failpoint =
   | "condensed"
   | "job_claimed"
   | "job_ran"
-  | "job_pushed";
+  | "job_pushed"
+  | "watch_stored";
 
 /** Set only by `scripts/build.ts --faults`; in every other build `failpoint` compiles to nothing. */
 declare const PICOCLAW_FAULTS: boolean | undefined;

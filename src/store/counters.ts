@@ -15,6 +15,8 @@ export const FREE = 1 / 16;
 
 /** Counters in memory that need not be read before they are changed. */
 const KNOWN = 1024;
+/** Longer ones to which nothing is added are not kept in memory: they change rarely. */
+const KNOWN_LENGTH = 1024;
 
 /** The state of a counter. */
 interface Known {
@@ -75,7 +77,9 @@ export class Counters {
     const known = this.#known.get(name) ?? this.#read(name);
     apply(known, change);
     const counter = counterOf(known, change);
-    this.#sql("put").run(keyOf(name), JSON.stringify(counter), until ?? null);
+    const text = JSON.stringify(counter);
+    this.#sql("put").run(keyOf(name), text, until ?? null);
+    if (text.length > KNOWN_LENGTH && change.add === undefined) this.#known.delete(name);
     return counter;
   }
 

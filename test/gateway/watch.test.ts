@@ -32,6 +32,9 @@ function ruleOf(condition: string, more: Partial<WatchRule> = {}): WatchRule {
   };
 }
 
+/** The push of a gateway that is killed meanwhile. */
+const never = () => new Promise<never>(() => {});
+
 type PushedTurn = Push & PromptPush;
 
 /** Watches whose turns are noted in place of begun; `results` are those of the next pushes. */
@@ -296,8 +299,7 @@ describe("the start of a watched turn", () => {
     for (let index = 0; index < 10_000; index += 1) {
       watching.onMessage({ topic: `s/${index % 40}`, payload: Buffer.from("x"), retained: false });
     }
-    await settled();
-    await settled();
+    for (let round = 0; round < 10; round += 1) await settled();
     assert.equal(pushed.length, 20);
     assert.equal(lines.filter(({ message }) => message.includes("no more turns")).length, 1);
   });
@@ -314,6 +316,68 @@ describe("the start of a watched turn", () => {
     await clock.advance(9 * MINUTE);
     assert.equal(pushed.length, 1);
     assert.ok(lines.some(({ fields }) => fields?.["error"] === "not this client"));
+  });
+
+  it("survives a kill before its push is stored, and while the gateway is busy", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const killed = createPlace({ clock, store, push: never });
+    await killed.watch(ruleOf("becomes > 5")).hear(1);
+    await killed.watch(ruleOf("")).hear("hot");
+    const busy = createPlace({ clock, store });
+    busy.failures.push(new Failure("busy", "full"));
+    await busy.watch(ruleOf("> 1")).hear("2");
+    assert.equal(busy.pushed.length, 0);
+    await busy.watches.close();
+
+    clock.jump(20_000);
+    const next = createPlace({ clock, store });
+    next.watch(ruleOf(""));
+    next.failures.push(new Failure("busy", "full"));
+    next.watch(ruleOf("> 1"));
+    await settled();
+    await clock.advance(2_000);
+    assert.deepEqual(new Set(next.texts()), new Set(["hot", "2"]));
+    assert.equal(next.pushed.length, 2);
+    assert.equal(new Set(next.pushed.map(({ id }) => id)).size, 2);
+    // The cooldown holds, and what is pushed is not pushed again.
+    await next.watch(ruleOf("")).hear("hot");
+    const last = createPlace({ clock, store });
+    for (const condition of ["", "> 1"]) await last.watch(ruleOf(condition)).hear("9");
+    assert.deepEqual([next.pushed.length, last.pushed.length], [2, 0]);
+  });
+
+  it("is left to another gateway if the one that stored it is killed, and not a day later", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const killed = createPlace({ clock, store, push: never });
+    const other = createPlace({ clock, store });
+    const [one, two] = [killed, other].map(({ watch }) => watch(ruleOf("")));
+    await settled();
+    await one?.hear("x");
+    await two?.hear("x");
+    assert.deepEqual(other.texts(), ["x"]);
+    await one?.hear("y", "s/b");
+    clock.jump(DAY);
+    const later = createPlace({ clock, store });
+    later.watch(ruleOf(""));
+    await settled();
+    assert.deepEqual(later.texts(), []);
+  });
+
+  it("begins in memory while nothing can be stored", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    const full: typeof store = Object.assign(Object.create(store), {
+      counter: (name: string) => store.counter(name),
+      count: () => Promise.reject(new Failure("busy", "the disk is full")),
+    });
+    const { watch, pushed, lines } = createPlace({ clock, store: full });
+    const { hear } = watch(ruleOf(""));
+    await hear("x");
+    await hear("x");
+    assert.equal(pushed.length, 1);
+    assert.ok(lines.some(({ message }) => message.includes("could not be stored")));
   });
 
   it("happens once for several gateways of one store, whichever is faster", async () => {

@@ -30,6 +30,14 @@ const UNUSUAL = 4;
 const LEAST_DEVIATION = 0.02;
 /** Older samples count less, once there are more. */
 const MOST_SAMPLES = 2_000;
+/** What is beyond is no measurement: the baseline does not learn it. */
+const MOST_VALUE = 1e15;
+/**
+ * A baseline of few weeks whose spread is so many times that of a new hour, and so large at least, has learned a mistake
+ * before it could tell: it begins anew.
+ */
+const MISTAKEN = 1e6;
+const MISTAKEN_WEEKS = 4;
 
 /** An hour as a growing number, and its place in the local week; both as of its beginning. */
 export interface WeekHour {
@@ -56,8 +64,12 @@ export function isUnusual(known: HourBaseline | undefined, value: number): boole
   return Math.abs(value - known.mean) > UNUSUAL * spread(known);
 }
 
-/** The value as it is learned: one that is far off moves the baseline no more than one at the edge. */
-export function learnable(known: HourBaseline | undefined, value: number): number {
+/**
+ * The value as it is learned: one that is far off moves the baseline no more than one at the edge. Undefined if it is no
+ * measurement.
+ */
+export function learnable(known: HourBaseline | undefined, value: number): number | undefined {
+  if (!(Math.abs(value) <= MOST_VALUE)) return undefined;
   if (!isMature(known)) return value;
   const most = UNUSUAL * spread(known);
   return Math.min(Math.max(value, known.mean - most), known.mean + most);
@@ -71,23 +83,34 @@ function spread({ mean, deviation }: Samples): number {
   return Math.max(deviation, Math.abs(mean) * LEAST_DEVIATION);
 }
 
+function isMistaken(known: HourBaseline, samples: Samples): boolean {
+  return known.weeks <= MISTAKEN_WEEKS && spread(known) > MISTAKEN * Math.max(spread(samples), 1);
+}
+
 /** Mean and deviation of values that come one by one (Welford). */
 export class RunningSamples {
-  count = 0;
-  #mean = 0;
-  #squares = 0;
+  count: number;
+  mean: number;
+  /** The sum of the squared deviations. */
+  squares: number;
+
+  constructor(count = 0, mean = 0, squares = 0) {
+    this.count = count;
+    this.mean = mean;
+    this.squares = squares;
+  }
 
   add(value: number): void {
     this.count += 1;
-    const off = value - this.#mean;
-    this.#mean += off / this.count;
-    this.#squares += off * (value - this.#mean);
+    const off = value - this.mean;
+    this.mean += off / this.count;
+    this.squares += off * (value - this.mean);
   }
 
   get samples(): Samples {
-    const { count } = this;
-    const deviation = count === 0 ? 0 : Math.sqrt(this.#squares / count);
-    return { count, mean: this.#mean, deviation };
+    const { count, mean } = this;
+    const deviation = count === 0 ? 0 : Math.sqrt(this.squares / count);
+    return { count, mean, deviation };
   }
 }
 
@@ -103,6 +126,8 @@ export function merged(one: Samples, other: Samples): Samples {
     (off ** 2 * one.count * other.count) / count;
   return { count, mean, deviation: Math.sqrt(squares / count) };
 }
+
+const NOTHING: HourBaseline = { count: 0, mean: 0, deviation: 0, weeks: 0 };
 
 /** Bytes of one hour: mean, deviation, samples, weeks. */
 const CELL = 4 + 4 + 2 + 1;
@@ -142,21 +167,16 @@ export class WeekBaseline {
   }
 
   /** Adds the samples of an hour, or of a part of it. */
-  add({ hour, index }: WeekHour, samples: Samples): void {
-    const known = this.at(index);
+  add({ hour, index }: Pick<WeekHour, "hour" | "index">, samples: Samples): void {
+    const all = this.at(index);
+    const known = isMistaken(all, samples) ? NOTHING : all;
     const { count, mean, deviation } = merged(known, samples);
     const weeks = hour === this.#through ? Math.max(known.weeks, 1) : known.weeks + 1;
     const place = index * CELL;
-    this.#cells.writeFloatLE(finite(mean), place);
-    this.#cells.writeFloatLE(finite(deviation), place + 4);
+    this.#cells.writeFloatLE(mean, place);
+    this.#cells.writeFloatLE(deviation, place + 4);
     this.#cells.writeUInt16LE(Math.min(count, MOST_SAMPLES), place + 8);
     this.#cells.writeUInt8(Math.min(weeks, 255), place + 10);
     this.#through = Math.max(this.#through, hour);
   }
-}
-
-const MOST = 3.4e38;
-
-function finite(number: number): number {
-  return Number.isNaN(number) ? MOST : Math.min(Math.max(number, -MOST), MOST);
 }

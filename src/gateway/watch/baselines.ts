@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { createSerialQueue } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { keepMemorySmall } from "../../base/memory.ts";
 import type { CounterStore } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import { WATCH_COUNTER } from "../usage/accounts.ts";
@@ -9,14 +10,12 @@ import {
   isUnusual,
   learnable,
   merged,
-  RunningSamples,
   WeekBaseline,
   weekHourAt,
-  type HourBaseline,
-  type Samples,
   type UnusualValue,
   type WeekHour,
 } from "./baseline.ts";
+import { TopicRows, type Finished } from "./topic-rows.ts";
 
 export interface BaselinesOptions {
   readonly store: CounterStore;
@@ -24,22 +23,6 @@ export interface BaselinesOptions {
   readonly isShared: boolean;
   readonly clock: Pick<Clock, "epoch">;
   readonly log: Log;
-}
-
-/** The value of one topic in the current hour of the week. */
-export interface TopicBaseline {
-  readonly name: string;
-  hour: WeekHour;
-  /** What the store knows of this hour of earlier weeks; undefined until it was read. */
-  known: HourBaseline | undefined;
-  /** Since then. */
-  current: RunningSamples;
-}
-
-/** A part of an hour to add to what the store has. */
-interface Finished {
-  readonly hour: WeekHour;
-  readonly samples: Samples;
 }
 
 const KEPT_MS = 60 * 24 * 3_600_000;
@@ -53,8 +36,9 @@ const AT_ONCE = 64;
 export class Baselines {
   readonly #options: BaselinesOptions;
   readonly #inTurn = createSerialQueue();
+  readonly #rows = new TopicRows();
   /** Topics to read, with what to write before it. */
-  #due = new Map<TopicBaseline, Finished | undefined>();
+  #due = new Map<number, Finished | undefined>();
   #hour: WeekHour;
 
   constructor(options: BaselinesOptions) {
@@ -62,11 +46,10 @@ export class Baselines {
     this.#hour = weekHourAt(options.clock.epoch());
   }
 
-  /** What a topic is compared with; its baseline is read in the background. */
-  open(...named: readonly unknown[]): TopicBaseline {
-    const hash = createHash("sha256").update(JSON.stringify(named)).digest("hex").slice(0, 24);
-    const name = `${WATCH_COUNTER}baseline ${hash}`;
-    const topic = { name, hour: this.hour(), known: undefined, current: new RunningSamples() };
+  /** Returns a number for the value of a topic; its baseline is read in the background. */
+  open(...named: readonly unknown[]): number {
+    const hash = createHash("sha256").update(JSON.stringify(named)).digest();
+    const topic = this.#rows.open(hash, this.hour());
     this.#read(topic);
     return topic;
   }
@@ -81,36 +64,34 @@ export class Baselines {
   }
 
   /** Learns a value. Returns it with what is usual if it is unusual. */
-  add(topic: TopicBaseline, value: number): UnusualValue | undefined {
+  add(topic: number, value: number): UnusualValue | undefined {
     this.turn(topic);
-    const { known, current } = topic;
-    const found = isUnusual(known, value) && known !== undefined ? { value, ...known } : undefined;
-    current.add(learnable(known, value));
-    return found;
+    const known = this.#rows.knownOf(topic);
+    const learned = learnable(known, value);
+    if (learned !== undefined) this.#rows.add(topic, learned);
+    return isUnusual(known, value) && known !== undefined ? { value, ...known } : undefined;
   }
 
   /** Hands the hour that is over to the store. */
-  turn(topic: TopicBaseline): void {
+  turn(topic: number): void {
     const hour = this.hour();
-    if (hour.hour === topic.hour.hour) return;
-    const finished = finishedOf(topic);
-    topic.hour = hour;
-    topic.known = undefined;
-    topic.current = new RunningSamples();
+    if (hour.hour === this.#rows.hourOf(topic).hour) return;
+    const finished = this.#rows.take(topic);
+    this.#rows.begin(topic, hour);
     this.#read(topic, finished);
   }
 
-  /** Writes what the current hour has so far. Does not reject. */
-  async save(topics: Iterable<TopicBaseline>): Promise<void> {
+  /** Writes what the current hour has so far, and forgets the topics. Does not reject. */
+  async close(topics: readonly number[]): Promise<void> {
     for (const topic of topics) {
-      const finished = finishedOf(topic);
-      topic.current = new RunningSamples();
+      const finished = this.#rows.take(topic);
       if (finished !== undefined) this.#read(topic, finished);
     }
     await this.#inTurn(() => {});
+    for (const topic of topics) this.#rows.close(topic);
   }
 
-  #read(topic: TopicBaseline, finished?: Finished): void {
+  #read(topic: number, finished?: Finished): void {
     if (this.#due.size === 0) void this.#inTurn(() => this.#readAll());
     this.#due.set(topic, together(this.#due.get(topic), finished));
   }
@@ -120,6 +101,8 @@ export class Baselines {
     this.#due = new Map();
     for (let index = 0; index < due.length; index += AT_ONCE) {
       const some = due.slice(index, index + AT_ONCE);
+      // Of each topic its whole week goes through memory.
+      if (some.length === AT_ONCE) keepMemorySmall();
       try {
         await this.#readSome(some);
       } catch (thrown) {
@@ -133,15 +116,17 @@ export class Baselines {
     }
   }
 
-  async #readSome(due: readonly (readonly [TopicBaseline, Finished | undefined])[]): Promise<void> {
+  async #readSome(due: readonly (readonly [number, Finished | undefined])[]): Promise<void> {
     const { store, clock } = this.#options;
-    const counters = await Promise.all(due.map(([{ name }]) => store.counter(name)));
+    const names = due.map(([topic]) => `${WATCH_COUNTER}baseline ${this.#rows.nameOf(topic)}`);
+    const counters = await Promise.all(names.map((name) => store.counter(name)));
     const put = due.flatMap(([topic, finished], index) => {
       const week = new WeekBaseline(counters[index]?.state);
       const isNew = finished !== undefined && this.#isMissing(week, finished);
       if (isNew) week.add(finished.hour, finished.samples);
-      topic.known = week.at(topic.hour.index);
-      return isNew ? [{ name: topic.name, state: week.state, until: clock.epoch() + KEPT_MS }] : [];
+      this.#rows.know(topic, week.at(this.#rows.hourOf(topic).index));
+      const name = names[index] ?? "";
+      return isNew ? [{ name, state: week.state, until: clock.epoch() + KEPT_MS }] : [];
     });
     if (put.length > 0) await store.count(() => ({ put, drop: [] }));
   }
@@ -150,10 +135,6 @@ export class Baselines {
   #isMissing({ through }: WeekBaseline, { hour }: Finished): boolean {
     return !this.#options.isShared || through < hour.hour;
   }
-}
-
-function finishedOf({ hour, current }: TopicBaseline): Finished | undefined {
-  return current.count === 0 ? undefined : { hour, samples: current.samples };
 }
 
 /** Only a store that is very late lets two hours wait: then the newer one counts. */

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { createSerialQueue } from "../../base/async.ts";
+import { failpoint } from "../../base/failpoint.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { at } from "../../base/unknown.ts";
-import type { Counter, CounterStore } from "../../store/contract.ts";
+import type { Counter, CounterChange, CounterStore } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Push } from "../contract.ts";
 import { WATCH_COUNTER } from "../usage/accounts.ts";
@@ -28,12 +29,21 @@ const MOST_COOLDOWNS = 20_000;
 const RETRY_MS = 10_000;
 /** Milliseconds after which a push is tried again that found the gateway busy. */
 const AGAIN_MS = [2_000, 10_000, 60_000] as const;
+/** Milliseconds for which a stored match may still begin its turn: as long as its push is known. */
+const KEPT_MS = 24 * HOUR_MS;
 const ALL = `${WATCH_COUNTER}starts`;
 
 /** The turns of an hour that a watch, or all of them, have started; the hour begins with the first. */
 interface Hour {
   readonly since: number;
   readonly starts: number;
+}
+
+/** A match whose push is not in the store yet. */
+interface StoredMatch extends WatchMatch {
+  /** That of its push. */
+  readonly id: string;
+  readonly at: number;
 }
 
 interface StartingWatch extends WatchRule {
@@ -45,7 +55,8 @@ interface StartingWatch extends WatchRule {
 
 /**
  * Starts the turns of watches: within the cooldown of a topic one, and a bounded number in an hour. The store
- * remembers both. Several gateways that share it start one turn for a message: the id of its push names the watch, the
+ * remembers both, and in the same transaction the match: if the process is killed before the push of the match is
+ * stored, the next one pushes it, or another gateway that sees the same match. Several gateways that share it start one turn for a message: the id of its push names the watch, the
  * topic, and the time in steps of the cooldown.
  */
 export class Starts {
@@ -55,7 +66,8 @@ export class Starts {
   /** When the hour ends in which a watch, or all, may start no more. */
   readonly #fullUntil = new Map<string, number>();
   readonly #inTurn = createSerialQueue();
-  readonly #retries = new Set<() => void>();
+  /** How to cancel what is tried again later: pushes by their ids, watches by theirs. */
+  readonly #retries = new Map<string, () => void>();
   #waiting = 0;
   #isClosed = false;
   #started = 0;
@@ -69,11 +81,12 @@ export class Starts {
     return this.#started;
   }
 
-  /** Returns what starts a turn of a watch, if the cooldown and the bounds allow it. */
+  /** Returns what starts a turn of a watch, if the cooldown and the bounds allow it. Starts what was left to start. */
   open(rule: WatchRule): (match: WatchMatch) => void {
     const { channel, topic, written, client } = rule;
     const id = hashOf(channel, topic, written, client);
     const watch = { ...rule, id, starts: `${ALL} ${id}` };
+    void this.#resume(watch);
     return (match) => this.#match(watch, match);
   }
 
@@ -103,8 +116,17 @@ export class Starts {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const cancel of this.#retries) cancel();
+    for (const cancel of this.#retries.values()) cancel();
     await this.#inTurn(() => {});
+  }
+
+  /** Starts what a former process, or a watch that a reload ended, has matched. Does not reject. */
+  async #resume(watch: StartingWatch): Promise<void> {
+    const { store, clock } = this.#options;
+    await this.#inTurn(async () => {
+      const stored = storedIn(await store.counter(watch.starts), clock.epoch());
+      for (const match of stored) await this.#push(watch, match);
+    }).catch(() => this.#later(watch.id, RETRY_MS, () => this.#resume(watch)));
   }
 
   async #start(watch: StartingWatch, match: WatchMatch, key: string): Promise<void> {
@@ -117,8 +139,12 @@ export class Starts {
     );
     const now = clock.epoch();
     const begun = at(last?.state, "at");
+    const stored = storedIn(own, now);
     if (typeof begun === "number" && isWithin(begun + cooldownMs, now, cooldownMs)) {
       this.#cool(key, begun + cooldownMs);
+      // Whoever stored that one may have been killed before its push.
+      const left = stored.find(({ topic }) => topic === match.topic);
+      if (left !== undefined) await this.#push(watch, left);
       return;
     }
     const hours = [
@@ -131,39 +157,79 @@ export class Starts {
       this.#full(full.name, full.hour, watch);
       return;
     }
-    const id = `watch-${hash}-${Math.floor(now / cooldownMs)}`;
-    await this.#push(pushOf(watch, match, id), match.topic);
+    const { topic, text } = match;
+    const found = { id: `watch-${hash}-${Math.floor(now / cooldownMs)}`, topic, text, at: now };
     const counted = hours.map(({ name: one, hour }) => ({
       name: one,
-      state: { since: hour.since, starts: hour.starts + 1 },
+      state: {
+        since: hour.since,
+        starts: hour.starts + 1,
+        ...(one === starts && { matches: [...stored.slice(1 - MOST_OF_ONE), found] }),
+      },
       until: hour.since + HOUR_MS,
     }));
     const cooldown = { name, state: { at: now }, until: now + cooldownMs };
-    await store.count(() => ({ put: [cooldown, ...counted], drop: [] }));
+    await this.#write([cooldown, ...counted]);
+    failpoint("watch_stored");
+    await this.#push(watch, found);
   }
 
-  /** Rejects only if the store cannot be asked. */
-  async #push(push: Push, topic: string, attempt = 0): Promise<void> {
-    const { log, clock } = this.#options;
-    const facts = { topic, client: push.client, id: push.id };
+  /** Without the store, the cooldown is in memory, and the push waits there until it can be stored. */
+  async #write(put: readonly CounterChange[]): Promise<void> {
+    const { store, log } = this.#options;
+    await store
+      .count(() => ({ put, drop: [] }))
+      .catch((thrown: unknown) => {
+        const { message, why } = asFailure(thrown);
+        log.warn("a match of a watched topic could not be stored", { error: message, why });
+      });
+  }
+
+  /** Does not reject. */
+  async #push(watch: StartingWatch, match: StoredMatch, attempt = 0): Promise<void> {
+    const { log } = this.#options;
+    const { topic, id } = match;
+    if (this.#isClosed || this.#retries.has(id)) return;
+    const facts = { topic, client: watch.client, id };
     try {
-      const result = await this.#options.push(push);
-      if (result === "known") return;
-      this.#started += 1;
-      log.info("a watched topic begins a turn", facts);
+      if ((await this.#options.push(pushOf(watch, match))) === "accepted") {
+        this.#started += 1;
+        log.info("a watched topic begins a turn", facts);
+      }
     } catch (thrown) {
       const { code, message } = asFailure(thrown);
-      const wait = code === "busy" && !this.#isClosed ? AGAIN_MS[attempt] : undefined;
-      if (wait === undefined) {
-        log.warn("a watched topic began no turn", { ...facts, error: message });
+      // The next start does what is left.
+      if (this.#isClosed) return;
+      const wait = code === "busy" ? AGAIN_MS[attempt] : undefined;
+      if (wait !== undefined) {
+        this.#later(id, wait, () => this.#inTurn(() => this.#push(watch, match, attempt + 1)));
         return;
       }
-      const cancel = clock.after(wait, () => {
-        this.#retries.delete(cancel);
-        void this.#push(push, topic, attempt + 1);
-      });
-      this.#retries.add(cancel);
+      log.warn("a watched topic began no turn", { ...facts, error: message });
     }
+    await this.#forget(watch, id).catch(() => {
+      // The next start pushes it again, and it is known.
+    });
+  }
+
+  async #forget({ starts }: StartingWatch, id: string): Promise<void> {
+    const { store, clock } = this.#options;
+    const counter = await store.counter(starts);
+    const stored = storedIn(counter, clock.epoch());
+    const matches = stored.filter((one) => one.id !== id);
+    if (counter === undefined || matches.length === stored.length) return;
+    const { name, until = clock.epoch() } = counter;
+    await store.count(() => ({ put: [{ name, state: { matches }, until }], drop: [] }));
+  }
+
+  /** Does it after some time, unless it is due already, or the program ends before. */
+  #later(key: string, ms: number, work: () => Promise<void>): void {
+    if (this.#isClosed || this.#retries.has(key)) return;
+    const cancel = this.#options.clock.after(ms, () => {
+      this.#retries.delete(key);
+      void work();
+    });
+    this.#retries.set(key, cancel);
   }
 
   #cool(key: string, until: number): void {
@@ -198,11 +264,7 @@ function isWithin(end: number | undefined, now: number, lasts: number): boolean 
   return end !== undefined && end > now && end - lasts <= now;
 }
 
-function pushOf(
-  { channel, client, prompt }: WatchRule,
-  { topic, text }: WatchMatch,
-  id: string,
-): Push {
+function pushOf({ channel, client, prompt }: WatchRule, { id, topic, text }: StoredMatch): Push {
   return { channel, client, id, from: "watch", prompt, data: { source: `topic ${topic}`, text } };
 }
 
@@ -213,4 +275,16 @@ function hourOf(counter: Counter | undefined, now: number): Hour {
     typeof starts === "number" &&
     isWithin(since + HOUR_MS, now, HOUR_MS);
   return isNow ? { since, starts } : { since: now, starts: 0 };
+}
+
+/** The matches of a watch whose pushes are not stored; not those that would be pushed twice if they were. */
+function storedIn(counter: Counter | undefined, now: number): readonly StoredMatch[] {
+  const matches = at(counter?.state, "matches");
+  const stored = Array.isArray(matches) ? matches.filter(isStoredMatch) : [];
+  return stored.filter((match) => isWithin(match.at + KEPT_MS, now, KEPT_MS));
+}
+
+function isStoredMatch(value: unknown): value is StoredMatch {
+  const texts = [at(value, "id"), at(value, "topic"), at(value, "text")];
+  return texts.every((text) => typeof text === "string") && typeof at(value, "at") === "number";
 }

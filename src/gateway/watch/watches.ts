@@ -1,7 +1,7 @@
 import type { MessageCondition } from "../../base/contract.ts";
 import { prefixOf } from "../../base/truncate.ts";
 import type { UnusualValue } from "./baseline.ts";
-import { Baselines, type BaselinesOptions, type TopicBaseline } from "./baselines.ts";
+import { Baselines, type BaselinesOptions } from "./baselines.ts";
 import {
   comparedValues,
   comparesValues,
@@ -28,7 +28,8 @@ interface TopicState {
   isMissing: boolean;
   held?: boolean;
   compared?: ComparedValues;
-  baseline?: TopicBaseline;
+  /** Of `Baselines`. */
+  baseline?: number;
 }
 
 interface Opened {
@@ -47,6 +48,8 @@ const MAX_TOPIC = 1_024;
 /** Characters of a payload for the model. */
 const MAX_PAYLOAD = 4_000;
 const TICK_MS = 1_000;
+/** Baselines that one tick stores, and reads for the new hour: some thousand go through memory in ten seconds. */
+const TURNED_AT_ONCE = 256;
 
 /** Compares messages with what is watched, and starts turns. */
 export class Watches {
@@ -56,8 +59,9 @@ export class Watches {
   readonly #open = new Set<Opened>();
   #topics = 0;
   #isFull = false;
-  /** The hour up to which baselines are stored. */
+  /** The hour up to which baselines are stored, and those which have to be. */
   #hour = 0;
+  #turning: Iterator<number> | undefined;
   #cancelTick: (() => void) | undefined;
 
   constructor(options: WatchesOptions) {
@@ -88,7 +92,7 @@ export class Watches {
       close: async () => {
         this.#open.delete(opened);
         this.#topics -= opened.states.size;
-        await this.#baselines.save(baselinesIn(opened));
+        await this.#baselines.close(baselinesIn(opened));
       },
     };
   }
@@ -101,6 +105,7 @@ export class Watches {
   }
 
   #received(opened: Opened, { topic, payload, retained }: WatchedMessage): void {
+    if (!this.#open.has(opened)) return;
     const { rule } = opened;
     const state = hasState(rule) ? this.#stateOf(opened, topic) : undefined;
     if (state !== undefined) {
@@ -161,14 +166,28 @@ export class Watches {
   #tickLater(): () => void {
     return this.#options.clock.after(TICK_MS, () => {
       this.#cancelTick = this.#tickLater();
-      const { hour } = this.#baselines.hour();
       for (const opened of this.#open) {
         if (opened.rule.missingMs !== undefined) this.#findMissing(opened, opened.rule.missingMs);
-        if (hour === this.#hour) continue;
-        for (const baseline of baselinesIn(opened)) this.#baselines.turn(baseline);
       }
-      this.#hour = hour;
+      this.#turnSome();
     });
+  }
+
+  /** Hands the hour that is over to the store, of some topics with each tick: all at once fill the memory. */
+  #turnSome(): void {
+    const { hour } = this.#baselines.hour();
+    if (hour !== this.#hour) {
+      this.#turning = [...this.#open].flatMap(baselinesIn).values();
+      this.#hour = hour;
+    }
+    for (let turned = 0; turned < TURNED_AT_ONCE; turned += 1) {
+      const next = this.#turning?.next();
+      if (next === undefined || next.done) {
+        this.#turning = undefined;
+        return;
+      }
+      this.#baselines.turn(next.value);
+    }
   }
 
   #findMissing({ states, isHearing, start }: Opened, missingMs: number): void {
@@ -204,7 +223,7 @@ function matches(when: MessageCondition, value: unknown, state: TopicState | und
   return isHeld && (!when.becomes || wasHeld === false);
 }
 
-function baselinesIn({ states }: Opened): readonly TopicBaseline[] {
+function baselinesIn({ states }: Opened): readonly number[] {
   return [...states.values()].flatMap(({ baseline }) => baseline ?? []);
 }
 
