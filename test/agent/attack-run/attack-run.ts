@@ -55,6 +55,7 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
   };
   const scene = { attack, surroundings, server, outside, inside, root, base: places.agent, env };
   await prepareScene(scene, `run${runs}`);
+  const clock = opening.use(openClock());
   opening.defer(answerAs(attack.agents, surroundings));
   const logs: string[] = [];
   let program = await startProgram(scene);
@@ -76,6 +77,7 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
       } else if ("finds" in step) await assertFiles(step.finds, root);
       else if ("heard" in step) await hear(step.heard, surroundings, began);
       else if ("publishes" in step) await publish(step.publishes, scene);
+      else if ("later" in step) clock.pass(step.later * 60_000);
       else if ("http" in step) await send(step.http, scene, await portOf(program));
       else {
         logs.push(program.log());
@@ -91,6 +93,19 @@ export async function openAttackRun(file: string, surroundings: Surroundings): P
       assertLog([...logs, program.log()].join(""), attack);
     },
     [Symbol.asyncDispose]: () => closing.disposeAsync(),
+  };
+}
+
+/** The time of this process, which can be set forward until the end. */
+function openClock(): Disposable & { readonly pass: (milliseconds: number) => void } {
+  const { now } = Date;
+  let passed = 0;
+  return {
+    pass(milliseconds) {
+      passed += milliseconds;
+      Object.assign(Date, { now: () => now() + passed });
+    },
+    [Symbol.dispose]: () => Object.assign(Date, { now }),
   };
 }
 

@@ -62,6 +62,8 @@ const STEP = v.union([
     }),
   }),
   v.strictObject({ http: HTTP }),
+  /** So many minutes pass for the clock. */
+  v.strictObject({ later: v.number() }),
   /** What was heard on topics since the program began: words in any of the messages; `null` is nothing at all. */
   v.strictObject({ heard: v.record(v.string(), v.nullable(oneOrMore)) }),
 ]);

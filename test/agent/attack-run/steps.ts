@@ -130,8 +130,11 @@ export function answerAs(agents: Attack["agents"], surroundings: Surroundings): 
   });
 }
 
-/** `<call>` stands for the id of the call that somebody was asked about last. */
-function withCall(text: string, { heard }: Surroundings): string {
+/** `<call>` stands for the id of the call that somebody was asked about last, `<x * 3>` for `xxx`. */
+function withCall(written: string, { heard }: Surroundings): string {
+  const text = written.replaceAll(/<(\S+) \* (\d+)>/g, (_, piece: string, times) =>
+    piece.repeat(Number(times)),
+  );
   if (!text.includes("<call>")) return text;
   const ids = heard.flatMap(({ payload }) => /Send \/confirm (\w{6})/.exec(payload)?.[1] ?? []);
   const id = ids.at(-1);
