@@ -19,10 +19,10 @@ const HTTP = v.strictObject({
   /** Method and path. */
   sends: v.string(),
   headers: v.optional(v.record(v.string(), v.string()), {}),
-  /** The body; or so many bytes of it; or one that begins and does not end. */
-  body: v.optional(v.union([v.string(), v.number(), v.literal(true)]), ""),
+  /** The body; or so many bytes of it; or one that begins and does not end; or not even the headers end. */
+  body: v.optional(v.union([v.string(), v.number(), v.boolean()]), ""),
   times: v.optional(v.number(), 1),
-  /** The status of each answer, or how many have it. */
+  /** The status of each answer, or how many have it or `closed`, as `503 or closed`. */
   status: v.union([v.number(), v.record(v.string(), v.number())]),
   /** What each answer holds, headers included. */
   hears: v.optional(oneOrMore, []),
@@ -30,6 +30,8 @@ const HTTP = v.strictObject({
   model: v.optional(v.array(MODEL_STEP), []),
   /** Asked over the broker while these requests are open. */
   meanwhile: v.optional(ASKING),
+  /** Whether one more connection is served then; not looked at if left out. */
+  isFull: v.optional(v.boolean()),
 });
 export type HttpStep = v.InferOutput<typeof HTTP>;
 
