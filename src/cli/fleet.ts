@@ -134,7 +134,8 @@ async function askAll(
 ): Promise<Outcome> {
   const { host, signal } = context;
   const print = createPrinter(context);
-  const outcomes = new Map<Target, Outcome>();
+  // The texts are printed and not kept.
+  const ends = new Map<Target, End>();
   const running = new Set<Target>();
   await forEach(targets, async (target) => {
     if (signal.aborted) return;
@@ -143,13 +144,13 @@ async function askAll(
     const outcome = await ask({ requester, question: asked, printer: SILENT, now: clock });
     if (signal.aborted) return;
     running.delete(target);
-    outcomes.set(target, outcome);
+    ends.set(target, endOf(outcome));
     await print(target, outcome);
   });
   if (!host.stdout.closed.aborted) {
     await Promise.all([...running].map((one) => stopTurn(requester, one.client, one.agent)));
   }
-  return summaryOf(targets, outcomes, { id: question.id, signal });
+  return summaryOf(targets, ends, { id: question.id, signal });
 }
 
 /** Answers are printed when they are whole, so that they do not mix. */
@@ -160,18 +161,20 @@ function labelOf({ client, agent }: Target): string {
   return agent ?? client;
 }
 
+type End = "answered" | "failed" | "unanswered";
+
+function endOf({ failure }: Outcome): End {
+  if (failure === undefined) return "answered";
+  return failure.code === "failed" ? "failed" : "unanswered";
+}
+
 function summaryOf(
   targets: readonly Target[],
-  outcomes: ReadonlyMap<Target, Outcome>,
+  ends: ReadonlyMap<Target, End>,
   { id, signal }: { readonly id: string; readonly signal: AbortSignal },
 ): Outcome {
-  const endOf = (target: Target): "answered" | "failed" | "unanswered" => {
-    const outcome = outcomes.get(target);
-    if (outcome === undefined) return "unanswered";
-    if (outcome.failure === undefined) return "answered";
-    return outcome.failure.code === "failed" ? "failed" : "unanswered";
-  };
-  const labels = (end: string) => targets.filter((one) => endOf(one) === end).map(labelOf);
+  const labels = (end: End) =>
+    targets.filter((one) => (ends.get(one) ?? "unanswered") === end).map(labelOf);
   const answered = labels("answered");
   const failed = labels("failed");
   const unanswered = labels("unanswered");

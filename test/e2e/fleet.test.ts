@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, it } from "node:test";
+import { openTestDevice } from "../support/channel.ts";
 import { needsMosquitto, startMosquitto, withAcl } from "../support/mosquitto.ts";
 import {
+  onceInCi,
   picoclaw,
   quickConfig,
   startClient,
@@ -9,6 +13,7 @@ import {
   startPicoclaw,
   temporaryHome,
 } from "../support/picoclaw.ts";
+import { memoryOf } from "../support/proc.ts";
 import { until } from "../support/until.ts";
 
 const needs = { ...needsMosquitto, timeout: 60_000 };
@@ -145,6 +150,118 @@ describe("send to several", () => {
     assert.equal(broker.log().split(" as picoclaw-cli-").length - 1, 1);
   });
 });
+
+/** Many clients' agent, which answers each but the client `last` with a text, once it may. */
+async function startAnswering(url: string, textOf: (client: string) => string) {
+  const device = await openTestDevice(url, "/picoclaw/assistant/+/request");
+  const held = new Map<string, string>();
+  const answer = (client: string, id: string): void => {
+    const payload = JSON.stringify({ text: textOf(client), id, seq: 0, done: true });
+    device.client.publish(`/picoclaw/assistant/${client}/response`, payload, { qos: 1 });
+  };
+  device.client.on("message", (topic, payload) => {
+    // `send` also publishes empty messages, to learn whether anybody subscribes.
+    if (payload.length === 0) return;
+    const client = topic.split("/").at(-2) ?? "";
+    const { id, text } = JSON.parse(String(payload));
+    if (text === "/stop") return;
+    if (client.startsWith("last")) held.set(client, id);
+    else answer(client, id);
+  });
+  return {
+    ...device,
+    held: () => held.size,
+    release: () => held.forEach((id, client) => answer(client, id)),
+  };
+}
+
+const numbered = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `c${index}`);
+
+describe("send to thousands", () => {
+  it(
+    "keeps no text of what it has printed",
+    { ...needs, ...onceInCi, timeout: 180_000 },
+    async () => {
+      await using broker = await startMosquitto();
+      await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
+      const names = [...numbered(2_000), "last"];
+      const peakOf = async (length: number): Promise<number> => {
+        const text = "x".repeat(length);
+        await using agent = await startAnswering(broker.url, () => text);
+        const output = join(home.path, `answers-${length}`);
+        const words = ["send", names.join(","), "how are you", "--json"];
+        await using sent = startPicoclaw(words, { home: home.path, output });
+        const isPrinted = async (): Promise<boolean> =>
+          agent.held() === 1 && (await linesOf(output)) === names.length - 1;
+        await until("all others are printed", isPrinted, 120_000);
+        const { peak } = await memoryOf(sent.pid);
+        agent.release();
+        const { code, stderr } = await sent.ended;
+        assert.equal(code, 0, stderr);
+        const lines = (await readFile(output, "utf8")).trimEnd().split("\n");
+        const answered = lines
+          .slice(0, -1)
+          .map((line): Record<string, unknown> => JSON.parse(line));
+        assert.deepEqual(
+          answered.map(({ client }) => String(client)).toSorted(inOrder),
+          names.toSorted(inOrder),
+        );
+        assert.ok(answered.every((one) => one["text"] === text && one["type"] === "answer"));
+        const { type, asked, answered: count } = JSON.parse(lines.at(-1) ?? "");
+        assert.deepEqual([type, asked, count], ["result", names.length, names.length]);
+        return peak;
+      };
+      const short = await peakOf(64);
+      const long = await peakOf(64 * 1024);
+      assert.ok(
+        long - short < 80,
+        `peak of ${short} MB with short texts, ${long} MB with long ones`,
+      );
+    },
+  );
+
+  it("interrupted, it says who has not answered, and stops what runs", needs, async () => {
+    await using broker = await startMosquitto();
+    await using home = await temporaryHome(quickConfig(broker.url, { qos: 1 }));
+    const stopped: string[] = [];
+    await using agent = await startAnswering(broker.url, (client) => `from ${client}`);
+    agent.client.on("message", (topic, payload) => {
+      if (String(payload).includes('"/stop"')) stopped.push(topic.split("/").at(-2) ?? "");
+    });
+    const running = Array.from({ length: 16 }, (_, index) => `last${index}`);
+    const never = numbered(2_000).map((name) => `never-${name}`);
+    const names = [...numbered(500), ...running, ...never];
+    const words = ["send", names.join(","), "how are you", "--json"];
+    await using sent = startPicoclaw(words, { home: home.path });
+    await until("no more are asked", () => agent.held() === running.length);
+    sent.kill("SIGINT");
+    const { code, stdout, stderr } = await sent.ended;
+    assert.equal(code, 130, stderr);
+    const lines = jsonLines(stdout);
+    assert.equal(lines.length, 501);
+    const { outcome, asked, answered, failed, unanswered } = lines.at(-1) ?? {};
+    assert.deepEqual(
+      { outcome, asked, answered, failed, unanswered },
+      {
+        outcome: "interrupted",
+        asked: names.length,
+        answered: 500,
+        failed: [],
+        unanswered: [...running, ...never],
+      },
+    );
+    await until("what runs is stopped", () => stopped.length === running.length);
+    assert.deepEqual(stopped.toSorted(inOrder), running.toSorted(inOrder));
+  });
+});
+
+async function linesOf(file: string): Promise<number> {
+  const text = await readFile(file);
+  let lines = 0;
+  for (const byte of text) lines += byte === 10 ? 1 : 0;
+  return lines;
+}
 
 describe("agents", () => {
   it("lists who is there, and who has gone", needs, async () => {
