@@ -63,6 +63,7 @@ export function groupsOf(subject: Subject): readonly Group[] {
     { code: "agent", name: "agent", run: () => agentChecks(subject) },
     ...channels.map((channel) => channelGroup(channel, subject, shared)),
     ...(config.tools.mcp?.servers ?? []).map((server) => mcpGroup(server, subject)),
+    ...confirmGroups(config),
     { code: "checks", name: "settings", run: () => settingChecks(subject) },
     { code: "certificate", name: "certificates", run: () => termChecks(channels) },
     { code: "model.call", name: "model", run: (signal) => modelChecks(subject, signal) },
@@ -118,6 +119,16 @@ function mcpGroup(settings: McpServerSettings, { config, log, redactor }: Subjec
   };
 }
 
+/** The clients that have to allow calls, if any. */
+function confirmGroups(config: Config): readonly Group[] {
+  if (!config.tools.profiles.some(({ confirm }) => confirm.by.length > 0)) return [];
+  const run = async (): Promise<readonly Diagnosis[]> => {
+    const { confirmChecks } = await import("../checks/confirm.ts");
+    return confirmChecks(config);
+  };
+  return [{ code: "access.confirm", name: "confirmations", run }];
+}
+
 type Shared = Promise<SharedFacts | Check> | undefined;
 
 async function sharedFactsOf(config: Config, store: PostgresAddress): Promise<SharedFacts | Check> {
@@ -155,7 +166,12 @@ function channelGroup(channel: MqttChannel, subject: Subject, shared: Shared): G
             presenceChecks({ ...options, config, channel: dialled, cluster }),
           ),
         ]);
-        return [...takenChecks(isTaken, presence), ...broker, ...presence];
+        const isConnected = broker.some(
+          ({ code, result }) => code === "broker.connect" && result !== "fail",
+        );
+        const { partChecks } = await import("../checks/parts.ts");
+        const parts = isConnected ? await partChecks({ ...options, config, channel: dialled }) : [];
+        return [...takenChecks(isTaken, presence), ...broker, ...parts, ...presence];
       } finally {
         await close();
       }
