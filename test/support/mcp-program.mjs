@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
  * - `isNew`: it speaks version 2026-07-28 instead;
  * - `isSloppy`: it leaves out what the protocol demands of its answers;
  * - `tools`: its list; of a tool also `text` or `result` (what a call returns), and `does`: `die`, `hang`, `error`,
- *   `ask` (asks for sampling first, and returns the answer), `flood` (megabytes of notifications), `endless` (a line
+ *   `ask` (asks for sampling first, and returns the answer), `elicit` (the same with elicitation), `flood` (megabytes of notifications), `endless` (a line
  *   without end), `change` (replaces the list by `later`, and says so), `env` (returns its variables);
  * - `later`: the list after `change`;
  * - `isStubborn`: neither the end of its input nor SIGTERM ends it;
@@ -60,6 +60,12 @@ const DOES = {
   ask: (id) => {
     waiting.set("q1", (answer) => send({ id, result: text(JSON.stringify(answer)) }));
     send({ id: "q1", method: "sampling/createMessage", params: { messages: [], maxTokens: 10 } });
+  },
+  elicit: (id) => {
+    waiting.set("q2", (answer) => send({ id, result: text(JSON.stringify(answer)) }));
+    const requestedSchema = { type: "object", properties: { sure: { type: "boolean" } } };
+    const params = { mode: "form", message: "Sure?", requestedSchema };
+    send({ id: "q2", method: "elicitation/create", params });
   },
   flood: () => {
     const data = "x".repeat(100_000);

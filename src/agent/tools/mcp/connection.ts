@@ -30,7 +30,7 @@ export interface ConnectOptions {
   readonly signal: AbortSignal;
   /** Called when the server says that its list of tools has changed. */
   readonly onToolsChanged?: () => void;
-  /** Called for a request of the server, which is refused. */
+  /** Called for a request of the server, which is refused or cancelled. */
   readonly onRefused?: (method: string) => void;
   /** Called once, when the open connection is lost or closed. */
   readonly onLost?: () => void;
@@ -118,8 +118,7 @@ async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promis
   mendAnswers(transport);
   client.fallbackRequestHandler = ({ method }) => {
     onRefused?.(method);
-    const text = "this client offers no sampling, elicitation or roots";
-    return Promise.reject(new ProtocolError(-32_601, text));
+    return refusal(method);
   };
   const whyLost = (): string => flood || ("why" in transport ? String(transport.why) : "");
   // The first question of the client does not listen to the signal.
@@ -149,6 +148,14 @@ async function connectOnce(options: ConnectOptions, signal: AbortSignal): Promis
       await client.close();
     },
   };
+}
+
+/** The answer to what a server asks, although this client offers no such thing. */
+function refusal(method: string): Promise<{ readonly action: string }> {
+  // Nobody sees a question for a person.
+  if (method === "elicitation/create") return Promise.resolve({ action: "cancel" });
+  const text = "this client offers no sampling, elicitation or roots";
+  return Promise.reject(new ProtocolError(-32_601, text));
 }
 
 const END_MS = 1000;

@@ -1,5 +1,5 @@
 import type { JSONRPCMessage, Transport } from "@modelcontextprotocol/client";
-import { at, isObject, listAt } from "../../../base/unknown.ts";
+import { at, isObject, listAt, textAt } from "../../../base/unknown.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -31,7 +31,11 @@ function mended<M extends JSONRPCMessage>(message: M, isNew: boolean): M {
   const { result } = message;
   const isAnswerOfNew = isNew || Array.isArray(at(result, "supportedVersions"));
   const tools = Array.isArray(at(result, "tools")) && { tools: toolsIn(result) };
-  return { ...message, result: { ...(isAnswerOfNew && DEMANDED), ...result, ...tools } };
+  const content = Array.isArray(at(result, "content")) && { content: partsIn(result) };
+  return {
+    ...message,
+    result: { ...(isAnswerOfNew && DEMANDED), ...result, ...tools, ...content },
+  };
 }
 
 /** What servers leave out, with what a client may take it for. */
@@ -57,6 +61,29 @@ function toolsIn(result: unknown): readonly Fields[] {
 function textsOf(tool: unknown, keys: readonly string[]): Fields {
   const found = keys.map((key) => [key, at(tool, key)] as const);
   return Object.fromEntries(found.filter(([, text]) => typeof text === "string"));
+}
+
+/** The parts of a result. One of a kind that is not known would make the client refuse the others. */
+function partsIn(result: unknown): readonly unknown[] {
+  return listAt(result, "content").map((part) => {
+    const type = textAt(part, "type");
+    const isWhole = PARTS[type]?.every((key) => typeof at(part, key) === "string");
+    if (isWhole === true || (type === "resource" && isResource(at(part, "resource")))) return part;
+    return { type: "text", text: "[a part of a kind that is not known here]" };
+  });
+}
+
+/** The texts that a part of a kind has to have. */
+const PARTS: Readonly<Record<string, readonly string[]>> = {
+  text: ["text"],
+  image: ["data", "mimeType"],
+  audio: ["data", "mimeType"],
+  resource_link: ["uri", "name"],
+};
+
+function isResource(resource: unknown): boolean {
+  const has = (key: string): boolean => typeof at(resource, key) === "string";
+  return has("uri") && (has("text") || has("blob"));
 }
 
 /** A schema of an object; its properties are schemas, and `required` a list of texts. */

@@ -27,12 +27,36 @@ export async function resultText(
   }
   if (content.length > MAX_PARTS) parts.push(`[${content.length - MAX_PARTS} more parts]`);
   const structured = at(result, "structuredContent");
-  // Servers repeat it as text for clients that do not know it.
-  if (parts.length === 0 && structured !== undefined) {
+  // Servers repeat it as text for clients that do not know it, but not all of them do.
+  if (
+    structured !== undefined &&
+    !isRepeated(structured, parts.join("\n").slice(0, MAX_SEARCHED))
+  ) {
     parts.push(prefixOf(JSON.stringify(structured), most + 1));
   }
   const text = parts.join("\n");
   return at(result, "isError") === true ? `error: ${text || "the tool failed"}` : text;
+}
+
+/** Values of a structured result that are looked for in its text, and characters in which they are. */
+const MAX_VALUES = 200;
+const MAX_SEARCHED = 100_000;
+
+/** Whether a text repeats a structured result: it holds its texts and numbers, the first of many. */
+function isRepeated(structured: unknown, text: string): boolean {
+  if (text === "") return false;
+  const rest: unknown[] = [structured];
+  for (let count = 0; rest.length > 0 && count < MAX_VALUES; count += 1) {
+    const value = rest.shift();
+    if (typeof value === "object" && value !== null) {
+      const inner: readonly unknown[] = Object.values(value);
+      rest.push(...inner.slice(0, MAX_VALUES));
+    } else if (typeof value === "string" || typeof value === "number") {
+      const quoted = JSON.stringify(value).replaceAll(/^"|"$/g, "");
+      if (!text.includes(String(value)) && !text.includes(quoted)) return false;
+    }
+  }
+  return true;
 }
 
 async function partText(part: unknown, showImage: CallContext["showImage"]): Promise<string> {
@@ -46,7 +70,7 @@ async function partText(part: unknown, showImage: CallContext["showImage"]): Pro
     case "resource_link":
       return `[resource ${noteOf(textAt(part, "name"))}: ${noteOf(textAt(part, "uri"))}]`;
     case "resource":
-      return resourceText(at(part, "resource"));
+      return await resourceText(at(part, "resource"), showImage);
     default:
       return "[a part of a kind that is not known here]";
   }
@@ -64,12 +88,17 @@ async function imageText(data: string, showImage: CallContext["showImage"]): Pro
   return `[${describeImage(image)}; it is shown with this result, and only while this question is answered]`;
 }
 
-function resourceText(resource: unknown): string {
+async function resourceText(
+  resource: unknown,
+  showImage: CallContext["showImage"],
+): Promise<string> {
   const uri = noteOf(textAt(resource, "uri"));
-  if (!isObject(resource) || typeof resource["text"] !== "string") {
-    return `[resource ${uri}: ${noteOf(textAt(resource, "mimeType"))}, which is not text]`;
+  if (isObject(resource) && typeof resource["text"] === "string") {
+    return `[resource ${uri}]\n${resource["text"]}`;
   }
-  return `[resource ${uri}]\n${resource["text"]}`;
+  const type = textAt(resource, "mimeType");
+  if (!type.startsWith("image/")) return `[resource ${uri}: ${noteOf(type)}, which is not text]`;
+  return `[resource ${uri}] ${await imageText(textAt(resource, "blob"), showImage)}`;
 }
 
 function noteOf(text: string): string {

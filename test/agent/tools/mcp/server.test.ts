@@ -184,6 +184,12 @@ describe("what a server of MCP tools gets", () => {
   });
 
   it("is no answer to what it wants to know of a person", async () => {
+    await using old = await openTestMcp([
+      programServer({ tools: [{ name: "ask", does: "elicit" }] }),
+    ]);
+    const answer = await old.run("mcp_test_ask");
+    assert.deepEqual(JSON.parse(answer), { jsonrpc: "2.0", result: { action: "cancel" } });
+    assert.match(old.log.text(), /refused.*elicitation\/create/);
     const ask = {
       method: "elicitation/create",
       params: {
@@ -282,10 +288,25 @@ describe("what a server of MCP tools says of them", () => {
       { type: "image", data: "AAAA", mimeType: "image/png" },
       { type: "audio", data: "AAAA", mimeType: "audio/wav" },
     ];
+    const found = { found: [{ name: 'a "b"', size: 12 }], isWhole: true };
+    const both = {
+      content: [{ type: "text", text: JSON.stringify(found, undefined, 2) }],
+      structuredContent: found,
+    };
+    const files = [
+      { type: "resource_link", uri: `file:///${"x".repeat(5000)}`, name: "big", mimeType: "a/b" },
+      { type: "resource", resource: { uri: "demo://text", text: "of a file" } },
+      { type: "resource", resource: { uri: "demo://blob", mimeType: "a/b", blob: "AAAA" } },
+      { type: "resource", resource: { uri: "demo://png", mimeType: "image/png", blob: png } },
+      { type: "hologram" },
+    ];
     const tools = [
       { name: "long", result: { content } },
       { name: "pictures", result: { content: content.slice(1), isError: true } },
       { name: "data", result: { content: [], structuredContent: { a: [1] } } },
+      { name: "both", result: both },
+      { name: "more", result: { ...both, content: [{ type: "text", text: "2 were found" }] } },
+      { name: "files", result: { content: files } },
       { name: "none", result: { content: [] } },
       { name: "wrong", result: { content: "text" } },
     ];
@@ -299,6 +320,17 @@ describe("what a server of MCP tools says of them", () => {
     assert.match(pictures, /^error: \[an image of 1 x 1.*\]\n\[an image of a kind that cannot/);
     assert.deepEqual(shown, ["image/png", "image/png"]);
     assert.equal(await servers.run("mcp_test_data"), '{"a":[1]}');
+    assert.equal(await servers.run("mcp_test_both"), both.content[0]?.text);
+    assert.equal(await servers.run("mcp_test_more"), `2 were found\n${JSON.stringify(found)}`);
+    const listed = (await servers.run("mcp_test_files", {}, { showImage })).split("\n");
+    assert.match(listed[0] ?? "", /^\[resource big: file:\/\/\/x{192}\]$/);
+    assert.deepEqual(listed.slice(1, 4), [
+      "[resource demo://text]",
+      "of a file",
+      "[resource demo://blob: a/b, which is not text]",
+    ]);
+    assert.match(listed[4] ?? "", /^\[resource demo:\/\/png\] \[an image of 1 x 1/);
+    assert.equal(listed[5], "[a part of a kind that is not known here]");
     assert.equal(await servers.run("mcp_test_none"), "(the tool returned nothing)");
     assert.match(await servers.run("mcp_test_wrong"), /not what the protocol allows/);
   });
