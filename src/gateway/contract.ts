@@ -17,6 +17,8 @@ export interface Request {
   readonly client: string;
   /** The name of its conversation, bounded in length; the client's own conversation when left out. */
   readonly conversation?: string;
+  /** What the client calls that conversation; only kept with the request. */
+  readonly context?: string;
   readonly text: string;
   /** What came with the text; absent for most requests. */
   readonly extras?: RequestExtras | undefined;

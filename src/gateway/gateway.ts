@@ -22,6 +22,8 @@ import { DurableRequests } from "./durable/durable-requests.ts";
 import { recover, restoredRequest } from "./durable/recovery.ts";
 import type { ReplyTo } from "./durable/recovery.ts";
 import { InFlight } from "./in-flight.ts";
+import { cancelKnown, findKnown } from "./known-requests.ts";
+import type { KnownRequest } from "./known-requests.ts";
 import { createRequestLog } from "./request-log.ts";
 import type { RequestRecord } from "./request-log.ts";
 import { RequestQueue } from "./request/request-queue.ts";
@@ -79,10 +81,16 @@ export interface Gateway {
    */
   push(push: Push): Promise<"accepted" | "known">;
   /**
-   * Cancels one request that has a conversation of its own and no answer yet; false if there is none. It is answered
-   * `cancelled`. A crash before that lets a durable request run.
+   * Cancels one request that has a conversation of its own and no answer yet, wherever a gateway of the store has it;
+   * false if there is none. It is answered `cancelled`. A crash before that lets a durable request run. Rejects as the
+   * store does.
    */
-  cancel(request: RequestKey): boolean;
+  cancel(request: RequestKey): Promise<boolean>;
+  /**
+   * What the store has of a durable request: open, or answered within the window for duplicates. Undefined without one.
+   * Rejects as the store does.
+   */
+  find(request: RequestKey): Promise<KnownRequest | undefined>;
   /**
    * Resumes the requests that a former process left; call it before the first `accept`. Returns their
    * number. Rejects with a `Failure` when the store cannot be read.
@@ -150,7 +158,8 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
       });
     },
     push: async (push) => (await pusher.load()).push(push),
-    cancel: (request) => parts.queue.cancelOne(request),
+    cancel: (request) => cancelKnown(request, parts),
+    find: (request) => findKnown(request, parts),
     async resume() {
       await accounting.load();
       const resumed = await (member === undefined

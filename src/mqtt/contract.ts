@@ -221,6 +221,8 @@ export interface ClusterChannelOptions extends ChannelOptions {
 export interface IntakeLease {
   /** Tries to take the lease from now on. */
   start(listener: IntakeListener): void;
+  /** Tells a further listener, too, from now on; also when the lease is given back for good. */
+  follow(listener: Omit<IntakeListener, "canHear">): void;
   /** Whether this gateway may hear and acknowledge now. */
   isHeld(): boolean;
   /** Why the store could not be asked last time. */

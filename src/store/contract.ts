@@ -23,6 +23,8 @@ export interface Store<M> extends ConversationStore<M>, CounterStore {
    * transaction. Without `admission` every new request is taken, and an earlier one is left as it is.
    */
   accept(request: NewRequest, admission?: Admission): Promise<Acceptance<M>>;
+  /** The latest request of that name and lane, unless its answer was delivered before the window. */
+  find(named: Pick<NewRequest, "name" | "lane">): Promise<StoredRequest<M> | undefined>;
   /** The whole request; undefined if the claim is stale. */
   load(claim: Claim): Promise<StoredRequest<M> | undefined>;
   /** Begins an attempt. Returns the claim to show from now on; undefined if the claim is stale. */
@@ -452,6 +454,8 @@ export interface NewRequest {
   readonly lane: string;
   /** The name of its conversation if that is not the lane; bounded in length. */
   readonly conversation?: string;
+  /** What its client calls that; bounded in length. */
+  readonly context?: string;
   readonly channel: string;
   readonly client: string;
   readonly text: string;

@@ -73,6 +73,11 @@ export class Requests<M> {
     return this.#reject(request, decision.stop);
   }
 
+  find(named: Pick<NewRequest, "name" | "lane">): StoredRequest<M> | undefined {
+    const row = this.#earlier({ ...named, mayRepeat: true, retriesFailed: false });
+    return row && this.#storedOf(row);
+  }
+
   load({ seq, owner, attempt }: Claim): StoredRequest<M> | undefined {
     const row = this.#sql("load").get(seq, owner, attempt);
     return row && this.#storedOf(row);
@@ -221,7 +226,12 @@ export class Requests<M> {
   }
 
   /** The earlier request that this one repeats, unless it was answered too long ago or is to run again. */
-  #earlier({ name, lane, mayRepeat, retriesFailed }: NewRequest): Row | undefined {
+  #earlier({
+    name,
+    lane,
+    mayRepeat,
+    retriesFailed,
+  }: Pick<NewRequest, "name" | "lane" | "mayRepeat" | "retriesFailed">): Row | undefined {
     const row = mayRepeat ? this.#sql("byName").get(keyOf(lane), keyOf(name)) : undefined;
     if (row === undefined || row["state"] !== DELIVERED) return row;
     const { now, bounds } = this.#options;

@@ -73,6 +73,7 @@ function storeIn<M>(
   const { run, read } = commits;
   return {
     accept: (request, admission) => run(() => requests.accept(request, admission)),
+    find: (named) => read(() => requests.find(named)),
     load: (claim) => read(() => requests.load(claim)),
     begin: (claim) => run(() => requests.begin(claim)),
     record(claim, message) {

@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 import { at, listAt, textAt } from "../../src/base/unknown.ts";
 import { openClusterChannels } from "../../src/cli/runtime/cluster-channels.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
+import { openClusterChannel } from "../../src/mqtt/agent-channel/cluster-channel.ts";
 import type { ChannelRequest } from "../../src/mqtt/contract.ts";
 import { agentDefaults } from "../support/agent-config.ts";
 import { channelFor, openTestDevice, QUIET_GATEWAY } from "../support/channel.ts";
@@ -27,7 +28,7 @@ describe("the channels of gateways that share a store", () => {
       const log = createMemoryLog();
       const requests: ChannelRequest[] = [];
       const channels = await openClusterChannels(member.cluster, { config, taken: () => {}, log });
-      const channel = channels.open({
+      const shared = channels.share({
         channel: channelFor(broker.url, { qos: 1 }),
         connectTimeoutMs: 5_000,
         info: { version: "0.0.0-test", instance, load: () => 3 },
@@ -37,7 +38,9 @@ describe("the channels of gateways that share a store", () => {
           return Promise.resolve();
         },
       });
+      const channel = openClusterChannel(shared);
       const stop = async (): Promise<void> => {
+        await channels.leave();
         await channel.handOver?.();
         await member.cluster.leave([]);
         await channel.close();

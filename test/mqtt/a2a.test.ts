@@ -3,7 +3,6 @@ import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
 import { decodeRpc } from "../../src/mqtt/a2a/rpc.ts";
-import { Tasks } from "../../src/mqtt/a2a/tasks.ts";
 import { a2aReplyTopic, a2aTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestChannel } from "../support/channel.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
@@ -81,38 +80,6 @@ describe("a request of A2A", () => {
   });
 });
 
-it("tasks are kept for each requester, within bounds", () => {
-  const tasks = new Tasks();
-  const first = tasks.add("a", { taskId: "t", contextId: "c" });
-  assert.equal(tasks.add("a", { taskId: "t", contextId: "other" }), first);
-  assert.notEqual(tasks.add("b", { taskId: "t", contextId: "c" }), first);
-  for (let index = 0; index < 2_000; index += 1)
-    tasks.add("a", { taskId: `${index}`, contextId: "" });
-  assert.equal(tasks.get("a", "t"), undefined);
-  assert.equal(tasks.get("a", "999"), undefined);
-  assert.notEqual(tasks.get("a", "1000"), undefined);
-  const long = "x".repeat(100_000);
-  for (let index = 1_000; index < 2_000; index += 1) {
-    const task = tasks.get("a", `${index}`);
-    if (task) tasks.change(task, "COMPLETED", long);
-  }
-  const kept = Array.from({ length: 1_000 }, (_, index) => tasks.get("a", `${1_000 + index}`));
-  const units = kept.reduce((sum, task) => sum + (task?.text.length ?? 0), 0);
-  assert.ok(units > 0 && units <= 4 * 1024 * 1024, `${units}`);
-});
-
-it("tasks that were forgotten while they ran leave room for others", () => {
-  const tasks = new Tasks();
-  const names = Array.from({ length: 1_100 }, (_, index) => ({
-    taskId: `${index}`,
-    contextId: "",
-  }));
-  const slow = names.map((name) => tasks.add("a", name)).slice(0, 100);
-  for (const task of slow) tasks.change(task, "COMPLETED", "x".repeat(64 * 1024));
-  tasks.add("b", { taskId: "t", contextId: "c" });
-  assert.notEqual(tasks.get("b", "t"), undefined);
-});
-
 it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   await using main = openTestChannel(broker.url);
@@ -127,7 +94,8 @@ it("who takes its name is no conflict of the channel's client id", needsMosquitt
     log,
     onConflict: () => (conflicts += 1),
     onRequest: async () => {},
-    cancel: () => false,
+    find: async () => undefined,
+    cancel: async () => false,
   });
   try {
     await until(`it is connected; ${log.text()}`, () => /info connected/.test(log.text()));

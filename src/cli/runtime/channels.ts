@@ -78,7 +78,7 @@ export class Channels {
     policies: AskOptions["policies"],
   ): Promise<void> {
     this.#cluster = await this.#openCluster(gateway.distrustUsage);
-    const open = this.#cluster?.open ?? openChannel;
+    const cluster = this.#cluster && (await import("../../mqtt/agent-channel/cluster-channel.ts"));
     const serveA2a = this.#serves("a2a") ? (await import("./a2a.ts")).serveA2a : undefined;
     const serveMcp = this.#serves("mcp") ? (await import("./mcp.ts")).serveMcp : undefined;
     const { direct } = agent;
@@ -86,9 +86,11 @@ export class Channels {
     const ports = { direct, clients: { accept, policies } };
     this.#channels = this.#dialled.map((channel) => {
       const usage = this.#usageOf(channel, gateway, agent);
-      const options = this.#optionsOf(channel, gateway, usage);
+      const alone = this.#optionsOf(channel, gateway, usage);
       const { a2a, mcp } = channel.settings;
-      let opened = open(options);
+      const shared = this.#cluster?.share(alone);
+      const options = shared ?? alone;
+      let opened = (shared && cluster?.openClusterChannel(shared)) ?? openChannel(alone);
       if (a2a.enabled && serveA2a) opened = serveA2a(opened, options, gateway);
       if (mcp.enabled && serveMcp) opened = serveMcp(opened, options, ports);
       return opened;
@@ -99,12 +101,7 @@ export class Channels {
 
   /** Whether a channel serves other agents, or programs of MCP, as well. */
   #serves(what: "a2a" | "mcp"): boolean {
-    const channels = this.#dialled.filter(({ settings }) => settings[what].enabled);
-    if (channels.length === 0 || this.#cluster === undefined) return channels.length > 0;
-    this.#options.log.warn(`${what} has no effect: gateways that share a store do not serve it`, {
-      channels: channels.map(({ name }) => name).join(", "),
-    });
-    return false;
+    return this.#dialled.some(({ settings }) => settings[what].enabled);
   }
 
   async #openCluster(taken: () => void): Promise<ClusterChannels | undefined> {
@@ -226,6 +223,7 @@ export class Channels {
 
   /** They hear no more requests where another gateway of the cluster does; answers still leave. */
   async handOver(): Promise<void> {
+    await this.#cluster?.leave();
     await Promise.all(this.#channels.map(async (channel) => channel.handOver?.()));
   }
 

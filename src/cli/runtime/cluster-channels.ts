@@ -4,15 +4,17 @@ import { readInstructions } from "../../agent/workspace/instructions.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config } from "../../config/contract.ts";
 import { Intakes } from "../../gateway/cluster/intakes.ts";
-import { openClusterChannel } from "../../mqtt/agent-channel/cluster-channel.ts";
-import type { Channel, ChannelOptions, GatewayOptions } from "../../mqtt/contract.ts";
+import type { ChannelOptions, ClusterChannelOptions, GatewayOptions } from "../../mqtt/contract.ts";
 import { listedGateway, type ListedGateway } from "../../mqtt/protocol/info.ts";
 import type { Cluster } from "../../store/cluster.ts";
 import { gatewayNameOf } from "./agent-cluster.ts";
 
-/** Opens the channels of a gateway that shares its store with others. */
+/** What the channels of a gateway need that shares its store with others. */
 export interface ClusterChannels {
-  readonly open: (options: ChannelOptions) => Channel;
+  /** The options of a channel with what it shares with the other gateways; once for each channel. */
+  readonly share: (options: ChannelOptions) => ClusterChannelOptions;
+  /** Tells the other gateways that this one ends: before its channels are handed over. */
+  readonly leave: () => Promise<void>;
   /** How many gateways share the store, in words for `/status`. */
   readonly status: () => string;
   /** Before this, every channel has to be closed. */
@@ -52,7 +54,7 @@ export async function openClusterChannels(
     ...intakes.others().flatMap((about) => listedGateway(about) ?? []),
   ];
   return {
-    open(options) {
+    share(options) {
       const { name, settings } = options.channel;
       info ??= options.info;
       if (options.hasSubscriber !== undefined) {
@@ -64,19 +66,15 @@ export async function openClusterChannels(
           },
         );
       }
-      const channel = openClusterChannel({
+      return {
         ...options,
         info: { ...options.info, since, gateways },
         intake: intakes.open(`${name} ${settings.agent_id}`),
         isAlone: () => intakes.isAlone(),
         onGateways: (listener) => intakes.onChange(listener),
-      });
-      const handOver = async (): Promise<void> => {
-        await intakes.leave();
-        await channel.handOver?.();
       };
-      return { ...channel, handOver };
     },
+    leave: () => intakes.leave(),
     status() {
       const others = intakes.others().length;
       if (others < 1) return "no other gateway shares the store";

@@ -48,6 +48,7 @@ export interface IntakeLeaseOptions {
 export class IntakeLease {
   readonly #options: IntakeLeaseOptions;
   #listener: IntakeListener | undefined;
+  readonly #followers: Omit<IntakeListener, "canHear">[] = [];
   /** The listener hears. */
   #isTaken = false;
   #reliedUntil = Number.NEGATIVE_INFINITY;
@@ -72,6 +73,11 @@ export class IntakeLease {
   start(listener: IntakeListener): void {
     this.#listener = listener;
     void this.#run();
+  }
+
+  /** Tells another one when it is taken, lost or given back. */
+  follow(listener: Omit<IntakeListener, "canHear">): void {
+    this.#followers.push(listener);
   }
 
   /** Whether this gateway may hear and acknowledge now. */
@@ -198,7 +204,9 @@ export class IntakeLease {
     this.#othersSince = undefined;
     this.#isTaken = true;
     changed(true);
-    this.#listener?.taken(identity, othersMs > CONNECTED_MS);
+    const wasOthers = othersMs > CONNECTED_MS;
+    this.#listener?.taken(identity, wasOthers);
+    for (const follower of this.#followers) follower.taken(identity, wasOthers);
   }
 
   #lose(why: string): void {
@@ -209,6 +217,7 @@ export class IntakeLease {
     if (!this.#isTaken) return;
     this.#isTaken = false;
     this.#listener?.lost(why);
+    for (const follower of this.#followers) follower.lost(why);
     this.#options.changed(false);
   }
 

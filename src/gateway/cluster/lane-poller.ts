@@ -7,6 +7,7 @@ import type { Clock } from "../clock.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";
 import { restoredRequest, resumeRequest } from "../durable/recovery.ts";
 import type { ReplyTo } from "../durable/recovery.ts";
+import { isCancellation } from "../known-requests.ts";
 import type { RequestQueue } from "../request/request-queue.ts";
 import type { Lease } from "./lease.ts";
 
@@ -25,6 +26,7 @@ export interface PollerPorts<M> {
     RequestQueue<M>,
     | "addStored"
     | "attach"
+    | "cancelStored"
     | "has"
     | "leaveWaiting"
     | "roomForLanes"
@@ -186,9 +188,13 @@ export class LanePoller<M> {
     for (const each of joined) void this.#join(each, ports);
   }
 
-  /** Sends the answer of a request to a further address, also when it is delivered already. */
+  /** Sends the answer of a request to a further address, also when it is delivered already; or cancels the request. */
   async #join({ claim, request, to }: JoinedRequest, ports: PollerPorts<M>): Promise<void> {
     const { queue, direct, durableRequests, replyTo } = ports;
+    if (isCancellation(to)) {
+      queue.cancelStored(claim, request.lane);
+      return;
+    }
     if (replyTo === undefined) return;
     const { id: _id, expiresAt: _expiresAt, ...known } = request;
     const further = restoredRequest({ ...known, ...to }, replyTo);

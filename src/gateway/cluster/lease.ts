@@ -106,6 +106,7 @@ export function guardedStore<M>(store: Store<M>, lease: Pick<Lease, "isHeld">): 
   return {
     ...store,
     accept: guarded((request, admission) => store.accept(request, admission)),
+    find: guarded((named) => store.find(named)),
     load: guarded((claim) => store.load(claim)),
     begin: guarded((claim) => store.begin(claim)),
     record: guarded((claim, message) => store.record(claim, message)),

@@ -98,7 +98,7 @@ export class DurableRequests<M> {
     onError: (failure: Failure) => void,
   ): Promise<Acceptance<M>> {
     const { channel, client, conversation, text, extras, id, stream, address } = request;
-    const { expiresAt, knownUntil } = request;
+    const { expiresAt, knownUntil, context } = request;
     const newRequest = {
       name: requestNameOf(request),
       lane: laneOf(request),
@@ -112,6 +112,7 @@ export class DurableRequests<M> {
       retriesFailed: !request.redelivered,
       ...(extras && { extras }),
       ...(conversation !== undefined && { conversation }),
+      ...(context !== undefined && { context }),
       ...(id !== undefined && { id }),
       ...(expiresAt !== undefined && { expiresAt }),
       ...(knownUntil !== undefined && { knownUntil }),
@@ -122,6 +123,11 @@ export class DurableRequests<M> {
       : this.#retryInOrder(store, onError));
     failpoint("accepted");
     return acceptance;
+  }
+
+  /** The latest request of that name, whoever has it. Rejects as the store does. */
+  find(named: Pick<StoredRequest<M>["request"], "name" | "lane">): Promise<StoredRequest<M> | undefined> {
+    return this.#store.find(named);
   }
 
   /** The whole request, or undefined when another owner has it. Rejects after `close` if it cannot be read. */

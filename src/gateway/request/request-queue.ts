@@ -264,6 +264,12 @@ export class RequestQueue<M> {
     return true;
   }
 
+  /** The same for a stored request that this gateway has. */
+  cancelStored({ seq }: Claim, lane: string): void {
+    const found = this.#lanes.items(lane).find(({ pending }) => pending.claim?.seq === seq);
+    if (found !== undefined) this.#cancel(lane, found.pending);
+  }
+
   #cancel(lane: string, pending: Queued<M>["pending"]): void {
     if (cancel(pending, failureOf("cancelled"), GRACE_MS)) this.#lanes.recheck(lane);
   }

@@ -1,10 +1,14 @@
 import type { Part } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
-import { fromJson } from "../../base/unknown.ts";
-import { connectionOptionsOf, createConnectedLog, taggedLog } from "../agent-channel/channel.ts";
+import { createConnectedLog, taggedLog } from "../agent-channel/channel.ts";
+import {
+  FurtherConnection,
+  furtherOptionsOf,
+  type SharedChannelOptions,
+} from "../agent-channel/further-connection.ts";
 import { Connection } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
-import type { Channel, ChannelOptions, ChannelRequest, Recipient } from "../contract.ts";
+import type { Channel, ChannelRequest, Recipient } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import {
   a2aAddressOf,
@@ -13,27 +17,41 @@ import {
   type A2aAddress,
   type PublishTopic,
 } from "../protocol/topics.ts";
+import { encodeAddress, parseAddress } from "./address.ts";
 import { cardOf } from "./card.ts";
-import { type A2aRecipient, createA2aReply, publishTo, type ReplyDeps } from "./reply.ts";
+import { type A2aRecipient, createA2aReply, publishTo, unitsOf } from "./reply.ts";
 import * as rpc from "./rpc.ts";
-import { Tasks } from "./tasks.ts";
+import { taskOf } from "./task.ts";
 
-/** The requests of A2A callers, and how a caller has one cancelled. */
-export interface A2aOptions extends ChannelOptions {
-  /** Cancels a request of that client and key if it has no answer yet; false if there is none. */
-  readonly cancel: (request: Pick<ChannelRequest, "channel" | "client" | "key">) => boolean;
+/** What names a request. */
+type RequestName = Pick<ChannelRequest, "channel" | "client" | "key">;
+
+/** A request as the gateway knows it, also of a former process and of other gateways. */
+export interface KnownRequest extends Pick<ChannelRequest, "context"> {
+  readonly hasBegun: boolean;
+  /** Undefined while it has none. */
+  readonly answer: { readonly text: string; readonly failure?: Failure } | undefined;
+}
+
+/** The requests of A2A callers, and how a caller hears of one and has one cancelled. Both reject as the store does. */
+export interface A2aOptions extends SharedChannelOptions {
+  /** Undefined if there is none. */
+  readonly find: (request: RequestName) => Promise<KnownRequest | undefined>;
+  /** Cancels a request if it has no answer yet; false if there is none. */
+  readonly cancel: (request: RequestName) => Promise<boolean>;
 }
 
 /** Messages that acknowledge or refuse and are not sent yet; above it no more are made. */
 const MOST_PENDING = 256;
 /** Bytes of Correlation Data, which each piece of an answer carries. */
 const MAX_CORRELATION = 1_024;
+/** Above the time in which another gateway takes the lease and connects, so that the card is not `offline` then. */
+const WILL_DELAY_SECONDS = 10;
+/** For what is said at once: after that the answer may be there, or the requester asks again. */
+const SAID_MS = 5_000;
 /** What an agent asks has come through one. */
 const HOPS = 1;
 type WayBack = Omit<A2aRecipient, keyof rpc.TaskNames>;
-
-/** Begins the opaque address of a request. */
-const MARK = "a2a";
 
 /** The same channel, which also serves A2A callers over a separate connection. */
 export function withA2a(channel: Channel, options: A2aOptions): Channel {
@@ -41,6 +59,9 @@ export function withA2a(channel: Channel, options: A2aOptions): Channel {
   return {
     ...channel,
     replyTo: (recipient) => responder.replyTo(recipient) ?? channel.replyTo(recipient),
+    async handOver() {
+      await Promise.all([channel.handOver?.(), responder.handOver()]);
+    },
     async close() {
       await Promise.all([channel.close(), responder.close()]);
     },
@@ -49,21 +70,25 @@ export function withA2a(channel: Channel, options: A2aOptions): Channel {
 
 /**
  * An agent of A2A over MQTT 0.1: a retained card, and requests that are answered on their Response Topics. A loss of
- * its connection, or its end, leaves the channel as it is.
+ * its connection, or its end, leaves the channel as it is. Of the gateways that share a store one has the connection of
+ * the agent's name; each has one for its answers.
  */
 class Responder {
   readonly #options: A2aOptions;
   readonly #address: A2aAddress;
-  readonly #connection: Connection;
-  readonly #tasks = new Tasks();
-  readonly #deps: ReplyDeps;
+  readonly #agent: FurtherConnection;
+  /** For answers; undefined if the agent's own is. */
+  readonly #voice: Connection | undefined;
+  readonly #maxMessageBytes: number;
   readonly #log: ReturnType<typeof taggedLog>;
   readonly #card: string;
   readonly #requests: PublishTopic;
   #pending = 0;
+  /** Settles when all earlier requests are handed over. */
+  #order: Promise<unknown> = Promise.resolve();
 
   constructor(options: A2aOptions) {
-    const { channel, log } = options;
+    const { channel, log, intake } = options;
     const { settings } = channel;
     this.#options = options;
     this.#address = a2aAddressOf(settings);
@@ -71,16 +96,17 @@ class Responder {
     this.#requests = a2aTopic("request", this.#address);
     this.#log = taggedLog(log, `${channel.name} a2a`);
     this.#card = cardOf(settings, options.info.version);
-    const { session_expiry_secs: seconds, max_message_bytes: maxMessageBytes } = settings;
+    this.#maxMessageBytes = settings.max_message_bytes;
     const logConnected = createConnectedLog(this.#log);
-    this.#connection = new Connection({
-      ...connectionOptionsOf(options),
-      // That would be noted of the client id of the channel.
-      onConflict: undefined,
-      settings: { ...settings, protocol_version: 5, qos: 1 },
+    this.#voice = intake && this.#openVoice();
+    this.#agent = new FurtherConnection({
+      channel: options,
       clientId: `${org}/${unit}/${agent}`,
-      sessionExpiry: { seconds, cleanStart: false },
-      will: this.#cardMessage("offline", "lwt"),
+      sessionExpiry: { seconds: settings.session_expiry_secs, cleanStart: false },
+      will: {
+        ...this.#cardMessage("offline", "lwt"),
+        ...(intake && { delaySeconds: WILL_DELAY_SECONDS }),
+      },
       log: this.#log,
       onMessage: (message) => this.#receive(message),
       onSession: async (session) => {
@@ -88,26 +114,55 @@ class Responder {
         logConnected(session);
         void this.#announce(session);
       },
-    });
-    this.#deps = { connection: this.#connection, tasks: this.#tasks, maxMessageBytes };
-    void this.#connection.ended.then((failure) => {
-      if (failure === undefined) return;
-      const { message, why, remedy } = failure;
-      this.#log.error("other agents cannot ask this one", { error: message, why, try: remedy });
+      sayOffline: (session) => this.#sayOffline(session),
+      onFailure: (failure) => this.#failed(failure),
     });
   }
 
   /** The way back to an A2A caller; undefined if the request is of another kind. */
   replyTo(recipient: Recipient): ((part: Part) => Promise<void>) | undefined {
     const to = parseAddress(this.#address, recipient);
-    return to && createA2aReply(to, this.#deps);
+    return to && this.#replyTo(to);
   }
 
-  /** Publishes the card as `offline` and disconnects, within two seconds. */
+  /** Another gateway may hear at once; answers still leave. */
+  handOver(): Promise<void> {
+    return this.#agent.handOver();
+  }
+
+  /** Publishes the card as `offline`, unless other gateways serve, and disconnects, within two seconds. */
   async close(): Promise<void> {
-    await this.#connection.close(async (session) => {
-      await session.publish({ ...this.#cardMessage("offline", "agent"), qos: 1, retain: true });
+    const isUnsaid = await this.#agent.close();
+    const sayOffline = (session: Session): Promise<void> => this.#sayOffline(session);
+    await this.#voice?.close(isUnsaid ? sayOffline : undefined);
+  }
+
+  /** With a client id of its own, and a session that ends with it. */
+  #openVoice(): Connection {
+    const voice = new Connection({
+      ...furtherOptionsOf(this.#options),
+      log: this.#log,
+      onMessage: () => undefined,
+      onSession: () => Promise.resolve(),
     });
+    void voice.ended.then((failure) => failure && this.#failed(failure));
+    return voice;
+  }
+
+  /** Waits through a time without connection. */
+  #replyTo(to: A2aRecipient): (part: Part) => Promise<void> {
+    const connection = this.#voice ?? this.#agent.current;
+    // It is closed.
+    if (connection === undefined) return () => Promise.reject(new Failure("unreachable", "closed"));
+    return createA2aReply(to, { connection, maxMessageBytes: this.#maxMessageBytes });
+  }
+
+  #failed({ message, why, remedy }: Failure): void {
+    this.#log.error("other agents cannot ask this one", { error: message, why, try: remedy });
+  }
+
+  async #sayOffline(session: Session): Promise<void> {
+    await session.publish({ ...this.#cardMessage("offline", "agent"), qos: 1, retain: true });
   }
 
   #cardMessage(status: "online" | "offline", source: "agent" | "lwt") {
@@ -132,8 +187,24 @@ class Responder {
     if (to === undefined) return undefined;
     const asked = this.#decode(message.payload, to.correlationData.length);
     if (asked.is === "error") return this.#say(to, rpc.encodeError(asked));
-    if (asked.is !== "send") return this.#say(to, this.#taskOf(asked, to.requester));
-    return this.#accept(asked, to, message);
+    if (asked.is !== "send") return this.#tell(asked, to);
+    const known = this.#find(to, asked.taskId);
+    const handedOver = this.#order.then(async () => {
+      const found = await known;
+      return { done: this.#accept(asked, to, message, found) };
+    });
+    this.#order = handedOver;
+    return handedOver.then(({ done }) => done);
+  }
+
+  /** Undefined also if the store does not say: then it cannot take the request either. */
+  #find(to: WayBack, taskId: string): Promise<KnownRequest | undefined> {
+    return this.#options.find(this.#named(to, taskId)).catch(() => undefined);
+  }
+
+  #named({ requester }: WayBack, taskId: string): RequestName {
+    const { channel } = this.#options;
+    return { channel: channel.name, client: this.#clientOf(requester), key: `a2a ${taskId}` };
   }
 
   /** Where the answer may go; undefined if the message is no request, or if it may go nowhere. */
@@ -168,55 +239,64 @@ class Responder {
     asked: Extract<rpc.RpcRequest, { is: "send" }>,
     to: WayBack,
     { qos, dup }: Incoming,
+    known: KnownRequest | undefined,
   ): Promise<void> | undefined {
     const { id, taskId, text, stream } = asked;
-    const known = this.#tasks.get(to.requester, taskId);
-    if (known !== undefined && asked.contextId !== "" && asked.contextId !== known.contextId) {
+    if (known !== undefined && asked.contextId !== "" && asked.contextId !== known.context) {
       const message = "the task has another contextId";
       return this.#say(to, rpc.encodeError({ id, code: rpc.INVALID_PARAMS, message }));
     }
-    const contextId = asked.contextId || known?.contextId || taskId;
+    const contextId = asked.contextId || known?.context || taskId;
     const recipient = { ...to, id, taskId, contextId };
     const { channel, onRequest } = this.#options;
     const { max_hops: most } = channel.settings;
     this.#say(to, rpc.statusEvent(recipient, "SUBMITTED"));
     return onRequest({
-      channel: channel.name,
-      client: this.#clientOf(to.requester),
+      ...this.#named(to, taskId),
       context: contextId,
       text: HOPS > most ? "" : text,
       id: taskId,
       stream: stream && channel.settings.streaming.enabled,
       extras: { hops: HOPS },
-      key: keyOf(taskId),
       fingerprint: "",
       redelivered: dup,
       address: encodeAddress(recipient),
       durable: qos > 0,
       ...(to.expiresAt !== undefined && { expiresAt: to.expiresAt }),
       ...(HOPS > most && { rejected: new Failure("forbidden", "No agents are answered.") }),
-      reply: createA2aReply(recipient, this.#deps),
+      reply: this.#replyTo(recipient),
     });
   }
 
-  /** What a task is, after it was cancelled if that was asked for. */
-  #taskOf(
+  /** Says what a task is, after it was cancelled if that was asked for. */
+  async #tell(asked: Extract<rpc.RpcRequest, { is: "get" | "cancel" }>, to: WayBack): Promise<void> {
+    const { id } = asked;
+    const connection = this.#agent.current;
+    if (connection === undefined) return;
+    const units = unitsOf(to, { connection, maxMessageBytes: this.#maxMessageBytes });
+    try {
+      this.#say(to, await this.#taskOf(asked, to, units));
+    } catch {
+      const message = "the agent cannot read its tasks now";
+      this.#say(to, rpc.encodeError({ id, code: rpc.RESPONDER_UNAVAILABLE, message }));
+    }
+  }
+
+  async #taskOf(
     { is, id, taskId }: Extract<rpc.RpcRequest, { is: "get" | "cancel" }>,
-    requester: string,
-  ) {
-    const task = this.#tasks.get(requester, taskId);
-    if (task === undefined) {
+    to: WayBack,
+    units: number,
+  ): Promise<string> {
+    const request = this.#named(to, taskId);
+    const known = await this.#options.find(request);
+    if (known === undefined) {
       const message = "this agent does not know the task";
       return rpc.encodeError({ id, code: rpc.TASK_NOT_FOUND, message });
     }
-    if (is === "get") return rpc.taskResult(id, task);
-    const request = {
-      channel: this.#options.channel.name,
-      client: this.#clientOf(requester),
-      key: keyOf(taskId),
-    };
-    if (this.#options.cancel(request)) {
-      return rpc.taskResult(id, { ...task, state: "CANCELED", updatedAt: new Date(), text: "" });
+    const task = taskOf(taskId, known);
+    if (is === "get") return rpc.taskResult(id, task, units);
+    if (await this.#options.cancel(request)) {
+      return rpc.taskResult(id, { ...task, state: "CANCELED", text: "" }, units);
     }
     const message = "the task has ended";
     return rpc.encodeError({ id, code: rpc.TASK_NOT_CANCELABLE, message });
@@ -228,10 +308,12 @@ class Responder {
     return isVerified ? `a2a:${requester}` : `a2a:unverified:${requester}`;
   }
 
+  /** On the connection of the request, so that it is heard before the answer. */
   #say(to: Parameters<typeof publishTo>[1], payload: string): undefined {
-    if (this.#pending >= MOST_PENDING) return;
+    const connection = this.#agent.current;
+    if (connection === undefined || this.#pending >= MOST_PENDING) return;
     this.#pending += 1;
-    publishTo(this.#deps, to, payload)
+    publishTo({ connection }, to, payload, AbortSignal.timeout(SAID_MS))
       .catch((error: unknown) => {
         this.#log.debug("a message to an agent was not delivered", {
           why: asFailure(error).message,
@@ -239,36 +321,4 @@ class Responder {
       })
       .finally(() => (this.#pending -= 1));
   }
-}
-
-function keyOf(taskId: string): string {
-  return `a2a ${taskId}`;
-}
-
-function encodeAddress({ topic, correlationData, id, taskId, contextId }: A2aRecipient): string {
-  return JSON.stringify([MARK, topic, correlationData.toString("base64"), id, taskId, contextId]);
-}
-
-/** The address of a request of a former process, which may have had another configuration. */
-function parseAddress(
-  own: A2aAddress,
-  { address, expiresAt }: Recipient,
-): A2aRecipient | undefined {
-  if (!address.startsWith(`["${MARK}",`)) return undefined;
-  const found: unknown = fromJson(address);
-  if (!Array.isArray(found)) return undefined;
-  const [, topic, correlation, id, taskId, contextId] = found.map((one: unknown) =>
-    typeof one === "number" ? one : String(one),
-  );
-  const way = a2aReplyTopic(own, String(topic));
-  if (way === undefined || id === undefined) return undefined;
-  const correlationData = Buffer.from(String(correlation), "base64");
-  return {
-    ...way,
-    correlationData,
-    id,
-    taskId: String(taskId),
-    contextId: String(contextId),
-    expiresAt,
-  };
 }

@@ -2,17 +2,8 @@ import type { Part } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Connection } from "../client/connection.ts";
 import type { PublishTopic } from "../protocol/topics.ts";
-import {
-  artifactEvent,
-  encodeError,
-  REQUEST_EXPIRED,
-  RESPONDER_UNAVAILABLE,
-  statusEvent,
-  type Task,
-  type TaskNames,
-  type TaskState,
-} from "./rpc.ts";
-import type { Tasks } from "./tasks.ts";
+import { artifactEvent, encodeError, statusEvent, type TaskNames } from "./rpc.ts";
+import { endOf } from "./task.ts";
 
 /** Where the answer to one request goes. */
 export interface A2aRecipient extends TaskNames {
@@ -24,7 +15,6 @@ export interface A2aRecipient extends TaskNames {
 
 export interface ReplyDeps {
   readonly connection: Connection;
-  readonly tasks: Tasks;
   /** Bytes of a whole packet; 0 is no limit of ours. */
   readonly maxMessageBytes: number;
 }
@@ -40,6 +30,7 @@ export async function publishTo(
   { connection }: Pick<ReplyDeps, "connection">,
   { topic, correlationData, expiresAt }: Omit<A2aRecipient, keyof TaskNames | "requester">,
   payload: string,
+  signal?: AbortSignal,
 ): Promise<void> {
   const left = expiresAt === undefined ? undefined : Math.ceil((expiresAt - Date.now()) / 1000);
   const properties = {
@@ -48,12 +39,8 @@ export async function publishTo(
     payloadFormatIndicator: true,
     ...(left !== undefined && { messageExpiryInterval: Math.max(left, 1) }),
   };
-  const { noMatchingSubscribers } = await connection.publish({
-    topic,
-    payload,
-    qos: 1,
-    properties,
-  });
+  const message = { topic, payload, qos: 1, properties } as const;
+  const { noMatchingSubscribers } = await connection.publish(message, signal);
   if (noMatchingSubscribers) {
     throw new Failure("no_subscriber", "nobody subscribes to the answer's topic");
   }
@@ -74,14 +61,11 @@ export function createA2aReply(
 class Reply {
   readonly #address: A2aRecipient;
   readonly #deps: ReplyDeps;
-  readonly #task: Task;
-  #text = "";
   #pieces = 0;
 
   constructor(address: A2aRecipient, deps: ReplyDeps) {
     this.#address = address;
     this.#deps = deps;
-    this.#task = deps.tasks.add(address.requester, address);
   }
 
   async send(part: Part): Promise<void> {
@@ -98,27 +82,21 @@ class Reply {
   }
 
   async #progress(text: string): Promise<void> {
-    const { tasks } = this.#deps;
-    this.#text += text;
-    if (this.#task.state === "SUBMITTED") tasks.change(this.#task, "WORKING");
     if (text === "") await this.#publish(statusEvent(this.#address, "WORKING"));
     else await this.#publishPieces(text, false);
   }
 
   async #complete(text: string): Promise<void> {
-    this.#text += text;
-    this.#deps.tasks.change(this.#task, "COMPLETED", this.#text);
-    if (this.#text !== "") await this.#publishPieces(text, true);
+    if (text !== "" || this.#pieces > 0) await this.#publishPieces(text, true);
     await this.#publish(statusEvent(this.#address, "COMPLETED"));
   }
 
-  async #fail({ text }: Part, { code, retryAfter }: Failure): Promise<void> {
-    const { state, error } = ENDS[code] ?? { state: "FAILED" };
-    this.#deps.tasks.change(this.#task, state, text);
+  async #fail({ text }: Part, failure: Failure): Promise<void> {
+    const { state, error } = endOf(failure);
     const payload =
       error === undefined
         ? statusEvent(this.#address, state, text)
-        : encodeError({ id: this.#address.id, code: error, message: text }, retryAfter);
+        : encodeError({ id: this.#address.id, code: error, message: text }, failure.retryAfter);
     await this.#publish(payload);
   }
 
@@ -137,32 +115,13 @@ class Reply {
   }
 
   #restart(): void {
-    this.#text = "";
     this.#pieces = 0;
   }
 }
 
-interface End {
-  readonly state: TaskState;
-  /** The code of an error of the binding that says it. */
-  readonly error?: number;
-}
-
-/** How a task ends whose answer is an error; it has failed if its code is not here. */
-const ENDS: Partial<Readonly<Record<Failure["code"], End>>> = {
-  cancelled: { state: "CANCELED" },
-  expired: { state: "REJECTED", error: REQUEST_EXPIRED },
-  busy: { state: "REJECTED", error: RESPONDER_UNAVAILABLE },
-  rate_limited: { state: "REJECTED" },
-  budget: { state: "REJECTED" },
-  forbidden: { state: "REJECTED" },
-  bad_request: { state: "REJECTED" },
-  too_large: { state: "REJECTED" },
-};
-
 /** UTF-16 units of text that fit into one message, whatever they are. */
-function unitsOf(
-  { topic, correlationData }: A2aRecipient,
+export function unitsOf(
+  { topic, correlationData }: Pick<A2aRecipient, "topic" | "correlationData">,
   { connection, maxMessageBytes }: ReplyDeps,
 ): number {
   const limits = [maxMessageBytes, connection.session()?.maximumPacketBytes ?? 0];

@@ -1,4 +1,5 @@
 import { at, fromJson, isObject, listAt, textAt } from "../../base/unknown.ts";
+import { prefixOf } from "../../base/truncate.ts";
 import { MAX_ID_LENGTH, utf8Of } from "../protocol/wire.ts";
 
 /** The id of a JSON-RPC request; null if it cannot be read. */
@@ -137,16 +138,16 @@ export function statusEvent(
   state: TaskState,
   message = "",
 ): string {
+  const timestamp = new Date().toISOString();
   return encodeResult(id, {
-    statusUpdate: { taskId, contextId, status: statusOf(state, message) },
+    statusUpdate: { taskId, contextId, status: { ...statusOf(state, message), timestamp } },
   });
 }
 
-function statusOf(state: TaskState, message: string, at_ = new Date()) {
+function statusOf(state: TaskState, message: string) {
   const said = { messageId: crypto.randomUUID(), role: "ROLE_AGENT", parts: [{ text: message }] };
   return {
     state: `TASK_STATE_${state}`,
-    timestamp: at_.toISOString(),
     ...(message !== "" && { message: said }),
   };
 }
@@ -169,15 +170,22 @@ export function artifactEvent(
 export interface Task {
   readonly taskId: string;
   readonly contextId: string;
-  state: TaskState;
-  updatedAt: Date;
-  /** The answer, or why there is none; as far as it is kept. */
-  text: string;
+  readonly state: TaskState;
+  /** The answer, or why there is none. */
+  readonly text: string;
 }
 
-export function taskResult(id: RpcId, { taskId, contextId, state, updatedAt, text }: Task): string {
+/** Of a text that is longer than so many UTF-16 units, the first ones; its metadata says that it was cut. */
+export function taskResult(
+  id: RpcId,
+  { taskId, contextId, state, text: whole }: Task,
+  units: number,
+): string {
   const isAnswer = state === "COMPLETED";
-  const artifacts = isAnswer && text !== "" ? [{ artifactId: ARTIFACT, parts: [{ text }] }] : [];
-  const status = statusOf(state, isAnswer ? "" : text, updatedAt);
+  const text = whole.length > units ? prefixOf(whole, units) : whole;
+  const metadata = text.length < whole.length ? { truncated: true } : undefined;
+  const artifact = { artifactId: ARTIFACT, parts: [{ text }], metadata };
+  const artifacts = isAnswer && text !== "" ? [artifact] : [];
+  const status = statusOf(state, isAnswer ? "" : text);
   return encodeResult(id, { id: taskId, contextId, status, artifacts });
 }

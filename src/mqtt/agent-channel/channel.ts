@@ -1,4 +1,4 @@
-import { pause } from "../../base/async.ts";
+import { pause, settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import { shouldLog, type Log } from "../../base/log.ts";
 import { Connection, randomClientId, type ConnectionOptions } from "../client/connection.ts";
@@ -154,6 +154,22 @@ function sessionExpiryFor({
 }: ChannelOptions): ConnectionOptions["sessionExpiry"] {
   const { client_id, session_expiry_secs } = channel.settings;
   return { seconds: session_expiry_secs, cleanStart: !client_id && clientId === undefined };
+}
+
+/** For the store to say who else lives. */
+const ASKED_MS = 1_000;
+
+/** Whether no other gateway of the cluster lives; also when the store does not say. */
+export async function isLastGateway(isAlone?: () => Promise<boolean>): Promise<boolean> {
+  let isLast = true;
+  const asked = isAlone?.().then(
+    (answer) => {
+      isLast = answer;
+    },
+    () => {},
+  );
+  if (asked !== undefined) await settlesWithin(asked, ASKED_MS);
+  return isLast;
 }
 
 const CALM_MS = 60_000;

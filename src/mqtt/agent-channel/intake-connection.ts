@@ -8,7 +8,7 @@ import type { Incoming } from "../protocol/message.ts";
 import { requestFilter, statusTopic, type AgentAddress } from "../protocol/topics.ts";
 import type { BrokerQueue } from "./broker-queue.ts";
 import { announce, brokerQueueFor, connectionOptionsOf, type Probe } from "./channel.ts";
-import { createConnectedLog, createQosWarning } from "./channel.ts";
+import { createConnectedLog, createQosWarning, isLastGateway } from "./channel.ts";
 import type { Presence } from "./presence.ts";
 
 /** Above the time in which another gateway takes the lease and connects, so that this is no `offline`. */
@@ -23,9 +23,9 @@ const SHORT_MS = 10_000;
 /** After it gave the lease back, a gateway tries again so much later, doubled each time up to the bound. */
 const GIVEN_BACK_MS = 5_000;
 const MOST_GIVEN_BACK_MS = 60_000;
-/** When the gateway stops: for requests that are being stored, and for the store to say who else lives. */
+/** When the gateway stops: for requests that are being stored, and to give back the lease. */
 const STORED_MS = 1_500;
-const ASKED_MS = 1_000;
+const RELEASED_MS = 1_000;
 
 export interface IntakeConnectionOptions extends ClusterChannelOptions {
   readonly address: AgentAddress;
@@ -147,19 +147,19 @@ export class IntakeConnection {
   /** Stops to hear, so that another gateway does at once. If there is none, it hears until it is closed. */
   async handOver(): Promise<void> {
     if (this.#connection === undefined) return this.#options.intake.close();
-    if (!(await this.#isAlone())) await this.#stop();
+    if (!(await isLastGateway(this.#options.isAlone))) await this.#stop();
   }
 
   /** Ends it. The last gateway of the cluster says `offline`, over `voice` if it does not hear. */
   async close(voice: Connection): Promise<void> {
     const { presence, intake } = this.#options;
-    const isAlone = await this.#isAlone();
+    const isAlone = await isLastGateway(this.#options.isAlone);
     const isSaid = this.#connection?.session() !== undefined;
     if (isAlone) await this.#end({ saysOffline: true });
     else await this.#stop();
     const session = voice.session();
     if (isAlone && !isSaid && !this.#isRefused && session) await presence.offline(session);
-    await settlesWithin(intake.close(), ASKED_MS);
+    await settlesWithin(intake.close(), RELEASED_MS);
   }
 
   async #begin(session: Session): Promise<void> {
@@ -177,7 +177,7 @@ export class IntakeConnection {
 
   /** A gateway of a cluster that serves already need not ask. */
   async #join(session: Session): Promise<void> {
-    if (await this.#isAlone()) await this.#options.presence.join(session);
+    if (await isLastGateway(this.#options.isAlone)) await this.#options.presence.join(session);
     this.#hasJoined = true;
     this.#joined?.resolve();
     this.#joined = undefined;
@@ -231,25 +231,12 @@ export class IntakeConnection {
     await this.#options.intake.confirmed(signal);
   }
 
-  /** Also when the store does not say. */
-  async #isAlone(): Promise<boolean> {
-    let isAlone = true;
-    const asked = this.#options.isAlone().then(
-      (answer) => {
-        isAlone = answer;
-      },
-      () => {},
-    );
-    await settlesWithin(asked, ASKED_MS);
-    return isAlone;
-  }
-
   /** What is stored is acknowledged, then the next gateway may connect. */
   async #stop(): Promise<void> {
     this.#isStopping = true;
     await settlesWithin(Promise.all(this.#storing), STORED_MS);
     await this.#end({ saysOffline: false });
-    await settlesWithin(this.#options.intake.close(), ASKED_MS);
+    await settlesWithin(this.#options.intake.close(), RELEASED_MS);
   }
 
   async #end({ saysOffline }: { readonly saysOffline: boolean }): Promise<void> {

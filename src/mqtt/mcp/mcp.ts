@@ -1,8 +1,8 @@
 import { asFailure, Failure } from "../../base/failure.ts";
-import { connectionOptionsOf, createConnectedLog, taggedLog } from "../agent-channel/channel.ts";
-import { Connection } from "../client/connection.ts";
+import { createConnectedLog, taggedLog } from "../agent-channel/channel.ts";
+import { FurtherConnection, type SharedChannelOptions } from "../agent-channel/further-connection.ts";
 import type { Session } from "../client/session.ts";
-import type { Channel, ChannelOptions } from "../contract.ts";
+import type { Channel } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
 import {
   mcpAddressOf,
@@ -26,7 +26,7 @@ interface McpSessions {
   close(): void;
 }
 
-export interface McpOptions extends ChannelOptions {
+export interface McpOptions extends SharedChannelOptions {
   readonly sessions: McpSessions;
 }
 
@@ -43,6 +43,9 @@ export function withMcp(channel: Channel, options: McpOptions): Channel {
   const server = new McpServer(options);
   return {
     ...channel,
+    async handOver() {
+      await Promise.all([channel.handOver?.(), server.handOver()]);
+    },
     async close() {
       await Promise.all([channel.close(), server.close()]);
     },
@@ -50,14 +53,15 @@ export function withMcp(channel: Channel, options: McpOptions): Channel {
 }
 
 /**
- * A server of MCP over MQTT, revision 2025-03-26. A loss of its connection, or its end, leaves the channel as it is.
+ * A server of MCP over MQTT, revision 2025-03-26. A loss of its connection, or its end, leaves the channel as it is. Of
+ * the gateways that share a store one serves; its clients' sessions end with its connection.
  */
 class McpServer {
   readonly #options: McpOptions;
   readonly #address: McpAddress;
   readonly #control: PublishTopic;
   readonly #presence: PublishTopic;
-  readonly #connection: Connection;
+  readonly #connection: FurtherConnection;
   readonly #log: ReturnType<typeof taggedLog>;
   #pending = 0;
 
@@ -70,11 +74,8 @@ class McpServer {
     this.#presence = mcpServerTopic("presence", this.#address);
     this.#log = taggedLog(log, `${channel.name} mcp`);
     const logConnected = createConnectedLog(this.#log);
-    this.#connection = new Connection({
-      ...connectionOptionsOf(options),
-      // That would be noted of the client id of the channel.
-      onConflict: undefined,
-      settings: { ...settings, protocol_version: 5, qos: 1 },
+    this.#connection = new FurtherConnection({
+      channel: options,
       clientId: this.#address.server,
       userProperties: { "MCP-COMPONENT-TYPE": SERVER, "MCP-META": "{}" },
       will: { topic: this.#presence, payload: "" },
@@ -87,20 +88,23 @@ class McpServer {
         logConnected(session);
         void this.#announce(session);
       },
+      sayOffline: async (session) => {
+        await session.publish({ topic: this.#presence, payload: "", qos: 1, retain: true });
+      },
+      onEnd: () => options.sessions.close(),
+      onFailure: ({ message, why, remedy }) =>
+        this.#log.error("MCP clients cannot use this agent", { error: message, why, try: remedy }),
     });
-    void this.#connection.ended.then((failure) => {
-      if (failure === undefined) return;
-      const { message, why, remedy } = failure;
-      this.#log.error("MCP clients cannot use this agent", { error: message, why, try: remedy });
-    });
+  }
+
+  /** Another gateway may serve at once. */
+  handOver(): Promise<void> {
+    return this.#connection.handOver();
   }
 
   /** Clears its presence and disconnects, within two seconds. */
   async close(): Promise<void> {
-    this.#options.sessions.close();
-    await this.#connection.close(async (session) => {
-      await session.publish({ topic: this.#presence, payload: "", qos: 1, retain: true });
-    });
+    await this.#connection.close();
   }
 
   /** Never rejects: after a loss the next session announces itself. */
@@ -151,7 +155,7 @@ class McpServer {
     this.#pending += 1;
     try {
       const message = { topic, payload, qos: 1, properties: this.#properties() } as const;
-      await this.#connection.publish(message, AbortSignal.timeout(SEND_MS));
+      await this.#connection.current?.publish(message, AbortSignal.timeout(SEND_MS));
     } finally {
       this.#pending -= 1;
     }
@@ -160,7 +164,7 @@ class McpServer {
   #checkSize(topic: PublishTopic, payload: string): void {
     const { max_message_bytes: ours } = this.#options.channel.settings;
     const bytes = PACKET_BYTES + 2 * Buffer.byteLength(topic) + Buffer.byteLength(payload);
-    for (const most of [ours, this.#connection.session()?.maximumPacketBytes ?? 0]) {
+    for (const most of [ours, this.#connection.current?.session()?.maximumPacketBytes ?? 0]) {
       if (most > 0 && bytes > most) {
         throw new Failure("too_large", `the result is longer than a message of ${most} bytes`);
       }

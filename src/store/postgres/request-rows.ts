@@ -220,12 +220,13 @@ function factsOf({ name, lane, conversation, facts, address = "" }: RequestRow):
 export function factsIn({
   channel,
   client,
+  context,
   id,
   stream,
   acceptedAt,
   expiresAt,
 }: NewRequest): string {
-  return JSON.stringify({ channel, client, id, stream, acceptedAt, expiresAt });
+  return JSON.stringify({ channel, client, context, id, stream, acceptedAt, expiresAt });
 }
 
 export function contentIn({ text, extras }: Content): string {

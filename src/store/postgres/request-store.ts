@@ -27,7 +27,7 @@ import {
   ownerIsDead,
   renewOwner,
 } from "./owners.ts";
-import { storedOf, WHOLE_COLUMNS, wholeOf } from "./request-rows.ts";
+import { readNamed, storedOf, WHOLE_COLUMNS, wholeOf } from "./request-rows.ts";
 import { applyRequests } from "./requests.ts";
 import type { RequestCall, RequestsOptions } from "./requests.ts";
 import { Room } from "./room.ts";
@@ -84,7 +84,7 @@ export function requestStoreOf<M>(options: RequestStoreOptions<M>): RequestStore
     call({ is: "poll", lanes }, POLL_ARGS);
   return {
     ...writerOf(call),
-    ...readerOf<M>(commits, owner),
+    ...readerOf<M>(commits, options),
     async claimAbandoned() {
       const claimed = await claimAbandoned(options);
       for (const { request } of claimed) held.use(request.lane);
@@ -161,12 +161,17 @@ function argsOf(name: string, { seq, owner, attempt }: Claim): readonly unknown[
 
 function readerOf<M>(
   commits: PostgresCommits,
-  self: string,
-): Pick<Store<M>, "load" | "rejections"> {
+  { owner: self, bounds }: Pick<StoreOptions, "owner" | "bounds">,
+): Pick<Store<M>, "find" | "load" | "rejections"> {
   const loaded = joinedReads("seq", (seqs: readonly number[]) =>
     commits.read(SQL.load, [arrayOf(seqs), keyOf(self)]),
   );
+  const read: Query = (text, values) => commits.read(text, values);
   return {
+    async find(named) {
+      const [row] = await readNamed(read, [named], bounds.windowMs);
+      return row === undefined || row.isOld === true ? undefined : storedOf<M>(row);
+    },
     async load({ seq, owner, attempt }) {
       const [row] = owner === self ? (await loaded(seq)).map(wholeOf) : [];
       return row?.attempt === attempt ? storedOf<M>(row) : undefined;

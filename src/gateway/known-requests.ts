@@ -1,0 +1,72 @@
+import type { Failure } from "../base/failure.ts";
+import type { JoinedAddress } from "../store/cluster.ts";
+import type { StoredRequest } from "../store/contract.ts";
+import type { DurableRequests } from "./durable/durable-requests.ts";
+import { wireFailure } from "./errors.ts";
+import { laneOf, requestNameOf } from "./request-keys.ts";
+import type { RequestKey, RequestQueue } from "./request/request-queue.ts";
+
+/** A durable request that was accepted, here or by another process. */
+export interface KnownRequest {
+  /** What its client calls its conversation. */
+  readonly context?: string;
+  /** A turn has begun. */
+  readonly hasBegun: boolean;
+  /** Undefined while it has none. `failure` is what ended it. */
+  readonly answer: { readonly text: string; readonly failure?: Failure } | undefined;
+}
+
+interface KnownRequestsOptions<M> {
+  readonly queue: Pick<RequestQueue<M>, "cancelOne">;
+  readonly durableRequests: Pick<DurableRequests<M>, "find" | "join" | "isShared">;
+}
+
+/** To whom an answer goes that joins a request only to have it cancelled. */
+const CANCELLATION: JoinedAddress = { address: "cancel", stream: false };
+
+/** Whether the request with this claim is to be cancelled. */
+export function isCancellation({ address }: JoinedAddress): boolean {
+  return address === CANCELLATION.address;
+}
+
+/** What the store has of a request. Rejects as the store does. */
+export async function findKnown<M>(
+  key: RequestKey,
+  { durableRequests }: Pick<KnownRequestsOptions<M>, "durableRequests">,
+): Promise<KnownRequest | undefined> {
+  const stored = await durableRequests.find(namedBy(key));
+  return stored && knownOf(stored);
+}
+
+/** See `Gateway.cancel`. */
+export async function cancelKnown<M>(
+  key: RequestKey,
+  { queue, durableRequests }: KnownRequestsOptions<M>,
+): Promise<boolean> {
+  if (queue.cancelOne(key)) return true;
+  if (!durableRequests.isShared) return false;
+  const stored = await durableRequests.find(namedBy(key));
+  if (stored === undefined || stored.answer !== undefined) return false;
+  return durableRequests.join(stored.claim, CANCELLATION);
+}
+
+function namedBy(key: RequestKey): { readonly lane: string; readonly name: string } {
+  return { lane: laneOf(key), name: requestNameOf(key) };
+}
+
+function knownOf({
+  claim,
+  request,
+  answer,
+}: Pick<StoredRequest<unknown>, "claim" | "request" | "answer">): KnownRequest {
+  const { context } = request;
+  const { parts = [], failure } = answer ?? {};
+  return {
+    ...(context !== undefined && { context }),
+    hasBegun: claim.attempt > 0,
+    answer: answer && {
+      text: parts.join(""),
+      ...(failure && { failure: wireFailure(failure) }),
+    },
+  };
+}
