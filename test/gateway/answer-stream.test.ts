@@ -154,6 +154,19 @@ describe("an answer in parts", () => {
     );
   });
 
+  it("has no empty part before its end while the end is being stored", async () => {
+    const { clock, answer } = start();
+    const { texts, delivery } = listen(answer, clock);
+    await clock.advance(0);
+    answer.push("short");
+    answer.close();
+    await clock.advance(3 * INTERVAL_MS);
+    assert.deepEqual(texts(), []);
+    answer.release();
+    await delivery.finished;
+    assert.deepEqual(texts(), ["short"]);
+  });
+
   it("collects while a part is on its way, and makes no queue of it", async () => {
     const { clock, answer } = start();
     const { texts } = listen(answer, clock, { deliveryMs: 5000 });

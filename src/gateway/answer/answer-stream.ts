@@ -71,6 +71,8 @@ export class AnswerStream {
     if (!this.#closed) {
       this.#closed = true;
       this.#endProgress();
+      this.#cancelTimer?.();
+      this.#cancelTimer = undefined;
       this.failure = failure;
       this.#ending = lastParts(this.#pending, failure);
       this.#pending = "";
