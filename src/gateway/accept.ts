@@ -19,7 +19,7 @@ import { resultOf } from "./dedupe.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { wireFailureOf } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
-import { laneOf } from "./request-keys.ts";
+import { laneOf, requestNameOf } from "./request-keys.ts";
 import { clientFields } from "./request-log.ts";
 import type { RequestRecord } from "./request-log.ts";
 import type { Place, RequestQueue } from "./request/request-queue.ts";
@@ -33,7 +33,7 @@ export interface AcceptOptions<M> {
   readonly offline: Pick<OfflineClients, "seen">;
   readonly dedupe: Dedupe<AnswerStream | Storing>;
   readonly inFlight: InFlight;
-  readonly durableRequests: Pick<DurableRequests<M>, "accept" | "join">;
+  readonly durableRequests: Pick<DurableRequests<M>, "accept" | "find" | "join">;
   /** Of a store that several gateways share. */
   readonly cluster?: { readonly isPolling: () => boolean } | undefined;
   readonly accounting: Pick<
@@ -101,13 +101,41 @@ export class Acceptor<M> {
     return triage satisfies never;
   }
 
-  /** One more address gets an answer that grows or is being delivered. */
-  #join(request: Request, answer: AnswerStream): void {
+  /**
+   * One more address gets an answer that grows or is being delivered. The address is stored first or meanwhile: after
+   * a crash it gets the answer, too.
+   */
+  async #join(request: Request, answer: AnswerStream): Promise<void> {
+    const { cluster, direct } = this.#options;
+    const send = (): void => direct.send({ request, answer, duplicate: "joined", unlimited: true });
     if (answer.addresses.has(request.address)) this.#ignore(request);
-    else {
+    else if (cluster === undefined || !request.durable) {
       answer.addresses.add(request.address);
-      this.#options.direct.send({ request, answer, duplicate: "joined", unlimited: true });
-    }
+      send();
+      if (request.durable) await this.#keepAddress(request).catch(() => {});
+    } else if (await this.#keepAddress(request).catch(() => held())) this.#joined(request);
+    else send();
+  }
+
+  /** Stores where the answer of an accepted request also goes. False if it is delivered, or not in the store. */
+  async #keepAddress(request: Request, known?: Claim): Promise<boolean> {
+    const { durableRequests } = this.#options;
+    const named = { lane: laneOf(request), name: requestNameOf(request) };
+    const claim = known ?? (await durableRequests.find(named))?.claim;
+    const { address, id, stream, expiresAt } = request;
+    const to = {
+      address,
+      stream,
+      ...(id !== undefined && { id }),
+      ...(expiresAt !== undefined && { expiresAt }),
+    };
+    return claim !== undefined && durableRequests.join(claim, to);
+  }
+
+  /** A poll of the store has it sent. */
+  #joined(request: Request): void {
+    const facts = { outcome: "duplicate", duplicate: "joined", unlimited: true } as const;
+    this.#options.write({ request, acceptedAt: this.#options.clock.now(), ...facts });
   }
 
   /** The same request is being stored: only then it is known where its answer is. */
@@ -285,25 +313,18 @@ export class Acceptor<M> {
     }
   }
 
-  /** The answer of a request that runs here or elsewhere also goes to this client's address. */
+  /** The answer of a request that waits, or runs elsewhere, also goes to this client's address. */
   async #attach(request: Request, claim: Claim): Promise<void> {
-    const { cluster, queue, durableRequests, clock, write } = this.#options;
-    if (cluster === undefined || queue.has(claim, laneOf(request))) {
+    const { cluster, queue } = this.#options;
+    if (cluster === undefined) {
       queue.attach(claim, withoutContent(request));
+      await this.#keepAddress(request, claim).catch(() => {});
       return;
     }
-    const { address, id, stream, expiresAt } = request;
-    const to = {
-      address,
-      stream,
-      ...(id !== undefined && { id }),
-      ...(expiresAt !== undefined && { expiresAt }),
-    };
-    const isJoined = await durableRequests.join(claim, to).catch(() => held());
+    const isJoined = await this.#keepAddress(request, claim).catch(() => held());
     // It was delivered meanwhile: the store has its answer.
     if (!isJoined) return this.accept(request);
-    const facts = { outcome: "duplicate", duplicate: "joined", unlimited: true } as const;
-    write({ request, acceptedAt: clock.now(), ...facts });
+    this.#joined(request);
   }
 }
 

@@ -178,9 +178,14 @@ export function createGateway<M>(options: GatewayOptions<M>): Gateway {
 
 function createParts<M>(options: GatewayOptions<M>, clock: Clock, statistics: Statistics) {
   const { log, policies, member, limits = UNLIMITED } = options;
-  const { store, cluster } = member ?? { store: options.store, cluster: undefined };
+  const { store } = member ?? options;
   const replyTo = options.replyTo && (member?.guardedReplyTo(options.replyTo) ?? options.replyTo);
-  const durableRequests = new DurableRequests<M>({ store, cluster, clock, log });
+  const durableRequests = new DurableRequests<M>({
+    store,
+    isShared: member !== undefined,
+    clock,
+    log,
+  });
   const accounting = new Accounting({
     policies,
     limits,

@@ -1,6 +1,5 @@
 import type { Failure } from "../base/failure.ts";
-import type { JoinedAddress } from "../store/cluster.ts";
-import type { StoredRequest } from "../store/contract.ts";
+import type { JoinedAddress, StoredRequest } from "../store/contract.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { wireFailure } from "./errors.ts";
 import { laneOf, requestNameOf } from "./request-keys.ts";

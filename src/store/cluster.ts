@@ -1,4 +1,4 @@
-import type { AbandonedRequest, Claim } from "./contract.ts";
+import type { AbandonedRequest, Claim, JoinedAddress } from "./contract.ts";
 
 /**
  * What gateways need that share one store. Times are of the database's clock; those that a holder may rely
@@ -25,11 +25,6 @@ export interface Cluster {
    * once. May be called again with fewer lanes.
    */
   leave(except: readonly string[]): Promise<void>;
-  /**
-   * The answer of a request that another owner holds also goes to this address. Returns false when the request is
-   * delivered already, or is not known.
-   */
-  join(claim: Pick<Claim, "seq">, to: JoinedAddress): Promise<boolean>;
   /**
    * The right to hear the requests of one channel and agent; sends nothing yet. Its name is that of the channel, or
    * that with a space and more.
@@ -69,16 +64,6 @@ export interface JoinedRequest {
   readonly claim: Claim;
   readonly request: AbandonedRequest["request"];
   readonly to: JoinedAddress;
-}
-
-/** Where one more client of the same request wants its answer. */
-export interface JoinedAddress {
-  /** Opaque, as `NewRequest.address`. */
-  readonly address: string;
-  readonly id?: string;
-  readonly stream: boolean;
-  /** Milliseconds since the epoch. */
-  readonly expiresAt?: number;
 }
 
 /**

@@ -27,6 +27,11 @@ export interface Store<M> extends ConversationStore<M>, CounterStore {
   find(named: Pick<NewRequest, "name" | "lane">): Promise<StoredRequest<M> | undefined>;
   /** The whole request; undefined if the claim is stale. */
   load(claim: Claim): Promise<StoredRequest<M> | undefined>;
+  /**
+   * The answer of a request also goes to this address, whoever holds the request now or later; a bounded number of them
+   * is kept. Returns false when the request is delivered already, or is not known.
+   */
+  join(claim: Pick<Claim, "seq">, to: JoinedAddress): Promise<boolean>;
   /** Begins an attempt. Returns the claim to show from now on; undefined if the claim is stale. */
   begin(claim: Claim): Promise<Claim | undefined>;
   /** Stores a message of a running turn (a tool call, a tool result) for an attempt after a crash. */
@@ -520,6 +525,16 @@ export interface StoredRequest<M> {
   readonly answer?: StoredAnswer;
 }
 
+/** Where one more client of the same request wants its answer. */
+export interface JoinedAddress {
+  /** Opaque, as `NewRequest.address`. */
+  readonly address: string;
+  readonly id?: string;
+  readonly stream: boolean;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt?: number;
+}
+
 /** A request that a former owner left. */
 export interface AbandonedRequest {
   readonly claim: Claim;
@@ -528,6 +543,8 @@ export interface AbandonedRequest {
   readonly isAnswered: boolean;
   /** A `Stop` came after it: it is answered and does not run. */
   readonly isCancelled: boolean;
+  /** Further addresses for its answer; in a store that several gateways share, `Cluster.poll` has them. */
+  readonly joined?: readonly JoinedAddress[];
 }
 
 export interface StoreOptions {

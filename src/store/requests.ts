@@ -4,6 +4,7 @@ import type {
   Acceptance,
   Admission,
   Claim,
+  JoinedAddress,
   StoredRequest,
   AbandonedRequest,
   Ready,
@@ -28,6 +29,8 @@ const DELIVERED_FACTS = { text: "", address: "" };
 const ROW_BYTES = 512;
 /** Old requests that one purge deletes: the event loop waits for it, at the end of a flood's window, too. */
 const PURGED_AT_ONCE = 20_000;
+/** Further addresses of one request; who asks again later gets its answer, too. */
+const MAX_JOINED = 8;
 /** Rejections after which those over the bound are deleted. */
 const DROP_EVERY = 1024;
 /** The claim is in force: same owner, same attempt, and the request is in the state that the write expects. */
@@ -81,6 +84,17 @@ export class Requests<M> {
   load({ seq, owner, attempt }: Claim): StoredRequest<M> | undefined {
     const row = this.#sql("load").get(seq, owner, attempt);
     return row && this.#storedOf(row);
+  }
+
+  join({ seq }: Pick<Claim, "seq">, to: JoinedAddress): boolean {
+    const row = this.#sql("undelivered").get(seq);
+    if (row === undefined) return false;
+    const joined = fromJson<readonly JoinedAddress[]>(row["joined"]);
+    const isKnown = joined.some(({ address }) => address === to.address);
+    if (isKnown || joined.length >= MAX_JOINED) return true;
+    const text = JSON.stringify([...joined, to]);
+    this.#sql("join").run(text, seq);
+    return true;
   }
 
   begin({ seq, owner, attempt }: Claim): Claim | undefined {
@@ -265,6 +279,9 @@ const SQL = {
        WHERE seq = ?`,
   // What has no answer yet has no other use for this column.
   cancel: `UPDATE requests SET failed = ${FAILED} WHERE lane = ? AND failed = 0 AND state = ${ACCEPTED}`,
+  undelivered: `SELECT coalesce(json_extract(ticket, '$.joined'), '[]') AS joined FROM requests
+       WHERE seq = ? AND state < ${DELIVERED}`,
+  join: "UPDATE requests SET ticket = json_set(ticket, '$.joined', json(?)) WHERE seq = ?",
   begin: `UPDATE requests SET attempt = attempt + 1, lease_until = ? WHERE ${IN_FORCE}`,
   steps: "SELECT message FROM steps WHERE seq = ? ORDER BY id",
   addStep: `INSERT INTO steps (seq, message) SELECT seq, ? FROM requests WHERE ${IN_FORCE}`,
@@ -276,8 +293,8 @@ const SQL = {
   setFailed: "UPDATE requests SET failed = ? WHERE seq = ?",
   // The text, extras and address are not needed any more: only the answer is delivered again, to a new address.
   deliver: `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
-         ticket = json_remove(ticket, '$.text', '$.extras', '$.address'),
-         bytes = ${ROW_BYTES} + length(name) + length(lane) + length(json_remove(ticket, '$.text', '$.extras', '$.address')) + length(answer)
+         ticket = json_remove(ticket, '$.text', '$.extras', '$.address', '$.joined'),
+         bytes = ${ROW_BYTES} + length(name) + length(lane) + length(json_remove(ticket, '$.text', '$.extras', '$.address', '$.joined')) + length(answer)
        WHERE ${IN_FORCE} RETURNING lane, failed`,
   release: `UPDATE requests SET owner = '', lease_until = 0, attempt = max(attempt - 1, 0)
        WHERE ${IN_FORCE}`,
@@ -336,12 +353,13 @@ function requestOf(row: Row): RequestFacts {
 }
 
 function abandonedOf(row: Row): AbandonedRequest {
-  const request = requestOf(row);
+  const { joined, ...request }: RequestFacts & Pick<AbandonedRequest, "joined"> = requestOf(row);
   const isAnswered = row["state"] === ANSWERED;
   return {
     claim: claimOf(row),
     request,
     isAnswered,
     isCancelled: !isAnswered && row["failed"] === FAILED,
+    ...(joined && { joined }),
   };
 }

@@ -75,6 +75,7 @@ function storeIn<M>(
     accept: (request, admission) => run(() => requests.accept(request, admission)),
     find: (named) => read(() => requests.find(named)),
     load: (claim) => read(() => requests.load(claim)),
+    join: (claim, to) => run(() => requests.join(claim, to)),
     begin: (claim) => run(() => requests.begin(claim)),
     record(claim, message) {
       const text = JSON.stringify(message);
@@ -98,9 +99,7 @@ function storeIn<M>(
     counter: (name) => read(() => counters.one(name)),
     count: (take) => run(() => counters.count(take()), "process"),
     ...laterParts(db, options, commits),
-    claimAbandoned: () => run(() => requests.claimAbandoned()),
-    rejections: (after, most) => read(() => requests.rejections(after, most)),
-    renew: () => run(() => requests.renew()),
+    ...ownersPart(requests, commits),
     purge: () =>
       run(() => {
         requests.purge();
@@ -112,6 +111,18 @@ function storeIn<M>(
       if (db.isOpen) db.close();
       return Promise.resolve();
     },
+  };
+}
+
+/** What is of other owners, or of this one alone. */
+function ownersPart<M>(
+  requests: Requests<M>,
+  { run, read }: GroupCommit,
+): Pick<Store<M>, "claimAbandoned" | "rejections" | "renew"> {
+  return {
+    claimAbandoned: () => run(() => requests.claimAbandoned()),
+    rejections: (after, most) => read(() => requests.rejections(after, most)),
+    renew: () => run(() => requests.renew()),
   };
 }
 

@@ -200,6 +200,49 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       assert.deepEqual(third.stored.answer, { parts: ["a", "b"] });
     });
 
+    it("are found by name and lane, with what their client calls their conversation", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const wanted = newRequest("?", { context: "c", conversation: "of c" });
+      const found = () => store.find(wanted);
+      assert.equal(await found(), undefined);
+      const taken = await accepted(store, wanted);
+      const [first] = await Promise.all([found(), accepted(store, newRequest("other"))]);
+      assert.deepEqual(first?.claim, taken);
+      assert.equal(first?.request.context, "c");
+      assert.equal(await store.find({ ...wanted, lane: "another" }), undefined);
+      const claim = await store.begin(taken);
+      assert.ok(claim);
+      assert.equal((await found())?.claim.attempt, 1);
+      await store.answered(claim, { parts: ["a"], failure: { code: "model", message: "!" } }, []);
+      assert.equal((await found())?.answer?.failure?.code, "model");
+      await store.delivered(claim);
+      const { answer, request } = (await found()) ?? {};
+      assert.deepEqual([answer?.parts, request?.context], [["a"], "c"]);
+      home.pass(WINDOW_MS - 1);
+      assert.notEqual(await found(), undefined);
+      home.pass(1);
+      assert.equal(await found(), undefined);
+    });
+
+    it("have further addresses until they were delivered, and not without end", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const taken = await accepted(store, newRequest("?"));
+      const to = { address: "a", stream: true, id: "\ud83d" };
+      assert.equal(await store.join({ seq: taken.seq + 100 }, to), false);
+      assert.ok(await store.join(taken, to));
+      const claim = await store.begin(taken);
+      assert.ok(claim);
+      assert.ok(await store.join(taken, { ...to, address: "b" }));
+      assert.ok(await store.join(taken, { ...to, address: "b" }));
+      assert.ok(await store.answered(claim, { parts: ["a"] }, []));
+      assert.ok(await store.join(taken, { ...to, address: "c" }));
+      assert.ok(await store.delivered(claim));
+      assert.equal(await store.join(taken, { ...to, address: "d" }), false);
+      assert.deepEqual((await remembered(store, "?"))?.answer?.parts, ["a"]);
+    });
+
     it("keep what came with the text until they were delivered", async () => {
       await using home = await create();
       const extras = {

@@ -242,8 +242,8 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
     const [first] = (await owner.cluster.poll(1)).claimed;
     assert.ok(first !== undefined);
     const to = { address: "else\0where", stream: false, id: "\ud83d" };
-    assert.equal(await intake.cluster.join({ seq: 99 }, to), false);
-    assert.equal(await intake.cluster.join(first.claim, to), true);
+    assert.equal(await intake.join({ seq: 99 }, to), false);
+    assert.equal(await intake.join(first.claim, to), true);
     const { joined } = await owner.cluster.poll(0);
     assert.deepEqual(joined, [{ claim: first.claim, request: first.request, to }]);
     assert.deepEqual((await owner.cluster.poll(0)).joined, []);
@@ -256,9 +256,9 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
     );
     const claim = await heir.begin({ ...first.claim, owner: "owner 2" });
     assert.ok(claim && (await heir.answered(claim, { parts: ["!"] }, [])));
-    assert.equal(await intake.cluster.join(first.claim, { ...to, address: "late" }), true);
+    assert.equal(await intake.join(first.claim, { ...to, address: "late" }), true);
     assert.ok(await heir.delivered(claim));
-    assert.equal(await intake.cluster.join(first.claim, to), false);
+    assert.equal(await intake.join(first.claim, to), false);
     const [late] = (await heir.cluster.poll(0)).joined;
     assert.equal(late?.to.address, "late");
     assert.deepEqual((await heir.load(claim))?.answer?.parts, ["!"]);

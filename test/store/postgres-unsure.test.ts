@@ -143,7 +143,7 @@ for (const when of ["before", "after"] as const) {
       const { store, other, unsure } = setup;
       const claim = await accepted(other, newRequest("?"));
       const to = { address: "elsewhere", stream: false };
-      assert.equal(await unsure(() => store.cluster.join(claim, to), when), true);
+      assert.equal(await unsure(() => store.join(claim, to), when), true);
       assert.equal((await other.cluster.poll(0)).joined.length, 1);
     });
   });

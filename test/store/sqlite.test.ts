@@ -378,4 +378,23 @@ describe("the file", () => {
     db.close();
     assert.deepEqual(await store.history("a"), ["1", "2"]);
   });
+
+  it("has further addresses for the next process, at most eight of a request", async () => {
+    await using home = await sqliteHome();
+    const store = await home.open();
+    const claim = await accepted(store, newRequest("?"));
+    await accepted(store, newRequest("other"));
+    const to = Array.from({ length: 9 }, (_, index) => ({
+      address: `${index}'"\0`,
+      stream: index > 0,
+      id: "i",
+      expiresAt: 5,
+    }));
+    for (const each of [...to, ...to]) assert.ok(await store.join(claim, each));
+    const abandoned = await (await home.open({ sole: true })).claimAbandoned();
+    assert.deepEqual(
+      abandoned.map(({ joined }) => joined),
+      [to.slice(0, 8), undefined],
+    );
+  });
 });

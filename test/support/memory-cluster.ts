@@ -1,11 +1,12 @@
 import { Failure } from "../../src/base/failure.ts";
 import { PUSH_ADDRESS } from "../../src/base/request-extras.ts";
 import type { Clock } from "../../src/gateway/clock.ts";
-import type { Cluster, JoinedAddress, Polled } from "../../src/store/cluster.ts";
+import type { Cluster, Polled } from "../../src/store/cluster.ts";
 import type {
   Acceptance,
   Admission,
   Claim,
+  JoinedAddress,
   LaneElsewhere,
   NewRequest,
   Store,
@@ -112,6 +113,14 @@ export class MemoryCluster {
           }
           return isWritten;
         })) ?? false,
+      join: async ({ seq }, to) => {
+        await this.#inner.renew();
+        const row = this.#rows.find((each) => each.seq === seq);
+        if (row === undefined || row.state === "delivered") return false;
+        if (!row.joined.some((each) => each.to.address === to.address)) row.joined.push({ to });
+        this.#hint();
+        return true;
+      },
       claimAbandoned: () => Promise.reject(new Error("a gateway of a cluster polls")),
       rejections: () => Promise.resolve([]),
       renew: () => Promise.resolve(this.#renew(owner)),
@@ -138,14 +147,6 @@ export class MemoryCluster {
           if (intake.owner === owner) this.#intakes.delete(name);
         }
         this.#hint();
-      },
-      join: async ({ seq }, to) => {
-        await this.#inner.renew();
-        const row = this.#rows.find((each) => each.seq === seq);
-        if (row === undefined || row.state === "delivered") return false;
-        if (!row.joined.some((each) => each.to.address === to.address)) row.joined.push({ to });
-        this.#hint();
-        return true;
       },
       intake: (name) => ({
         take: () => {

@@ -6,7 +6,11 @@ import type { SharedChannelOptions } from "../../mqtt/agent-channel/further-conn
 import type { Channel, ChannelRequest } from "../../mqtt/contract.ts";
 
 /** The channel, which other agents can ask as well, by A2A over MQTT. */
-export function serveA2a(channel: Channel, options: SharedChannelOptions, gateway: Gateway): Channel {
+export function serveA2a(
+  channel: Channel,
+  options: SharedChannelOptions,
+  gateway: Gateway,
+): Channel {
   return withA2a(channel, {
     ...options,
     find: (request) => gateway.find({ ...request, fingerprint: "" }),

@@ -24,7 +24,6 @@ export interface ClusterMemberOptions<M> {
 export class ClusterMember<M> {
   /** Its requests are read and written only while the lease is held. */
   readonly store: Store<M>;
-  readonly cluster: Pick<Cluster, "join">;
   /** Resolves when the lease is lost. */
   readonly lost: Promise<void>;
   readonly #lease: Lease;
@@ -34,7 +33,6 @@ export class ClusterMember<M> {
     this.#lease = new Lease(options);
     this.#poller = new LanePoller<M>(options, this.#lease);
     this.store = guardedStore(options.store, this.#lease);
-    this.cluster = options.cluster;
     this.lost = this.#lease.lost;
   }
 

@@ -5,7 +5,7 @@ import type { DirectReplies } from "../answer/direct-replies.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";
-import { restoredRequest, resumeRequest } from "../durable/recovery.ts";
+import { furtherRequest, resumeRequest } from "../durable/recovery.ts";
 import type { ReplyTo } from "../durable/recovery.ts";
 import { isCancellation } from "../known-requests.ts";
 import type { RequestQueue } from "../request/request-queue.ts";
@@ -196,8 +196,7 @@ export class LanePoller<M> {
       return;
     }
     if (replyTo === undefined) return;
-    const { id: _id, expiresAt: _expiresAt, ...known } = request;
-    const further = restoredRequest({ ...known, ...to }, replyTo);
+    const further = furtherRequest(request, to, replyTo);
     if (queue.has(claim, request.lane)) {
       queue.attach(claim, further);
       return;

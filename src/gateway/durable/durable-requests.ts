@@ -2,11 +2,11 @@ import { onAbort } from "../../base/async.ts";
 import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { Cluster, JoinedAddress } from "../../store/cluster.ts";
 import type {
   Acceptance,
   Admission,
   Claim,
+  JoinedAddress,
   Store,
   StoredAnswer,
   StoredRequest,
@@ -17,8 +17,8 @@ import { laneOf, mayRepeat, requestNameOf } from "../request-keys.ts";
 
 export interface DurableRequestsOptions<M> {
   readonly store: Store<M>;
-  /** Of a store that several gateways share. */
-  readonly cluster?: Pick<Cluster, "join"> | undefined;
+  /** Several gateways share the store. */
+  readonly isShared: boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -43,8 +43,9 @@ const LOG_EVERY_MS = 60_000;
  * are logged and shown in `problem`.
  */
 export class DurableRequests<M> {
+  /** Several gateways share the store. */
+  readonly isShared: boolean;
   readonly #store: Store<M>;
-  readonly #cluster: DurableRequestsOptions<M>["cluster"];
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #closing = new AbortController();
@@ -55,16 +56,11 @@ export class DurableRequests<M> {
   #problem: string | undefined;
   #loggedAt = Number.NEGATIVE_INFINITY;
 
-  constructor({ store, cluster, clock, log }: DurableRequestsOptions<M>) {
+  constructor({ store, isShared, clock, log }: DurableRequestsOptions<M>) {
     this.#store = store;
-    this.#cluster = cluster;
+    this.isShared = isShared;
     this.#clock = clock;
     this.#log = log;
-  }
-
-  /** Whether several gateways share the store. */
-  get isShared(): boolean {
-    return this.#cluster !== undefined;
   }
 
   /** Why the store cannot be written now; undefined when it can. */
@@ -118,7 +114,7 @@ export class DurableRequests<M> {
       ...(knownUntil !== undefined && { knownUntil }),
     };
     const store = (): Promise<Acceptance<M>> => this.#store.accept(newRequest, admission);
-    const acceptance = await (this.#cluster === undefined
+    const acceptance = await (!this.isShared
       ? this.#retry(store, { onError })
       : this.#retryInOrder(store, onError));
     failpoint("accepted");
@@ -126,7 +122,9 @@ export class DurableRequests<M> {
   }
 
   /** The latest request of that name, whoever has it. Rejects as the store does. */
-  find(named: Pick<StoredRequest<M>["request"], "name" | "lane">): Promise<StoredRequest<M> | undefined> {
+  find(
+    named: Pick<StoredRequest<M>["request"], "name" | "lane">,
+  ): Promise<StoredRequest<M> | undefined> {
     return this.#store.find(named);
   }
 
@@ -164,15 +162,14 @@ export class DurableRequests<M> {
    * request.
    */
   async record(claim: Claim, message: M, signal: AbortSignal): Promise<void> {
-    if (this.#cluster === undefined) return this.#tryOnce(this.#store.record(claim, message));
+    if (!this.isShared) return this.#tryOnce(this.#store.record(claim, message));
     const isOurs = await this.#retry(() => this.#store.record(claim, message), { signal });
     if (!isOurs) throw takenOver();
   }
 
-  /** Has the answer of a request of another gateway sent to this address, too. False if it is delivered already. */
-  async join(claim: Claim, to: JoinedAddress): Promise<boolean> {
-    const cluster = this.#cluster;
-    return cluster !== undefined && (await this.#retry(() => cluster.join(claim, to)));
+  /** The answer of a request also goes to this address. False if it is delivered already, or not known. */
+  join(claim: Pick<Claim, "seq">, to: JoinedAddress): Promise<boolean> {
+    return this.#retry(() => this.#store.join(claim, to));
   }
 
   /**
@@ -186,8 +183,8 @@ export class DurableRequests<M> {
       claim.attempt === 0
         ? this.#store.expire(claim, answer)
         : this.#store.answered(claim, answer, messages, forget),
-    ).catch(() => this.#cluster === undefined);
-    if (this.#cluster !== undefined) return written;
+    ).catch(() => !this.isShared);
+    if (this.isShared) return written;
     const late = Promise.withResolvers<true>();
     const cancelTimer = this.#clock.after(ANSWER_WAITS_MS, () => {
       this.#late.set(claim.seq, written);

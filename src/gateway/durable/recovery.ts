@@ -1,5 +1,5 @@
 import type { Log } from "../../base/log.ts";
-import type { AbandonedRequest, Store } from "../../store/contract.ts";
+import type { AbandonedRequest, JoinedAddress, Store } from "../../store/contract.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";
@@ -18,7 +18,7 @@ export interface RecoveryOptions<M> {
   readonly replyTo?: ReplyTo | undefined;
   readonly log: Log;
   readonly clock: Pick<Clock, "epoch">;
-  readonly queue: Pick<RequestQueue<M>, "addStored">;
+  readonly queue: Pick<RequestQueue<M>, "addStored" | "attach">;
   readonly direct: Pick<DirectReplies, "resume">;
 }
 
@@ -43,7 +43,7 @@ export function resumeRequest<M>(
   level: "info" | "debug",
 ): void {
   const { policies, replyTo, log, clock, queue } = options;
-  const { claim, request, isAnswered } = abandoned;
+  const { claim, request, isAnswered, joined = [] } = abandoned;
   const { channel, client, id, acceptedAt } = request;
   const policy = policies.get(channel);
   if (policy === undefined || replyTo === undefined) {
@@ -63,6 +63,16 @@ export function resumeRequest<M>(
     waited_ms: clock.epoch() - acceptedAt,
   });
   queue.addStored(restoredRequest(request, replyTo), abandoned);
+  for (const to of joined) queue.attach(claim, furtherRequest(request, to, replyTo));
+}
+
+/** The same request, of which the answer goes to another address. */
+export function furtherRequest(
+  { id: _id, expiresAt: _expiresAt, ...request }: AbandonedRequest["request"],
+  to: JoinedAddress,
+  replyTo: ReplyTo,
+): Request {
+  return restoredRequest({ ...request, ...to }, replyTo);
 }
 
 /** A request from the store, without its text and extras. */

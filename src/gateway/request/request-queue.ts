@@ -233,6 +233,8 @@ export class RequestQueue<M> {
     const { dedupe, direct } = this.#options;
     const answer = dedupe.running(request);
     if (answer instanceof AnswerStream) {
+      if (answer.addresses.has(request.address)) return;
+      answer.addresses.add(request.address);
       direct.send({ request, answer, duplicate: "joined", unlimited: true });
     } else this.#attached.add(seq, request);
   }

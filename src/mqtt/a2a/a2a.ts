@@ -21,17 +21,10 @@ import { encodeAddress, parseAddress } from "./address.ts";
 import { cardOf } from "./card.ts";
 import { type A2aRecipient, createA2aReply, publishTo, unitsOf } from "./reply.ts";
 import * as rpc from "./rpc.ts";
-import { taskOf } from "./task.ts";
+import { type KnownRequest, taskOf } from "./task.ts";
 
 /** What names a request. */
 type RequestName = Pick<ChannelRequest, "channel" | "client" | "key">;
-
-/** A request as the gateway knows it, also of a former process and of other gateways. */
-export interface KnownRequest extends Pick<ChannelRequest, "context"> {
-  readonly hasBegun: boolean;
-  /** Undefined while it has none. */
-  readonly answer: { readonly text: string; readonly failure?: Failure } | undefined;
-}
 
 /** The requests of A2A callers, and how a caller hears of one and has one cancelled. Both reject as the store does. */
 export interface A2aOptions extends SharedChannelOptions {
@@ -269,7 +262,10 @@ class Responder {
   }
 
   /** Says what a task is, after it was cancelled if that was asked for. */
-  async #tell(asked: Extract<rpc.RpcRequest, { is: "get" | "cancel" }>, to: WayBack): Promise<void> {
+  async #tell(
+    asked: Extract<rpc.RpcRequest, { is: "get" | "cancel" }>,
+    to: WayBack,
+  ): Promise<void> {
     const { id } = asked;
     const connection = this.#agent.current;
     if (connection === undefined) return;

@@ -6,7 +6,13 @@ import type { A2aRecipient } from "./reply.ts";
 /** Begins the opaque address of a request. */
 const MARK = "a2a";
 
-export function encodeAddress({ topic, correlationData, id, taskId, contextId }: A2aRecipient): string {
+export function encodeAddress({
+  topic,
+  correlationData,
+  id,
+  taskId,
+  contextId,
+}: A2aRecipient): string {
   return JSON.stringify([MARK, topic, correlationData.toString("base64"), id, taskId, contextId]);
 }
 

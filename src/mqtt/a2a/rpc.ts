@@ -1,5 +1,5 @@
-import { at, fromJson, isObject, listAt, textAt } from "../../base/unknown.ts";
 import { prefixOf } from "../../base/truncate.ts";
+import { at, fromJson, isObject, listAt, textAt } from "../../base/unknown.ts";
 import { MAX_ID_LENGTH, utf8Of } from "../protocol/wire.ts";
 
 /** The id of a JSON-RPC request; null if it cannot be read. */

@@ -1,6 +1,13 @@
 import type { Failure } from "../../base/failure.ts";
-import type { KnownRequest } from "./a2a.ts";
+import type { ChannelRequest } from "../contract.ts";
 import { REQUEST_EXPIRED, RESPONDER_UNAVAILABLE, type Task, type TaskState } from "./rpc.ts";
+
+/** A request as the gateway knows it, also of a former process and of other gateways. */
+export interface KnownRequest extends Pick<ChannelRequest, "context"> {
+  readonly hasBegun: boolean;
+  /** Undefined while it has none. */
+  readonly answer: { readonly text: string; readonly failure?: Failure } | undefined;
+}
 
 interface End {
   readonly state: TaskState;
@@ -27,7 +34,8 @@ export function endOf({ code }: Failure): End {
 /** The task of a request. */
 export function taskOf(taskId: string, { context, hasBegun, answer }: KnownRequest): Task {
   const names = { taskId, contextId: context ?? taskId };
-  if (answer === undefined) return { ...names, state: hasBegun ? "WORKING" : "SUBMITTED", text: "" };
+  if (answer === undefined)
+    return { ...names, state: hasBegun ? "WORKING" : "SUBMITTED", text: "" };
   const { text, failure } = answer;
   if (failure === undefined) return { ...names, state: "COMPLETED", text };
   return { ...names, state: endOf(failure).state, text: failure.message };

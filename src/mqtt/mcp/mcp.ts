@@ -1,6 +1,9 @@
 import { asFailure, Failure } from "../../base/failure.ts";
 import { createConnectedLog, taggedLog } from "../agent-channel/channel.ts";
-import { FurtherConnection, type SharedChannelOptions } from "../agent-channel/further-connection.ts";
+import {
+  FurtherConnection,
+  type SharedChannelOptions,
+} from "../agent-channel/further-connection.ts";
 import type { Session } from "../client/session.ts";
 import type { Channel } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";

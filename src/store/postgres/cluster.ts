@@ -1,8 +1,6 @@
 import { isObject } from "../../base/unknown.ts";
-import type { Cluster, ClusterGateway, JoinedAddress, Polled } from "../cluster.ts";
-import type { Claim } from "../contract.ts";
+import type { Cluster, ClusterGateway, Polled } from "../cluster.ts";
 import { fromJson } from "../json.ts";
-import { DELIVERED } from "../states.ts";
 import type { Connections, Query, Transaction } from "./connections.ts";
 import type { PostgresCommits } from "./group-commit.ts";
 import type { HeldLanes } from "./held-lanes.ts";
@@ -107,11 +105,6 @@ export function clusterOf(options: ClusterOptions): Cluster {
       await commits.run(work, { args: ["leave", except] });
       held.keep(except);
     },
-    join(claim, to) {
-      const work = (tx: Transaction): Promise<boolean> =>
-        tx.inOrder(() => join(tx.query, claim, to));
-      return commits.run(work, { args: ["join", claim.seq, to] });
-    },
     intake: (name) => intakes.intake(name),
     async identity() {
       const id = crypto.getRandomValues(Buffer.alloc(4)).toString("hex");
@@ -143,23 +136,7 @@ export async function livingGateways(
   }));
 }
 
-async function join(
-  query: Query,
-  { seq }: Pick<Claim, "seq">,
-  to: JoinedAddress,
-): Promise<boolean> {
-  const [row] = await query(SQL.join, [seq, JSON.stringify(to)]);
-  if (row !== undefined) await sendHint(query, textOf(row["owner"]));
-  return row !== undefined;
-}
-
 const SQL = {
-  // The owner of the request waits with its delivery until this is written.
-  join: `WITH request AS (
-      SELECT seq, owner FROM picoclaw.requests WHERE seq = $1 AND state < ${DELIVERED} FOR UPDATE),
-    added AS (INSERT INTO picoclaw.joined (seq, address) SELECT seq, $2 FROM request
-      WHERE NOT EXISTS (SELECT FROM picoclaw.joined WHERE seq = $1 AND address = $2))
-    SELECT owner FROM request`,
   identify: "INSERT INTO picoclaw.identity (id) VALUES ($1) ON CONFLICT DO NOTHING",
   identity: "SELECT id FROM picoclaw.identity",
   announce: "UPDATE picoclaw.owners SET about = $2 WHERE owner = $1",

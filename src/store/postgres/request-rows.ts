@@ -97,7 +97,8 @@ export async function writeChanges(
   }
   const delivered = [...updated.values()].filter(({ row }) => row.state === DELIVERED);
   if (delivered.length > 0) {
-    writes.push(query(SQL.dropSteps, [arrayOf(delivered.map(({ row }) => row.seq))]));
+    const seqs = arrayOf(delivered.map(({ row }) => row.seq));
+    writes.push(query(SQL.dropSteps, [seqs]), query(SQL.dropJoined, [seqs]));
   }
   await Promise.all(writes);
 }
@@ -278,4 +279,7 @@ const SQL = {
     SELECT seq, message FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS s (seq, message, place)
     ORDER BY place`,
   dropSteps: "DELETE FROM picoclaw.steps WHERE seq = ANY ($1::bigint[])",
+  // Its owner has heard of them. Of the others it hears later.
+  dropJoined: `DELETE FROM picoclaw.joined AS j USING picoclaw.requests AS r
+    WHERE j.seq = ANY ($1::bigint[]) AND r.seq = j.seq AND j.reported = r.owner`,
 };

@@ -4,6 +4,7 @@ import type {
   Claim,
   ConversationStore,
   CounterStore,
+  JoinedAddress,
   Store,
   StoreOptions,
 } from "../contract.ts";
@@ -11,12 +12,13 @@ import { ANSWERED, DELIVERED, REJECTED } from "../states.ts";
 import { arrayOf } from "./arrays.ts";
 import { clusterOf, POLL_ARGS, pollLanes, unreportedLanes } from "./cluster.ts";
 import type { ClusterOptions, PollResult } from "./cluster.ts";
-import type { Query } from "./connections.ts";
+import type { Query, Transaction } from "./connections.ts";
 import type { CommitOptions, JointWork, PostgresCommits } from "./group-commit.ts";
 import { HeldLanes } from "./held-lanes.ts";
+import { sendHint } from "./hints.ts";
 import { Intakes } from "./intakes.ts";
 import { joinedReads } from "./joined-reads.ts";
-import { keyOf } from "./keys.ts";
+import { keyOf, textOf } from "./keys.ts";
 import { claimAll } from "./lanes.ts";
 import {
   buryOwn,
@@ -89,6 +91,11 @@ export function requestStoreOf<M>(options: RequestStoreOptions<M>): RequestStore
       const claimed = await claimAbandoned(options);
       for (const { request } of claimed) held.use(request.lane);
       return claimed;
+    },
+    join(claim, to) {
+      const work = (tx: Transaction): Promise<boolean> =>
+        tx.inOrder(() => join(tx.query, claim, to));
+      return commits.run(work, { args: ["join", claim.seq, to] });
     },
     renew: () => renewOwner(now, owner, bounds.leaseMs),
     async purge() {
@@ -183,6 +190,16 @@ function readerOf<M>(
   };
 }
 
+async function join(
+  query: Query,
+  { seq }: Pick<Claim, "seq">,
+  to: JoinedAddress,
+): Promise<boolean> {
+  const [row] = await query(SQL.join, [seq, JSON.stringify(to)]);
+  if (row !== undefined) await sendHint(query, textOf(row["owner"]));
+  return row !== undefined;
+}
+
 async function claimAbandoned({
   owner,
   commits,
@@ -221,6 +238,12 @@ const SQL = {
   load: `SELECT ${WHOLE_COLUMNS} FROM picoclaw.requests WHERE seq = ANY ($1::bigint[]) AND owner = $2`,
   rejections: `SELECT ${WHOLE_COLUMNS} FROM picoclaw.requests
     WHERE failed = ${REJECTED} AND state = ${ANSWERED} AND seq > $1 AND owner = $2 ORDER BY seq LIMIT $3`,
+  // The owner of the request waits with its delivery until this is written.
+  join: `WITH request AS (
+      SELECT seq, owner FROM picoclaw.requests WHERE seq = $1 AND state < ${DELIVERED} FOR UPDATE),
+    added AS (INSERT INTO picoclaw.joined (seq, address) SELECT seq, $2 FROM request
+      WHERE NOT EXISTS (SELECT FROM picoclaw.joined WHERE seq = $1 AND address = $2))
+    SELECT owner FROM request`,
   lockPurge: `SELECT pg_try_advisory_xact_lock(${PURGE_LOCK}) AS is_locked`,
   dropOld: `DELETE FROM picoclaw.requests WHERE seq IN (
       SELECT seq FROM picoclaw.requests
