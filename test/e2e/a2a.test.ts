@@ -1,8 +1,17 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { describe, it } from "node:test";
-import type { IPublishPacket } from "mqtt";
-import { openTestDevice, type TestDevice } from "../support/channel.ts";
+import {
+  A2A,
+  asking,
+  Caller,
+  CARD,
+  facts,
+  openCaller,
+  REQUESTS,
+  taskCall,
+} from "../support/a2a.ts";
+import { openTestDevice } from "../support/channel.ts";
 import {
   answers,
   beginStream,
@@ -20,103 +29,13 @@ import { quickConfig, startClient, startGateway, temporaryHome } from "../suppor
 import { until } from "../support/until.ts";
 
 const needs = { ...needsMosquitto, timeout: 60_000 };
-const REQUESTS = "$a2a/v1/request/acme/house/assistant";
-const CARD = "$a2a/v1/discovery/acme/house/assistant";
-const REPLIES = "$a2a/v1/reply/acme/house";
-const A2A = { enabled: true, org: "acme", unit: "house" };
-
-interface Event {
-  readonly id: unknown;
-  readonly result?: {
-    readonly id?: string;
-    readonly contextId?: string;
-    readonly status?: { readonly state: string };
-    readonly artifacts?: readonly { readonly parts: readonly { readonly text: string }[] }[];
-    readonly statusUpdate?: {
-      readonly taskId: string;
-      readonly contextId: string;
-      readonly status: { readonly state: string };
-    };
-    readonly artifactUpdate?: {
-      readonly artifact: { readonly parts: readonly { readonly text: string }[] };
-      readonly append: boolean;
-      readonly lastChunk: boolean;
-    };
-  };
-  readonly error?: { readonly code: number; readonly data?: { readonly a2a_error: string } };
-}
-
-function eventOf({ payload }: IPublishPacket): Event {
-  return JSON.parse(String(payload));
-}
-
-/** Another agent, as its own MQTT client. */
-class Caller implements AsyncDisposable {
-  readonly device: TestDevice;
-  readonly topic: string;
-
-  constructor(device: TestDevice, topic: string) {
-    this.device = device;
-    this.topic = topic;
-  }
-
-  async send(payload: object | string, correlation = "c", topic = this.topic): Promise<void> {
-    const properties = { responseTopic: topic, correlationData: Buffer.from(correlation) };
-    const text = typeof payload === "string" ? payload : JSON.stringify(payload);
-    await this.device.client.publishAsync(REQUESTS, text, { qos: 1, properties });
-  }
-
-  events(correlation?: string): Event[] {
-    const isOurs = ({ properties }: IPublishPacket): boolean =>
-      correlation === undefined || String(properties?.correlationData) === correlation;
-    return this.device.messages.filter(isOurs).map(eventOf);
-  }
-
-  states(correlation?: string): string[] {
-    const updates = this.events(correlation).flatMap(({ result }) => result?.statusUpdate ?? []);
-    return updates.map(({ status }) => status.state.replace("TASK_STATE_", ""));
-  }
-
-  text(correlation?: string): string {
-    const pieces = this.events(correlation).flatMap(({ result }) => result?.artifactUpdate ?? []);
-    return pieces.reduce((text, { artifact, append }) => {
-      const piece = artifact.parts.map((part) => part.text).join("");
-      return append ? text + piece : piece;
-    }, "");
-  }
-
-  ended(correlation?: string): Promise<void> {
-    return until(`${correlation} has ended`, () =>
-      this.states(correlation).some((state) => /COMPLETED|FAILED|CANCELED|REJECTED/.test(state)),
-    );
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.device[Symbol.asyncDispose]();
-  }
-}
-
-async function openCaller(broker: string, requester: string): Promise<Caller> {
-  const topic = `${REPLIES}/${requester}/s1`;
-  return new Caller(await openTestDevice(broker, topic), topic);
-}
-
-function asking(taskId: string, text: string, contextId?: string, method = "SendStreamingMessage") {
-  const message = { messageId: "m", role: "ROLE_USER", parts: [{ text }], taskId, contextId };
-  return { jsonrpc: "2.0", id: `rpc-${taskId}`, method, params: { message } };
-}
-
-function taskCall(method: "GetTask" | "CancelTask", id: string) {
-  return { jsonrpc: "2.0", id: `${method}-${id}`, method, params: { id } };
-}
-
 /** A broker, a model and a home whose agent serves other agents. */
-async function openPlace(a2a: object = {}, tools: object = {}) {
+async function openPlace(a2a: object = {}, tools: object = {}, more: object = {}) {
   const stack = new AsyncDisposableStack();
   const broker = stack.use(await startMosquitto());
   const model: ModelServer = stack.use(await startModelServer());
   const entry = { model_name: "m", model: "openai/m", api_base: model.base, api_keys: ["sk-key"] };
-  const settings = { a2a: { ...A2A, ...a2a }, streaming: { interval_ms: 20 } };
+  const settings = { a2a: { ...A2A, ...a2a }, streaming: { interval_ms: 20 }, ...more };
   const config = quickConfig(broker.url, settings, {
     agents: { defaults: { model_name: "m" } },
     model_list: [entry],
@@ -140,10 +59,6 @@ async function openPlace(a2a: object = {}, tools: object = {}) {
 /** The name of each tool that the model was offered. */
 function offered({ requests }: ModelServer): string[] {
   return (requests.at(-1)?.body.tools ?? []).map((tool) => tool.function.name);
-}
-
-function facts(status: string, source: string) {
-  return { "a2a-status": status, "a2a-status-source": source };
 }
 
 describe("the agent card", () => {
@@ -225,17 +140,87 @@ describe("a task of another agent", () => {
     await first.ended;
     place.model.script(answers("once"));
     const second = await place.start();
-    await caller.ended("c1");
-    assert.equal(caller.text("c1"), "once");
-    assert.equal(caller.states("c1").filter((state) => state === "COMPLETED").length, 1);
+    for (const one of ["c1", "c2"]) {
+      await caller.ended(one);
+      assert.equal(caller.text(one), "once");
+      assert.equal(caller.states(one).filter((state) => state === "COMPLETED").length, 1);
+    }
     second.kill("SIGTERM");
     await second.ended;
     await place.start();
+    await caller.send(taskCall("GetTask", "t1"), "g1");
+    await caller.send(taskCall("CancelTask", "t1"), "x1");
+    await until("both are answered", () => caller.events("x1").length === 1);
+    assert.deepEqual(caller.events("g1")[0]?.result, {
+      id: "t1",
+      contextId: "ctx",
+      status: { state: "TASK_STATE_COMPLETED" },
+      artifacts: [{ artifactId: "answer", parts: [{ text: "once" }] }],
+    });
+    assert.equal(caller.events("x1")[0]?.error?.code, -32002);
     await caller.send(asking("t1", "hello", "ctx"), "c3");
     await caller.ended("c3");
     assert.equal(caller.text("c3"), "once");
     assert.equal(place.model.requests.length, 2);
   });
+
+  it("is found after a kill -9 while it waits, and cancelled before it runs", needs, async () => {
+    await using place = await openPlace();
+    place.model.script(hangs(), hangs());
+    const first = await place.start();
+    const caller = await place.caller("phone");
+    await caller.send(asking("t1", "hello", "ctx"), "c1");
+    await caller.send(asking("t2", "hello", ""), "c2");
+    await place.model.received(0);
+    await until("the second waits", () => caller.states("c2").includes("SUBMITTED"));
+    await caller.send(taskCall("GetTask", "t2"), "g0");
+    await until("it is stored", () => caller.events("g0")[0]?.result?.id === "t2");
+    first.kill("SIGKILL");
+    await first.ended;
+    await place.start();
+    await place.model.received(1);
+    for (const task of ["t1", "t2"]) await caller.send(taskCall("GetTask", task), `g ${task}`);
+    await caller.send(taskCall("CancelTask", "t2"), "x2");
+    await caller.send(taskCall("CancelTask", "t1"), "x1");
+    await Promise.all(["c1", "c2"].map((one) => caller.ended(one)));
+    const found = ["t1", "t2"].map((task) => caller.events(`g ${task}`)[0]?.result);
+    assert.deepEqual(
+      found.map((task) => [task?.status?.state, task?.contextId]),
+      [
+        ["TASK_STATE_WORKING", "ctx"],
+        ["TASK_STATE_SUBMITTED", "t2"],
+      ],
+    );
+    assert.deepEqual(
+      ["c1", "c2"].map((one) => caller.states(one).at(-1)),
+      ["CANCELED", "CANCELED"],
+    );
+    assert.equal(place.model.requests.length, 2);
+    await caller.send(taskCall("GetTask", "t2"), "g3");
+    await until("it is answered", () => caller.events("g3").length === 1);
+    assert.equal(caller.events("g3")[0]?.result?.status?.state, "TASK_STATE_CANCELED");
+  });
+
+  it(
+    "that is too long for one message is cut when it is looked at, and says so",
+    needs,
+    async () => {
+      await using place = await openPlace({}, {}, { max_message_bytes: 4_000 });
+      const long = "Long. ".repeat(1_000);
+      place.model.script(answers(long));
+      await place.start();
+      const caller = await place.caller("phone");
+      await caller.send(asking("t1", "hello"), "c1");
+      await caller.ended("c1");
+      assert.equal(caller.text("c1"), long);
+      await caller.send(taskCall("GetTask", "t1"), "g1");
+      await until("it is answered", () => caller.events("g1").length === 1);
+      const [artifact] = caller.events("g1")[0]?.result?.artifacts ?? [];
+      const text = artifact?.parts[0]?.text ?? "";
+      assert.ok(text.length > 100 && long.startsWith(text));
+      assert.deepEqual(artifact?.metadata, { truncated: true });
+    },
+  );
 
   it("is taken and answered while the agent was away", needs, async () => {
     await using place = await openPlace();
