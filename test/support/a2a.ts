@@ -5,7 +5,7 @@ import { until } from "./until.ts";
 /** Of the agent `assistant` with the settings `A2A`. */
 export const REQUESTS = "$a2a/v1/request/acme/house/assistant";
 export const CARD = "$a2a/v1/discovery/acme/house/assistant";
-export const REPLIES = "$a2a/v1/reply/acme/house";
+const REPLIES = "$a2a/v1/reply/acme/house";
 export const A2A = { enabled: true, org: "acme", unit: "house" };
 
 interface Event {
