@@ -14,14 +14,10 @@ import { hasBothApis } from "./http/openai-request.ts";
 import { requestHeaders } from "./http/protocol.ts";
 import type { RequestSettings } from "./http/protocol.ts";
 import type { ModelMemory } from "./memory.ts";
-import { createMessagesProtocol, DEFAULT_MAX_TOKENS } from "./protocols/anthropic.ts";
-import { createChatOrResponses } from "./protocols/chat-or-responses.ts";
-import { createGeminiProtocol } from "./protocols/gemini.ts";
 import { createChatProtocol } from "./protocols/openai.ts";
-import { createResponsesProtocol } from "./protocols/responses.ts";
 import { proxySecrets, throughProxy } from "./proxy.ts";
 import { createRate } from "./rate.ts";
-import { isThinkingLost } from "./thinking.ts";
+import { DEFAULT_MAX_TOKENS, isThinkingLost } from "./thinking.ts";
 import { windowServerOf } from "./window-server.ts";
 
 export interface OpenOptions {
@@ -93,11 +89,21 @@ type CreateProtocol = (settings: RequestSettings, fetch: Fetch) => Protocol;
 const CREATE_PROTOCOL: Readonly<Record<Dialect, CreateProtocol>> = {
   "chat-completions": createChatProtocol,
   azure: createChatProtocol,
-  anthropic: createMessagesProtocol,
-  gemini: createGeminiProtocol,
+  anthropic: whenCalled(
+    async () => (await import("./protocols/anthropic.ts")).createMessagesProtocol,
+  ),
+  gemini: whenCalled(async () => (await import("./protocols/gemini.ts")).createGeminiProtocol),
   vertex: whenCalled(async () => (await import("./protocols/vertex.ts")).createVertexProtocol),
   bedrock: whenCalled(async () => (await import("./protocols/bedrock.ts")).createBedrockProtocol),
 };
+
+const createResponsesProtocol = whenCalled(
+  async () => (await import("./protocols/responses.ts")).createResponsesProtocol,
+);
+
+const createChatOrResponses = whenCalled(
+  async () => (await import("./protocols/chat-or-responses.ts")).createChatOrResponses,
+);
 
 /** A protocol that is loaded with its first call. */
 function whenCalled(load: () => Promise<CreateProtocol>): CreateProtocol {

@@ -36,6 +36,11 @@ export interface ThinkingFields {
   readonly withoutTemperature: boolean;
 }
 
+/**
+ * What Anthropic's protocol is sent if no limit is configured: it requires one. A model with a lower maximum tells it.
+ */
+export const DEFAULT_MAX_TOKENS = 64_000;
+
 interface LevelFacts {
   /** Absent if the model decides. */
   readonly effort?: string;

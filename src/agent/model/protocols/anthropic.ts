@@ -11,7 +11,7 @@ import { normalizeHistory } from "../http/normalize-history.ts";
 import { createHttpProtocol } from "../http/protocol.ts";
 import type { RequestSettings } from "../http/protocol.ts";
 import { envelopeOwner, unwrapReasoning } from "../http/reasoning-envelope.ts";
-import { thinkingFields } from "../thinking.ts";
+import { DEFAULT_MAX_TOKENS, thinkingFields } from "../thinking.ts";
 import type { ThinkingFields } from "../thinking.ts";
 import {
   type Block,
@@ -38,9 +38,6 @@ export function createMessagesProtocol(settings: RequestSettings, fetch: Fetch):
   };
   return createHttpProtocol(dialect, entry, fetch);
 }
-
-/** Sent if no limit is configured: the protocol requires one. A model with a lower maximum tells it. */
-export const DEFAULT_MAX_TOKENS = 64_000;
 
 interface MessageTurn {
   readonly role: "user" | "assistant";
