@@ -35,6 +35,12 @@ export const STAND_INS: Readonly<Record<string, StandIn>> = {
     importer: MQTT,
     source: "exports.setInterval = setInterval; exports.clearInterval = clearInterval;",
   },
+  // It holds the aliases of topics that a client sends. Ours sends none.
+  "lru-cache": {
+    imported: /^lru-cache$/,
+    importer: MQTT,
+    source: "exports.LRUCache = class {};",
+  },
   // Results of MCP servers are text here, and no schema of theirs, or of ours, becomes code.
   "mcp-shims": {
     imported: /^@modelcontextprotocol\/(?:client|server)\/_shims$/,

@@ -20,6 +20,7 @@ const USED: Readonly<Record<string, { readonly of: string; readonly names: reado
     names: ["Duplex", "PassThrough", "Readable", "Transform", "Writable"],
   },
   "worker-timers": { of: "worker-timers", names: ["clearInterval", "setInterval"] },
+  "lru-cache": { of: "lru-cache", names: ["LRUCache"] },
   "mcp-shims": { of: "@modelcontextprotocol/client/_shims", names: ["DefaultJsonSchemaValidator"] },
   "mqtt/connect": { of: "./lib/connect", names: ["connectAsync", "default"] },
 };
@@ -94,7 +95,7 @@ describe("what stands in the bundle for parts that the program never uses", () =
     });
     assert.ok(sources.some((source) => source.includes("node_modules/mqtt/")));
     const gone =
-      /node_modules\/(?:debug|ms|readable-stream|socks|ip-address|worker-timers|ajv)\/|ajvProvider/;
+      /node_modules\/(?:debug|ms|readable-stream|socks|ip-address|worker-timers|lru-cache|ajv)\/|ajvProvider/;
     assert.deepEqual(
       sources.filter((source) => gone.test(source) || source.includes("/mqtt/build/lib/connect/")),
       [],
@@ -103,7 +104,7 @@ describe("what stands in the bundle for parts that the program never uses", () =
 });
 
 const REQUIRED =
-  /(?:const|var) (\w+) = (?:__import\w+\()?require\("(readable-stream|worker-timers|\.\/lib\/connect)"\)/g;
+  /(?:const|var) (\w+) = (?:__import\w+\()?require\("(readable-stream|worker-timers|lru-cache|\.\/lib\/connect)"\)/g;
 
 /** `worker-timers setInterval` for each use of what a module requires. */
 function takenIn(text: string): string[] {
