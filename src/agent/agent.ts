@@ -7,7 +7,7 @@ import type { Redactor } from "../base/redaction/redactor.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
 import { secretsIn } from "../config/secrets.ts";
 import type { Confirmations } from "./access/confirmations.ts";
-import { createPermissions, mayClientsRun, mayClientsUse } from "./access/permissions.ts";
+import { createPermissions, mayClientsRun } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
 import type { Commands } from "./commands/commands.ts";
 import type { Answerer, Turn, Message, Turned } from "./contract.ts";
@@ -21,6 +21,7 @@ import type { ModelName } from "./model/candidate.ts";
 import type { Fetch } from "./model/contract.ts";
 import type { LearnedStore } from "./model/memory.ts";
 import type { Agents } from "./tools/ask-agent.ts";
+import { configuredClientTools, configuredHomeTools } from "./tools/client-tools.ts";
 import type { Tool } from "./tools/contract.ts";
 import type { Jobs } from "./tools/cron.ts";
 import { createDeviceTool } from "./tools/device.ts";
@@ -268,24 +269,10 @@ async function configuredHooks(
   return createToolHooks({ settings, workspace, filter: createSecretFilter(redactor, tools), log });
 }
 
-/** The tools for the devices on the broker. Their code is loaded if some client may use them. */
-async function configuredHomeTools({
-  config,
-  homeDevices,
-}: AgentOptions): Promise<readonly Tool[]> {
-  if (homeDevices === undefined || !mayClientsUse(["devices", "set_device"], config.tools))
-    return [];
-  const [{ createDevicesTool }, { createSetDeviceTool }] = await Promise.all([
-    import("./tools/home/devices.ts"),
-    import("./tools/home/set-device.ts"),
-  ]);
-  return [createDevicesTool(homeDevices), createSetDeviceTool(homeDevices)];
-}
+type LoadOptions = Omit<ModelAgentOptions, "workspace"> &
+  Pick<AgentOptions, "home" | "cluster" | "outbox" | "jobs" | "mcpDocuments">;
 
-async function loadModelAgent(
-  options: Omit<ModelAgentOptions, "workspace"> &
-    Pick<AgentOptions, "home" | "cluster" | "mcpDocuments">,
-): Promise<ModelAgent> {
+async function loadModelAgent(options: LoadOptions): Promise<ModelAgent> {
   const [{ openModelAgent }, { workspaceOf }] = await Promise.all([
     import("./model-agent.ts"),
     import("./workspace/workspace.ts"),
@@ -293,7 +280,8 @@ async function loadModelAgent(
     options.models.load(),
   ]);
   const mcp = await configuredMcp(options);
-  return openModelAgent({ ...options, workspace: workspaceOf(options), mcp });
+  const clientTools = await configuredClientTools(options);
+  return openModelAgent({ ...options, workspace: workspaceOf(options), clientTools, mcp });
 }
 
 /** The servers of the Model Context Protocol, which are connected from now on. */

@@ -11,15 +11,11 @@ import { usableSkills } from "../workspace/skills.ts";
 import { createAskAgentTool } from "./ask-agent.ts";
 import type { Agents } from "./ask-agent.ts";
 import type { Tool } from "./contract.ts";
-import { createCronTool } from "./cron.ts";
-import type { Jobs } from "./cron.ts";
 import { createExec } from "./exec.ts";
 import { createFileTools } from "./files/file-tools.ts";
 import type { McpTools } from "./mcp/mcp.ts";
 import { isListed } from "./mcp/names.ts";
 import { createMemoryTool } from "./memory.ts";
-import { createMessageTool } from "./message.ts";
-import type { Outbox } from "./message.ts";
 import { createMqttTool } from "./mqtt.ts";
 import type { Topics } from "./mqtt.ts";
 import { createSecretFilter, withFilter } from "./run.ts";
@@ -43,10 +39,8 @@ export interface ToolboxOptions {
   readonly topics?: Topics;
   /** Absent if there is no broker. */
   readonly agents?: Agents | undefined;
-  /** Absent if there are no clients. */
-  readonly outbox?: Outbox | undefined;
-  /** Absent if nobody does jobs. */
-  readonly jobs?: Jobs | undefined;
+  /** Tools for clients alone, as far as some client may use them. */
+  readonly clientTools?: readonly Tool[];
   /** The tools for the devices of the home, if some client may use them. */
   readonly homeTools?: readonly Tool[];
   /** Masks secrets in the results of tools. */
@@ -78,7 +72,7 @@ export interface Toolbox {
 }
 
 export function createToolbox(options: ToolboxOptions): Toolbox {
-  const { config, workspace, deviceTool, fetch, log, topics, agents, outbox, jobs, mcp } = options;
+  const { config, workspace, deviceTool, fetch, log, topics, agents, mcp } = options;
   const { tools: settings } = config;
   const { defaults } = config.agents;
   const bounds = {
@@ -102,8 +96,7 @@ export function createToolbox(options: ToolboxOptions): Toolbox {
     createWebFetch(web),
     ...(search === undefined ? [] : [search]),
     ...(agents === undefined ? [] : [createAskAgentTool(agents, holdsSecret)]),
-    ...(outbox === undefined ? [] : [createMessageTool(outbox, holdsSecret)]),
-    ...(jobs === undefined ? [] : [createCronTool(jobs, settings.cron)]),
+    ...(options.clientTools ?? []),
     ...(options.homeTools ?? []),
   ];
   const mqtt = topics && createMqttTool(topics, holdsSecret);
