@@ -328,8 +328,8 @@ export type JobPayload =
   | { readonly kind: "text"; readonly text: string }
   /** Tasks for the agent in this file of the workspace, as it is then. */
   | { readonly kind: "file"; readonly text: string }
-  /** For the shell. */
-  | { readonly kind: "command"; readonly text: string };
+  /** For the shell; `isConfirmed` if a person has allowed it. */
+  | { readonly kind: "command"; readonly text: string; readonly isConfirmed?: boolean };
 
 export interface ClaimedJob extends Job {
   readonly nextAt: number;

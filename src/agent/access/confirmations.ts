@@ -3,9 +3,9 @@ import { jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { isObject } from "../../base/unknown.ts";
 import type { ToolCall } from "../contract.ts";
-import { ToolError } from "../tools/contract.ts";
-import type { CallContext, Tool } from "../tools/contract.ts";
-import type { Caller, ConfirmRule } from "./permissions.ts";
+import { hasOtherEffect, ToolError } from "../tools/contract.ts";
+import type { CallContext, Effect, Tool } from "../tools/contract.ts";
+import type { Caller, ConfirmRule, Permissions } from "./permissions.ts";
 
 /** Calls that wait for a person's decision. */
 export interface Confirmations {
@@ -120,24 +120,43 @@ export async function waitForConfirmation(
   }
 }
 
-/** Throws a `ToolError` if a confirmed call would publish something else than what a person was asked about. */
-export async function assertAsAsked(
+/**
+ * The JSON of the effect of a confirmed call; undefined if its arguments say all. Throws a `ToolError` if that is
+ * another one than what a person was asked about.
+ */
+export async function effectAsAsked(
   tool: Tool,
   { arguments: words }: ToolCall,
   context: CallContext & { readonly asked: string },
-): Promise<void> {
-  if (tool.publishes === undefined) return;
-  if ((await questionOf(tool, inputOf(tool, words), context)) === context.asked) return;
-  throw new ToolError(
-    `${tool.name} was not run: it would publish something else now than was confirmed`,
-  );
+): Promise<string | undefined> {
+  if (tool.effect === undefined) return undefined;
+  const input = inputOf(tool, words);
+  const effect = await tool.effect(input, context);
+  if (questionAbout(tool, input, context, effect) !== context.asked) throw hasOtherEffect(tool);
+  return effect && JSON.stringify(effect);
 }
 
 /** What a person is asked. */
 async function questionOf(tool: Tool, input: unknown, context: CallContext): Promise<string> {
-  const asks = `${shownName(context.client)} asks to run ${shownCall(tool.name, input)}`;
-  if (tool.publishes === undefined) return asks;
-  return `${asks}, which publishes ${jsonLine(await tool.publishes(input, context)).trim()}`;
+  return questionAbout(tool, input, context, await tool.effect?.(input, context));
+}
+
+function questionAbout(
+  { name }: Tool,
+  input: unknown,
+  { client }: CallContext,
+  effect: Effect | undefined,
+): string {
+  const asks = `${shownName(client)} asks to run ${shownCall(name, input)}`;
+  if (effect === undefined) return asks;
+  const [does, what] = "runs" in effect ? ["runs", effect.runs] : ["publishes", effect.publishes];
+  return `${asks}, which ${does} ${jsonLine(what).trim()}`;
+}
+
+/** Whether a job must not run a command that nobody has allowed: calls of `exec` wait, or those that make such a job. */
+export function commandWaits({ confirm }: Pick<Permissions, "confirm">): boolean {
+  if (confirm === undefined) return false;
+  return isNamed(confirm, { name: "exec" }, []) || isNamed(confirm, { name: "cron" }, ["exec"]);
 }
 
 /** The arguments as the tool reads them; what is no JSON fails when it runs. */
@@ -152,7 +171,7 @@ function inputOf(tool: Tool, words: string): unknown {
 
 function isNamed(
   { tools }: ConfirmRule,
-  { name, permission = name }: Tool,
+  { name, permission = name }: Pick<Tool, "name" | "permission">,
   classes: readonly string[],
 ): boolean {
   if (tools.length === 0) return !HARMLESS.has(name) || classes.some((one) => one !== "");

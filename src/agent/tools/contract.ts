@@ -14,6 +14,10 @@ export interface CallContext extends Caller {
   readonly permissions: Permissions;
   /** The budget of the call, if it asks a model; no limit if absent. */
   readonly allowance?: Allowance | undefined;
+  /** A person has allowed this call. */
+  readonly isConfirmed?: boolean;
+  /** The JSON of its effect, if that was asked about: it must have no other. */
+  readonly confirmed?: string | undefined;
   /** Called when the call is refused, for the log. */
   readonly onRefusal?: (() => void) | undefined;
   /** Shows the model an image with the result; absent if no model reads it. */
@@ -23,6 +27,11 @@ export interface CallContext extends Caller {
 /** A tool cannot or must not do its work. The message is a sentence for the model. */
 export class ToolError extends Error {
   override readonly name = "ToolError";
+}
+
+/** A confirmed call would do something else now. */
+export function hasOtherEffect({ name }: Pick<Tool, "name">): ToolError {
+  return new ToolError(`${name} was not run: it would do something else now than was confirmed`);
 }
 
 /** A tool must not do its work: the caller may not, or a rule of the owner forbids it. */
@@ -45,6 +54,9 @@ export async function resultOf(
   }
 }
 
+/** What a call publishes, or has run later. */
+export type Effect = { readonly publishes: object } | { readonly runs: object };
+
 type Classes = readonly string[] | undefined;
 
 /**
@@ -66,10 +78,10 @@ export interface Tool extends ToolDefinition {
    */
   actsOn?(input: unknown, call: CallContext): Promise<Classes> | Classes;
   /**
-   * What the call publishes as things are now, for the person who confirms it: if that is something else by then, it is
-   * not made. Left out: its arguments say all. Throws a `ToolError` if the call cannot do its work.
+   * What the call does as things are now, for the person who confirms it: if that is something else by then, it is not
+   * made. Undefined, or left out: its arguments say all. Throws a `ToolError` if the call cannot do its work.
    */
-  publishes?(input: unknown, call: CallContext): Promise<object>;
+  effect?(input: unknown, call: CallContext): Promise<Effect | undefined>;
   /** The arguments as `run` reads them, with clear slips corrected. Absent: `run` reads them as they are. */
   coerce?(input: unknown): unknown;
   /** Runs with the parsed arguments, which may be anything. May throw, and may ignore the signal. */

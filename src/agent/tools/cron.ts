@@ -51,6 +51,12 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
       if (["list", "get"].includes(textAt(wanted, "action"))) return undefined;
       return (await isForCommand(jobs, wanted, call)) ? ["exec"] : [];
     },
+    // The arguments of such a change do not say which command it has run later.
+    async effect(wanted, call) {
+      if (textAt(wanted, "command").trim() !== "") return undefined;
+      const job = await changedJob(jobs, wanted, call);
+      return job?.payload.kind === "command" ? { runs: { command: job.payload.text } } : undefined;
+    },
     async run(wanted, call) {
       if (wanted.command?.trim()) checkCommand(wanted, call, settings);
       if (call.isFromJob) checkPause(wanted);
@@ -65,45 +71,51 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
 }
 
 /** Whether the call has a command run later: by a new job, or by one that is changed or enabled. */
-async function isForCommand(
+async function isForCommand(jobs: Jobs, wanted: unknown, call: CallContext): Promise<boolean> {
+  if (textAt(wanted, "command").trim() !== "") return true;
+  return (await changedJob(jobs, wanted, call))?.payload.kind === "command";
+}
+
+/** The job that the call changes or enables. */
+async function changedJob(
   jobs: Jobs,
   wanted: unknown,
   { channel, client }: CallContext,
-): Promise<boolean> {
-  if (textAt(wanted, "command").trim() !== "") return true;
+): Promise<ScheduledJob | undefined> {
   if (channel === undefined || !["update", "enable"].includes(textAt(wanted, "action")))
-    return false;
-  try {
-    const job = await jobs.get({ channel, client }, textAt(wanted, "job_id").trim());
-    return job.payload.kind === "command";
-  } catch {
-    // The call itself says why.
-    return false;
-  }
+    return undefined;
+  // The call itself says why there is none.
+  const job = jobs.get({ channel, client }, textAt(wanted, "job_id").trim());
+  return job.catch(() => undefined);
 }
 
-async function act(jobs: Jobs, wanted: Input, { channel, client }: CallContext): Promise<string> {
+async function act(
+  jobs: Jobs,
+  wanted: Input,
+  { channel, client, isConfirmed = false }: CallContext,
+): Promise<string> {
   if (channel === undefined) throw new ToolError("jobs are only for clients of a channel");
   const owner = { channel, client };
   if (wanted.action === "list") return listText(await jobs.list(owner));
-  if (wanted.action === "add") return `Added. ${jobText(await jobs.add(owner, draftOf(wanted)))}`;
+  if (wanted.action === "add")
+    return `Added. ${jobText(await jobs.add(owner, draftOf(wanted, isConfirmed)))}`;
   const id = wanted.job_id?.trim() ?? "";
   if (id === "") throw new ToolError(`${wanted.action} needs a job_id, which list shows`);
   if (wanted.action === "get") return jobText(await jobs.get(owner, id), true);
   if (wanted.action === "update") {
-    return `Updated. ${jobText(await jobs.update(owner, id, changesOf(wanted)), true)}`;
+    return `Updated. ${jobText(await jobs.update(owner, id, changesOf(wanted, isConfirmed)), true)}`;
   }
   if (wanted.action === "remove") {
     await jobs.remove(owner, id);
     return "Removed.";
   }
   const isEnabled = wanted.action === "enable";
-  const job = await jobs.enable(owner, id, isEnabled);
+  const job = await jobs.enable(owner, id, { isEnabled, isConfirmed });
   return `${isEnabled ? "Enabled" : "Disabled"}. ${jobText(job)}`;
 }
 
-function draftOf(wanted: Input): JobDraft {
-  const { payload, schedule, ...rest } = changesOf(wanted);
+function draftOf(wanted: Input, isConfirmed: boolean): JobDraft {
+  const { payload, schedule, ...rest } = changesOf(wanted, isConfirmed);
   if (payload === undefined) throw new ToolError("add needs a message");
   if (schedule === undefined) {
     throw new ToolError("add needs one of at_seconds, every_seconds, cron_expr");
@@ -111,13 +123,14 @@ function draftOf(wanted: Input): JobDraft {
   return { ...rest, payload, schedule };
 }
 
-function changesOf(wanted: Input): JobChanges {
+function changesOf(wanted: Input, isConfirmed: boolean): JobChanges {
   const { name, message = "", command = "" } = wanted;
   const text = command.trim() === "" ? message : command;
   return {
     // What a model gives with a command says what that is for.
     name: name ?? (text === command && message !== "" ? truncate(message, 80) : undefined),
     schedule: scheduleOf(wanted),
+    isConfirmed,
     ...(text.trim() !== "" && {
       payload: { kind: text === command ? "command" : "message", text },
     }),
@@ -195,7 +208,7 @@ export interface Jobs {
   get(owner: JobOwner, id: string): Promise<ScheduledJob>;
   add(owner: JobOwner, draft: JobDraft): Promise<ScheduledJob>;
   update(owner: JobOwner, id: string, changes: JobChanges): Promise<ScheduledJob>;
-  enable(owner: JobOwner, id: string, isEnabled: boolean): Promise<ScheduledJob>;
+  enable(owner: JobOwner, id: string, wanted: Enabling): Promise<ScheduledJob>;
   remove(owner: JobOwner, id: string): Promise<void>;
 }
 
@@ -219,7 +232,14 @@ export interface ScheduledJob {
   readonly lastError?: string;
 }
 
+interface Enabling {
+  readonly isEnabled: boolean;
+  readonly isConfirmed: boolean;
+}
+
 interface JobChanges {
+  /** A person has allowed the change, and with it the command that runs. */
+  readonly isConfirmed?: boolean | undefined;
   readonly name?: string | undefined;
   readonly payload?: { readonly kind: "message" | "command"; readonly text: string } | undefined;
   readonly schedule?:

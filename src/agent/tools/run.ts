@@ -69,9 +69,7 @@ export interface RunOptions extends CallContext {
   readonly tools: readonly Tool[];
   /** Where calls wait that a person has to allow; without it they do not run. */
   readonly confirmations?: Confirmations | undefined;
-  /** A person has allowed this call. */
-  readonly isConfirmed?: boolean;
-  /** With this question, if it was asked about before. */
+  /** With this question a person was asked about the call, if one was. */
   readonly asked?: string | undefined;
   /** Time limit of a call in milliseconds, if the tool has none of its own; default 30 s. */
   readonly milliseconds?: number;
@@ -92,8 +90,22 @@ export async function runTool(call: ToolCall, options: RunOptions): Promise<stri
   return await resultOf(async () => {
     const tool = findTool(call.name, options);
     const input = parseArguments(call.arguments);
-    return (await waitText(tool, call, options)) ?? (await execute(tool, input, options));
+    const confirmed = await effectAsAsked(tool, call, options);
+    const waits = await waitText(tool, call, options);
+    return waits ?? (await execute(tool, input, { ...options, confirmed }));
   }, options);
+}
+
+/** The JSON of the effect of a confirmed call. Throws a `ToolError` if that is another one now. */
+async function effectAsAsked(
+  tool: Tool,
+  call: ToolCall,
+  options: RunOptions,
+): Promise<string | undefined> {
+  const { asked } = options;
+  if (asked === undefined) return undefined;
+  const { effectAsAsked: asAsked } = await import("../access/confirmations.ts");
+  return asAsked(tool, call, { ...options, asked });
 }
 
 /** What the model learns of a call that waits for a person; undefined if it need not. */
@@ -102,11 +114,7 @@ async function waitText(
   call: ToolCall,
   options: RunOptions,
 ): Promise<string | undefined> {
-  const { permissions, isConfirmed = false, asked } = options;
-  if (asked !== undefined) {
-    const { assertAsAsked } = await import("../access/confirmations.ts");
-    await assertAsAsked(tool, call, { ...options, asked });
-  }
+  const { permissions, isConfirmed = false } = options;
   if (permissions.confirm === undefined || isConfirmed) return undefined;
   const { waitForConfirmation } = await import("../access/confirmations.ts");
   return waitForConfirmation(tool, call, options);

@@ -54,7 +54,7 @@ export class RuntimeJobs {
       get: async (owner, id) => (await clients.load()).get(owner, id),
       add: async (owner, draft) => (await clients.load()).add(owner, draft),
       update: async (owner, id, changes) => (await clients.load()).update(owner, id, changes),
-      enable: async (owner, id, isEnabled) => (await clients.load()).enable(owner, id, isEnabled),
+      enable: async (owner, id, wanted) => (await clients.load()).enable(owner, id, wanted),
       remove: async (owner, id) => (await clients.load()).remove(owner, id),
     };
   }
@@ -123,8 +123,11 @@ export class RuntimeJobs {
       clock,
       log,
       push: (wanted) => push(expiringHere(wanted, clock)),
-      runCommand: ({ channel, client, payload: { text: command } }, signal) =>
-        runCommand({ channel, client, isRemote: true, command, signal }),
+      runCommand: ({ channel, client, payload }, signal) => {
+        const isConfirmed = payload.kind === "command" && payload.isConfirmed;
+        const command = payload.text;
+        return runCommand({ channel, client, isRemote: true, command, isConfirmed, signal });
+      },
       async readTasks(file) {
         const { readTasks } = await import("./go-jobs.ts");
         return readTasks(config.agents.defaults.workspace, file);

@@ -15,6 +15,8 @@ const NAME_OF_TEXT = 30;
 const TRIES = 5;
 
 export interface JobChanges {
+  /** A person has allowed the change, and with it the command that runs. */
+  readonly isConfirmed?: boolean | undefined;
   readonly name?: string | undefined;
   readonly payload?: JobPayload | undefined;
   readonly schedule?: WantedSchedule | undefined;
@@ -60,13 +62,14 @@ export class ClientJobs {
     throw new Failure("bad_request", "there is no job with this id");
   }
 
-  async add(owner: JobOwner, { name = "", payload, schedule: wanted }: JobDraft): Promise<Job> {
+  async add(owner: JobOwner, draft: JobDraft): Promise<Job> {
+    const { name = "", payload, schedule: wanted, isConfirmed } = draft;
     const { store, clock, changed } = this.#options;
     const schedule = scheduleOf(wanted, clock.epoch());
     const job = {
       ...ownerIn(owner),
       name: checkedName(name) || prefixOf(oneLine(payload.text), NAME_OF_TEXT),
-      payload: checkedPayload(payload),
+      payload: confirmed(checkedPayload(payload), isConfirmed),
       schedule,
       nextAt: await firstTime(schedule, clock.epoch()),
     };
@@ -82,7 +85,8 @@ export class ClientJobs {
     throw new Failure("busy", "no free id was found for the job");
   }
 
-  async update(owner: JobOwner, id: string, { name, payload, schedule }: JobChanges): Promise<Job> {
+  async update(owner: JobOwner, id: string, changes: JobChanges): Promise<Job> {
+    const { name, payload, schedule, isConfirmed } = changes;
     const now = this.#options.clock.epoch();
     const facts = {
       ...(name !== undefined && { name: checkedName(name) }),
@@ -93,18 +97,24 @@ export class ClientJobs {
     return this.#change(owner, id, (job) => ({
       ...job,
       ...facts,
+      payload: confirmed(facts.payload ?? job.payload, isConfirmed),
       ...(wanted && { schedule: wanted }),
       // One that is disabled stays so.
       ...(job.nextAt !== undefined && nextAt !== undefined && { nextAt }),
     }));
   }
 
-  async enable(owner: JobOwner, id: string, isEnabled: boolean): Promise<Job> {
+  async enable(
+    owner: JobOwner,
+    id: string,
+    { isEnabled, isConfirmed }: { readonly isEnabled: boolean; readonly isConfirmed?: boolean },
+  ): Promise<Job> {
     return this.#change(owner, id, async (job) => {
       const { nextAt, ...disabled } = job;
       if (!isEnabled) return disabled;
       return {
         ...job,
+        payload: confirmed(job.payload, isConfirmed),
         nextAt: nextAt ?? (await firstTime(job.schedule, this.#options.clock.epoch())),
       };
     });
@@ -157,6 +167,10 @@ function checkedPayload(payload: JobPayload): JobPayload {
     "bad_request",
     `the message or command of a job has at most ${MAX_JOB_TEXT} characters`,
   );
+}
+
+function confirmed(payload: JobPayload, isConfirmed = false): JobPayload {
+  return payload.kind === "command" && isConfirmed ? { ...payload, isConfirmed } : payload;
 }
 
 function oneLine(text: string): string {

@@ -27,13 +27,15 @@ async function setUp({ allow_command = true } = {}) {
     store,
     changes: () => changes,
     /** The answer to a call of a client, with ids as `ID`. */
-    as: async (client: string, input: object, channel = "mqtt") => {
-      const caller = { client, channel, isRemote: true };
+    as: async (client: string, input: object, { channel = "mqtt", isConfirmed = false } = {}) => {
+      const caller = { client, channel, isRemote: true, isConfirmed };
       const call = { ...callContext(), ...caller, permissions: permissionsOf(caller) };
       return tool.run(input, call);
     },
     actsOn: async (client: string, input: object) =>
       tool.actsOn?.(input, { ...callContext(), client, channel: "mqtt" }),
+    effect: async (client: string, input: object) =>
+      tool.effect?.(input, { ...callContext(), client, channel: "mqtt" }),
     [Symbol.asyncDispose]: () => opened.close(),
   };
 }
@@ -127,10 +129,10 @@ describe("the cron tool", () => {
       ["garden", "mqtt"],
       ["kitchen", "other"],
     ] as const) {
-      assert.equal(await as(client, { action: "list" }, channel), "There are no jobs.");
+      assert.equal(await as(client, { action: "list" }, { channel }), "There are no jobs.");
       for (const action of ["get", "update", "remove", "enable", "disable"]) {
         const stranger: object = { action, job_id: job.id, message: "yours" };
-        assert.equal(await as(client, stranger, channel), none, action);
+        assert.equal(await as(client, stranger, { channel }), none, action);
       }
     }
     assert.deepEqual(await store.jobs(), [job]);
@@ -193,5 +195,34 @@ describe("the cron tool", () => {
     }
     await using without = await setUp({ allow_command: false });
     assert.equal(await without.as("runner", { ...command, command_confirm: true }), refused);
+  });
+
+  it("remembers that a person has allowed a command, and tells the person which one it is", async () => {
+    await using cron = await setUp();
+    const { store, as, effect } = cron;
+    const confirmed = { isConfirmed: true };
+    const payload = async () => (await store.jobs())[0]?.payload;
+    const add = { action: "add", command: "df", every_seconds: 3600, command_confirm: true };
+    await as("runner", add);
+    const job_id = (await store.jobs())[0]?.id;
+    assert.deepEqual(await payload(), { kind: "command", text: "df" });
+    assert.deepEqual(await effect("runner", { action: "enable", job_id }), {
+      runs: { command: "df" },
+    });
+    await as("runner", { action: "enable", job_id }, confirmed);
+    assert.deepEqual(await payload(), { kind: "command", text: "df", isConfirmed: true });
+    await as("runner", { action: "update", job_id, name: "disk" });
+    assert.deepEqual(await payload(), { kind: "command", text: "df", isConfirmed: true });
+    const other = { action: "update", job_id, command: "id", command_confirm: true };
+    await as("runner", other);
+    assert.deepEqual(await payload(), { kind: "command", text: "id" });
+    await as("runner", { action: "update", job_id, every_seconds: 60 }, confirmed);
+    assert.deepEqual(await payload(), { kind: "command", text: "id", isConfirmed: true });
+    // The arguments say it.
+    assert.equal(await effect("runner", other), undefined);
+    await as("kitchen", { action: "add", message: "m", every_seconds: 3600 }, confirmed);
+    const own = (await store.jobs({ channel: "mqtt", client: "kitchen" }))[0];
+    assert.deepEqual(own?.payload, { kind: "message", text: "m" });
+    assert.equal(await effect("kitchen", { action: "update", job_id: own?.id }), undefined);
   });
 });

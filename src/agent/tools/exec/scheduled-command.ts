@@ -10,6 +10,8 @@ import type { RunOptions } from "../run.ts";
 /** A command that a job runs for its client. */
 export interface ScheduledCommand extends Caller, Pick<CallContext, "signal"> {
   readonly command: string;
+  /** A person has allowed it. */
+  readonly isConfirmed?: boolean | undefined;
 }
 
 /**
@@ -24,13 +26,17 @@ interface CommandDeps extends Pick<RunOptions, "tools" | "permissions" | "hooks"
 }
 
 export async function runScheduledCommand(
-  { command, signal, ...caller }: ScheduledCommand,
+  { command, isConfirmed = false, signal, ...caller }: ScheduledCommand,
   deps: CommandDeps,
 ): Promise<string | undefined> {
   const { tools, permissions, hooks, config, log } = deps;
   const { allow_command, exec_timeout_minutes } = config.tools.cron;
   if (!allow_command || !tools.some(({ name }) => name === "exec")) {
     throw new Failure("forbidden", "this client may not run commands by schedule");
+  }
+  if (!isConfirmed && permissions.confirm !== undefined) {
+    const { commandWaits } = await import("../../access/confirmations.ts");
+    if (commandWaits(permissions)) throw unconfirmed(permissions.confirm.by);
   }
   const timeout = exec_timeout_minutes === 0 ? {} : { timeout: exec_timeout_minutes * 60 };
   const call = { id: "job", name: "exec", arguments: JSON.stringify({ command, ...timeout }) };
@@ -40,12 +46,16 @@ export async function runScheduledCommand(
     isRefused = true;
   };
   const context = callContextOf({ ...caller, signal }, permissions);
-  // A person who has to allow commands did so when this one became a job.
   const text = await runTool(call, { ...context, tools, hooks, onRefusal, isConfirmed: true });
   const verdict = verdictOnCall(call.name, { text, isRefused }, { tools, permissions });
   const ms = performance.now() - startedAt;
   logToolCall(log, caller, { tool: call.name, verdict, ms, text });
   return text === NOTHING ? undefined : text;
+}
+
+function unconfirmed(by: readonly string[]): Failure {
+  const who = by.join(" or ");
+  return new Failure("forbidden", `${who} must confirm this command: enable the job again to ask`);
 }
 
 /** What `exec` returns of a command that succeeds in silence. */

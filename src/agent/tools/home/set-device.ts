@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { SetOutcome } from "../../../base/contract.ts";
 import { Failure } from "../../../base/failure.ts";
-import { RefusedCall, ToolError } from "../contract.ts";
+import { hasOtherEffect, RefusedCall, ToolError } from "../contract.ts";
 import type { CallContext, Tool } from "../contract.ts";
 import { defineTool, textField } from "../define.ts";
 import type { HomeDevices, HomeEntity } from "./contract.ts";
@@ -49,20 +49,31 @@ export function createSetDeviceTool(home: HomeDevices): Tool {
       return deviceClass === "" ? [kind] : [kind, deviceClass];
     },
     // A name says what it means only until another device has it.
-    async publishes(words, call) {
+    async effect(words, call) {
       const parsed = v.parse(input, words);
       const entity = await entityFor(home, parsed, call);
-      return orToolError(entity, call, () => entity.commands(wantedIn(parsed)));
+      return orToolError(entity, call, () => effectOf(entity, wantedIn(parsed)));
     },
     async run(given, call) {
       const entity = await entityFor(home, given, call);
-      const set = () => entity.set(wantedIn(given), call.signal);
+      const wanted = wantedIn(given);
+      const set = () => {
+        // Devices may have changed since that was checked.
+        const { confirmed } = call;
+        if (confirmed !== undefined && JSON.stringify(effectOf(entity, wanted)) !== confirmed)
+          throw hasOtherEffect({ name: "set_device" });
+        return entity.set(wanted, call.signal);
+      };
       return outcomeText(entity, await orToolError(entity, call, set));
     },
   });
 }
 
 type Input = v.InferOutput<typeof input>;
+
+function effectOf(entity: HomeEntity, wanted: ReturnType<typeof wantedIn>) {
+  return { publishes: entity.commands(wanted) };
+}
 
 /** What is to be set. */
 function wantedIn({ name: _name, kind: _kind, ...given }: Input) {

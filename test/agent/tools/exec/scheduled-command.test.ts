@@ -12,7 +12,8 @@ import { createMemoryLog } from "../../../support/memory-log.ts";
 function setUp({
   allow_command = true,
   hooks,
-}: { allow_command?: boolean; hooks?: ToolHooks } = {}) {
+  confirm,
+}: { allow_command?: boolean; hooks?: ToolHooks; confirm?: readonly string[] } = {}) {
   const ran: object[] = [];
   const exec = defineTool({
     name: "exec",
@@ -24,20 +25,26 @@ function setUp({
       return input.command === "true" ? "(no output)\n[exit code 0]" : "out\n[exit code 1]";
     },
   });
-  const profiles = [toolProfile({ pattern: "runner", tools: ["exec"] })];
+  const profiles = [
+    toolProfile({
+      pattern: "runner",
+      tools: ["exec"],
+      ...(confirm && { confirm: { by: ["phone"], tools: confirm, minutes: 10 } }),
+    }),
+  ];
   const tools = toolSettings({ profiles, cron: { allow_command, exec_timeout_minutes: 2 } });
   const permissionsOf = createPermissions({ tools, workspace: "/w" });
   const log = createMemoryLog();
   return {
     ran,
     log,
-    run: (client: string, command: string) => {
+    run: (client: string, command: string, isConfirmed?: boolean) => {
       const caller = { client, channel: "mqtt", isRemote: true };
       const permissions = permissionsOf(caller);
       const { signal } = new AbortController();
       const offered = permissions.allows("exec") ? [exec] : [];
       const deps = { tools: offered, permissions, hooks, config: { tools }, log };
-      return runScheduledCommand({ ...caller, command, signal }, deps);
+      return runScheduledCommand({ ...caller, command, isConfirmed, signal }, deps);
     },
   };
 }
@@ -64,6 +71,22 @@ describe("a command of a job", () => {
     const without = setUp({ allow_command: false });
     await assert.rejects(without.run("runner", "df"), { code: "forbidden" });
     assert.deepEqual([...ran, ...without.ran], []);
+  });
+
+  it("does not run if a person has to allow it by now and has not", async () => {
+    for (const confirm of [[], ["exec"], ["cron"], ["cron:exec"]]) {
+      const { run, ran } = setUp({ confirm });
+      await assert.rejects(run("runner", "df"), {
+        code: "forbidden",
+        message: /^phone must confirm this command: enable the job again/,
+      });
+      assert.equal(ran.length, 0);
+      await run("runner", "df", true);
+      assert.equal(ran.length, 1);
+    }
+    const { run, ran } = setUp({ confirm: ["set_device"] });
+    await run("runner", "df");
+    assert.equal(ran.length, 1);
   });
 
   it("asks the owner's hooks, as each call does", async () => {

@@ -18,9 +18,7 @@ const BRIGHTNESS: HomeSetting = {
   range: { min: 0, max: 100, unit: "%" },
 };
 
-interface Given extends Partial<
-  Omit<HomeEntity, "isOnline" | "readings" | "settings" | "commands" | "set">
-> {
+interface Given extends Partial<Omit<HomeEntity, "isOnline" | "readings" | "settings" | "set">> {
   readonly online?: boolean;
   readonly readings?: readonly Partial<HomeReading>[];
   readonly settings?: readonly HomeSetting[];
@@ -37,6 +35,7 @@ function entity({ online, readings = [], settings = [], set, ...given }: Given =
     room: "",
     deviceClass: "",
     isDiagnostic: false,
+    commands: () => [],
     ...given,
     isOnline: () => online,
     readings: () =>
@@ -49,7 +48,6 @@ function entity({ online, readings = [], settings = [], set, ...given }: Given =
         ...one,
       })),
     settings: () => settings,
-    commands: () => [],
     set: set ?? (() => Promise.resolve(DONE)),
   };
 }
@@ -330,5 +328,49 @@ describe("the tool set_device", () => {
       await call("set_device", [lamp], { name: "lamp", brightness: 500 }),
       "error: lamp: brightness is a number from 0 to 100 %",
     );
+  });
+
+  it("does not set what another device has become since it was looked at for a person", async () => {
+    const permissions = { ...FULL_ACCESS, confirm: { by: ["phone"], tools: [], minutes: 10 } };
+    const called = { id: "1", name: "set_device", arguments: '{"name":"lamp","state":"on"}' };
+    const set: string[] = [];
+    const lampOn = (topic: string): HomeEntity =>
+      entity({
+        settings: [ON_OFF],
+        commands: () => [{ topic, payload: "ON" }],
+        set: async () => {
+          set.push(topic);
+          return DONE;
+        },
+      });
+    const questions: string[] = [];
+    const confirmations = {
+      ask: async ({ question }: { readonly question: string }) => {
+        questions.push(question);
+        return { id: "k7m2qp" };
+      },
+      waitingFor: async () => [],
+      decide: async () => undefined,
+      begin: async () => undefined,
+    };
+    /** The device is announced with these topics, one after the other. */
+    const act = async (topics: string[], more: object): Promise<string> => {
+      const find = async () => {
+        const entities = [lampOn((topics.length > 1 ? topics.shift() : topics[0]) ?? "")];
+        return { entities, isCut: false, isOld: false };
+      };
+      const tools = [createSetDeviceTool({ find })];
+      const context = { ...callContext(), channel: "mqtt", tools, permissions, confirmations };
+      return runTool(called, { ...context, ...more });
+    };
+    assert.match(await act(["lamp"], {}), /^\[not run yet/);
+    const confirmed = { isConfirmed: true, asked: questions[0] };
+    const refused =
+      "error: set_device was not run: it would do something else now than was confirmed";
+    assert.equal(await act(["door"], confirmed), refused);
+    assert.equal(await act(["lamp", "door"], confirmed), refused);
+    assert.deepEqual(set, []);
+    assert.match(await act(["lamp"], confirmed), /^Done/);
+    assert.deepEqual(set, ["lamp"]);
   });
 });
