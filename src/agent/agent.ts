@@ -5,7 +5,7 @@ import type { Log } from "../base/log.ts";
 import { createRedactor, redactFailure } from "../base/redaction/redactor.ts";
 import type { Redactor } from "../base/redaction/redactor.ts";
 import type { AgentDefaults, Config } from "../config/contract.ts";
-import { secretsIn } from "../config/secrets.ts";
+import { maskedIn, secretsIn } from "../config/secrets.ts";
 import type { Confirmations } from "./access/confirmations.ts";
 import { createPermissions, mayClientsRun } from "./access/permissions.ts";
 import type { Caller, PermissionsOf } from "./access/permissions.ts";
@@ -114,7 +114,7 @@ export async function openAgent(given: AgentOptions): Promise<Agent> {
   const permissionsOf = await configuredPermissions(config);
   const models = await configuredModels(options);
   const fetch = options.fetch ?? globalThis.fetch;
-  const redactor = options.redactor ?? createRedactor(secretsIn(config));
+  const redactor = options.redactor ?? createRedactor(maskedIn(config));
   const hooks = await configuredHooks(options, redactor);
   const tools = { deviceTool, homeTools: await configuredHomeTools(options), hooks };
   const parts = { ...options, ...tools, fetch, models, permissionsOf, redactor };

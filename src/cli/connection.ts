@@ -8,7 +8,7 @@ import type { Config, ConfigFlags, LoadedConfig, MqttChannel } from "../config/c
 import { configPaths, SECURITY } from "../config/files.ts";
 import type { ConfigFlag } from "../config/flags.ts";
 import { inspectConfig, type Inspection, loadConfig, type LoadOptions } from "../config/load.ts";
-import { proxySecretsIn, secretsIn } from "../config/secrets.ts";
+import { maskedIn, proxySecretsIn } from "../config/secrets.ts";
 import type { Flags } from "./args/flags.ts";
 import type { Context } from "./context.ts";
 
@@ -64,7 +64,7 @@ function learnSecrets(
   env: Host["env"],
 ): void {
   const passphrase = passphraseOf(env);
-  redactor.add([...(config ? secretsIn(config) : []), ...proxySecretsIn(env)]);
+  redactor.add([...(config ? maskedIn(config) : []), ...proxySecretsIn(env)]);
   if (typeof passphrase === "string") redactor.add([passphrase]);
 }
 

@@ -108,6 +108,26 @@ function isUsedAt(path: Path, node: Tree, root: Branch): boolean {
 
 /** Objects whose entries are secrets by their names: `Authorization`, but not `Accept`. */
 const TABLES: ReadonlySet<unknown> = new Set(["custom_headers", "headers", "env"]);
+/** Those for servers of others, where names say little: all but ordinary values are secrets. */
+const OF_SERVERS: ReadonlySet<unknown> = new Set(["headers", "env"]);
+
+/** Short words, and some that variables often hold. */
+const WORD =
+  /^(?:[a-z]{1,7}|true|false|debug|info|warn(?:ing)?|error|production|development|localhost)$/i;
+const PATH = /^(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[\w .-]{1,40}[/\\]?)*$/;
+/** `application/json`, `Europe/Berlin`. */
+const TYPE = /^[A-Za-z]{2,14}\/[\w.+*-]{1,40}(?:[;,][ -~]*)?$/;
+
+/** Whether a variable or a header of a server is plainly none: masking it would mask what everybody writes. */
+function isOrdinary(text: string): boolean {
+  const isUrl = /^https?:\/\/\S+$/.test(text) && urlSecrets(text).every((secret) => secret === "");
+  return isUrl || /^\d{1,5}$/.test(text) || [WORD, PATH, TYPE].some((one) => one.test(text));
+}
+
+/** Whether an entry of `env` or `headers` of a server is a secret. */
+export function isServerSecret(name: string, text: string): boolean {
+  return isSecretName(name) || !isOrdinary(text.trim());
+}
 
 /** User names, and headers such as Accept, may be references but are not secrets. */
 function fileOfSecret(
@@ -115,9 +135,8 @@ function fileOfSecret(
   path: Path,
   surroundings: SecretSurroundings,
 ): string | undefined {
-  const isNone = TABLES.has(path.at(-2))
-    ? !isSecretName(String(path.at(-1)))
-    : path.at(-1) === "username";
+  const [table, name] = [path.at(-2), String(path.at(-1))];
+  const isNone = TABLES.has(table) ? !isTableSecret(table, name, text) : name === "username";
   if (text === "" || isNone) return undefined;
   if (isReference(text)) return fileOf(text, surroundings);
   return origin.from === "file" ? origin.file : undefined;
@@ -201,28 +220,48 @@ export function isCredential(name: string): boolean {
 }
 
 /**
- * Every secret of a configuration, or of a part of it, for redaction: values of type `Secret` but user names,
- * headers and texts whose names suggest a secret, and credentials in URLs.
+ * Every secret of a configuration, or of a part of it, that must not be sent anywhere: values of type `Secret` but
+ * user names, headers and texts whose names suggest a secret, and credentials in URLs.
  */
 export function secretsIn(config: object): readonly string[] {
+  return foundIn(config, (_table, name) => isSecretName(name));
+}
+
+/** The same for redaction: with all variables and headers of servers that are not ordinary. */
+export function maskedIn(config: object): readonly string[] {
+  return foundIn(config, isTableSecret);
+}
+
+type IsEntrySecret = (table: string, name: string, text: string) => boolean;
+
+function foundIn(config: object, isSecret: IsEntrySecret): readonly string[] {
   return Object.entries(config).flatMap(([name, value]: [string, unknown]): readonly string[] => {
     if (value instanceof Secret) return name === "username" ? [] : [value.reveal()];
     if (typeof value === "string") {
       return urlSecrets(value).concat(isCredential(name) ? value : []);
     }
     if (typeof value !== "object" || value === null) return [];
-    return TABLES.has(name) ? tableSecrets(value) : secretsIn(value);
+    return TABLES.has(name)
+      ? entriesFoundIn(value, (...entry) => isSecret(name, ...entry))
+      : foundIn(value, isSecret);
   });
 }
 
 /** Of headers and variables; of `Bearer sk-…`, both the whole text and the key. */
-function tableSecrets(table: object): readonly string[] {
+function entriesFoundIn(
+  table: object,
+  isSecret: (name: string, text: string) => boolean,
+): readonly string[] {
   return Object.entries(table).flatMap(([name, value]: [string, unknown]) => {
     if (!(value instanceof Secret)) return secretsIn({ [name]: value });
     const text = value.reveal();
-    const whole = isSecretName(name) ? [text, text.replace(/^\w+\s+/, "")] : [];
+    const whole = isSecret(name, text) ? [text, text.replace(/^\w+\s+/, "")] : [];
     return whole.concat(urlSecrets(text));
   });
+}
+
+function isTableSecret(table: unknown, name: string, text: string): boolean {
+  return OF_SERVERS.has(table) ? isServerSecret(name, text) : isSecretName(name);
 }
 
 /** Passwords of proxies in the environment. */

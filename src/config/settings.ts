@@ -196,6 +196,8 @@ export function isSecretPlace({ path, row, isInside }: Place): boolean {
   const name = String(path.findLast((key) => typeof key === "string"));
   const isTable = row.schema?.["type"] === "object";
   const isNamedSecret = row.reference === true ? isSecretName : isCredential;
-  if (isTable) return isInside && (path.at(-2) === "tokens" || isNamedSecret(name));
+  // What of a server is a secret cannot be seen by its name.
+  const isWhole = path.at(-2) === "tokens" || (path[0] === "tools" && path[1] === "mcp");
+  if (isTable) return isInside && (isWhole || isNamedSecret(name));
   return row.reference === true && name !== "username";
 }

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { MCP_PROGRAM } from "../support/mcp.ts";
 import { picoclaw, temporaryHome } from "../support/picoclaw.ts";
@@ -101,5 +103,57 @@ describe("picoclaw mcp", () => {
       ],
     );
     assert.match(found[1].message, /is not connected: it ended with 3/);
+  });
+
+  it("shows no value of a variable or a header, whatever it is called", async () => {
+    const servers = {
+      // A program that tells its variable, and ends.
+      loud: {
+        enabled: true,
+        command: "sh",
+        args: ["-c", "echo it is $FOO >&2; exit 3"],
+        env: { FOO: "plain-value-1" },
+      },
+      far: { enabled: true, url: "http://127.0.0.1:1/", headers: { "X-Id": "plain-value-2" } },
+    };
+    await using home = await temporaryHome({
+      version: 3,
+      tools: { mcp: { enabled: true, servers } },
+    });
+    const outputs = [];
+    for (const words of [
+      ["mcp", "test"],
+      ["mcp", "test", "--json", "--debug"],
+      ["doctor", "--offline"],
+      ["config", "show"],
+      ["config", "show", "--json"],
+      ["config", "get", "tools.mcp.servers"],
+      ["config", "get", "tools.mcp.servers.loud.env.FOO"],
+      ["config", "get", "tools.mcp.servers.far.headers.X-Id"],
+      ["config", "set", "--dry-run", "tools.mcp.servers.loud.enabled", "false"],
+    ]) {
+      const { stdout, stderr } = await picoclaw(words, { home: home.path });
+      outputs.push(stdout + stderr);
+    }
+    const all = outputs.join("\n");
+    assert.match(all, /its last output: it is \[FILTERED\]/);
+    assert.match(all, /loud\.env = \{"FOO":"\*\*\*"\}/);
+    assert.match(all, /far\.headers = \{"X-Id":"\*\*\*"\}/);
+    assert.doesNotMatch(all, /plain-value/);
+  });
+
+  it("takes a variable as a secret, from a pipe and into .security.yml", async () => {
+    await using home = await temporaryHome(CONFIG);
+    const key = "tools.mcp.servers.well.env.FOO";
+    const named = await picoclaw(["config", "set", key, "plain-value"], { home: home.path });
+    assert.equal(named.code, 2, named.stderr);
+    assert.match(named.stderr, /a secret is not taken from the command line/);
+    const piped = await picoclaw(["config", "set", key], { home: home.path, input: "plain-value" });
+    assert.equal(piped.code, 0, piped.stderr);
+    assert.doesNotMatch(piped.stdout + piped.stderr, /plain-value/);
+    const file = join(home.path, ".security.yml");
+    assert.match(await readFile(file, "utf8"), /FOO: "plain-value"/);
+    const well = await picoclaw(["mcp", "test", "well"], { home: home.path });
+    assert.equal(well.code, 0, well.stderr);
   });
 });

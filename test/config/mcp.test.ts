@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import { secretsIn } from "../../src/config/secrets.ts";
+import { maskedIn, secretsIn } from "../../src/config/secrets.ts";
 import { allTextOf, failureFrom, inHome, loadedFrom, warningText } from "./home.ts";
 
 const withServers = (servers: object, more: object = {}) => ({
@@ -135,17 +135,23 @@ describe("tools.mcp", () => {
     assert.match(warningText(loaded), /BUN_OPTIONS.*has no effect/);
   });
 
-  it("takes secrets from files, follows none of a server that is off, and redacts them by name", async () => {
+  it("takes secrets from files, follows none of a server that is off, and redacts all but ordinary values", async () => {
     const servers = {
       a: {
         enabled: true,
         command: "x",
-        env: { API_TOKEN: "file://token", LEVEL: "loudest", DB: "postgres://u:pass-word@h/d" },
+        env: {
+          API_TOKEN: "file://token",
+          FOO: "of-no-name",
+          LEVEL: "debug",
+          HOME: "/home/pi",
+          DB: "postgres://u:pass-word@h/d",
+        },
       },
       b: {
         enabled: true,
         url: "https://h.test/?api_key=in-the-url",
-        headers: { "X-Auth": "Bearer of-header" },
+        headers: { "X-Auth": "Bearer of-header", "X-Id": "of-another", Accept: "text/html" },
       },
       c: { command: "x", env: { API_TOKEN: "file://missing" } },
     };
@@ -154,17 +160,20 @@ describe("tools.mcp", () => {
       assert.ok(!(loaded instanceof Failure), loaded instanceof Failure ? allTextOf(loaded) : "");
       const [a] = loaded.config.tools.mcp?.servers ?? [];
       assert.equal(a?.env["API_TOKEN"]?.reveal(), "of-the-file");
-      const found = secretsIn(loaded.config);
+      const found = maskedIn(loaded.config);
       for (const secret of [
         "of-the-file",
         "pass-word",
         "in-the-url",
         "Bearer of-header",
         "of-header",
+        "of-no-name",
+        "of-another",
       ]) {
         assert.ok(found.includes(secret), secret);
       }
-      assert.ok(!found.includes("loudest"));
+      assert.ok(!secretsIn(loaded.config).includes("of-no-name"));
+      for (const plain of ["debug", "/home/pi", "text/html"]) assert.ok(!found.includes(plain));
       assert.ok(loaded.secretFiles.some((file) => file.endsWith("/token")));
     });
   });

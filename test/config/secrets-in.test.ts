@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Secret } from "../../src/base/secret.ts";
-import { proxySecretsIn, secretsIn } from "../../src/config/secrets.ts";
+import { isServerSecret, proxySecretsIn, secretsIn } from "../../src/config/secrets.ts";
 import { modelEntry, toolSettings } from "../support/agent-config.ts";
 
 describe("secrets to be redacted", () => {
@@ -38,6 +38,38 @@ describe("secrets to be redacted", () => {
     const found = secretsIn({ model_list: [], channels: [], tools: toolSettings(), hooks });
     assert.ok(found.includes("gate-one"));
     assert.ok(!found.includes("/tmp/gate.log"));
+  });
+
+  it("are all variables and headers of servers but those that say nothing", () => {
+    for (const text of [
+      "true",
+      "PRODUCTION",
+      "kitchen",
+      "error",
+      "8080",
+      "/home/pi/notes.json",
+      "~/notes",
+      "C:\\notes",
+      "https://api.test/v1?page=2",
+      "application/json, text/event-stream",
+      "Europe/Berlin",
+    ]) {
+      assert.ok(!isServerSecret("FOO", text), text);
+      assert.ok(isServerSecret("MY_TOKEN", text), text);
+    }
+    for (const text of [
+      "abc-plain-value",
+      "hunter2",
+      "correcthorse",
+      "123456",
+      "ghp_16C7e42F292c6912E7",
+      "aGVsbG8vd29ybGQ=",
+      "/aGVsbG8+d29ybGQ=",
+      "https://u:pass@api.test/",
+      "https://api.test/?token=abc",
+    ]) {
+      assert.ok(isServerSecret("FOO", text), text);
+    }
   });
 
   it("are the passwords of the environment's proxies, as they are written and as they are meant", () => {

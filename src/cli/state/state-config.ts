@@ -4,7 +4,7 @@ import type { Log } from "../../base/log.ts";
 import { at, isObject, textAt } from "../../base/unknown.ts";
 import type { Config } from "../../config/contract.ts";
 import { configPaths, readText, SECURITY } from "../../config/files.ts";
-import { isSecretName, urlSecrets } from "../../config/secrets.ts";
+import { isSecretName, isServerSecret, urlSecrets } from "../../config/secrets.ts";
 import { checked, load, type LoadContext } from "../connection.ts";
 import { stateFolderOf } from "./state-folder.ts";
 
@@ -75,11 +75,15 @@ function placesIn(config: unknown) {
 }
 
 /** The texts under names of secrets, also in lists: a wrong configuration tells its secrets to no redactor. */
-function secretsOf(value: unknown, name = ""): readonly string[] {
-  if (typeof value === "string") return isSecretName(name) ? [value] : urlSecrets(value);
+function secretsOf(value: unknown, name = "", table = ""): readonly string[] {
+  const isOfServer = table === "env" || table === "headers";
+  if (typeof value === "string") {
+    const isSecret = isOfServer ? isServerSecret(name, value) : isSecretName(name);
+    return isSecret ? [value] : urlSecrets(value);
+  }
   if (Array.isArray(value)) return value.flatMap((one) => secretsOf(one, name));
   if (!isObject(value)) return [];
-  return Object.entries(value).flatMap(([key, one]) => secretsOf(one, key));
+  return Object.entries(value).flatMap(([key, one]) => secretsOf(one, key, name));
 }
 
 /** The values of .security.yml, which holds nothing but secrets and user names. */

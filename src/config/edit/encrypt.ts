@@ -3,7 +3,7 @@ import { codeOf, Failure } from "../../base/failure.ts";
 import { sealed } from "../compat/go/enc.ts";
 import { readText, SECURITY } from "../files.ts";
 import { textsOfJson } from "../json.ts";
-import { isSecretName } from "../secrets.ts";
+import { isSecretName, isServerSecret } from "../secrets.ts";
 import { isReference, resolveReference } from "../secrets.ts";
 import type { SecretSurroundings } from "../secrets.ts";
 import { storeCredentials } from "../store/store-url.ts";
@@ -124,7 +124,8 @@ function isReferable(path: Path): boolean {
 function reasonToStay(path: Path, text: string): string | undefined {
   const name = nameOf(path);
   const isOfServer = path[1] === "mcp" && ["env", "headers"].includes(String(path.at(-2)));
-  if ((isOfServer || path.at(-2) === "custom_headers") && isSecretName(name)) {
+  const isHeader = path.at(-2) === "custom_headers" && isSecretName(name);
+  if (isHeader || (isOfServer && isServerSecret(name, text))) {
     return "Go PicoClaw would send a reference as it is; write file:// or cred:// yourself";
   }
   if (URL.parse(text)?.password || storeCredentials(text).password) {

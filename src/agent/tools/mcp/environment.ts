@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { codeOf } from "../../../base/failure.ts";
 import { variable } from "../../../base/host.ts";
 import type { McpServerSettings } from "../../../config/contract.ts";
-import { isSecretName, urlSecrets } from "../../../config/secrets.ts";
+import { isServerSecret, urlSecrets } from "../../../config/secrets.ts";
 import { NEVER_GIVEN } from "../../../config/values.ts";
 import { commandEnvironment } from "../exec/environment.ts";
 import { ServerError } from "./server-error.ts";
@@ -48,7 +48,7 @@ async function readVariables(
   });
   learn(
     pairs.flatMap(([name, value]) => [
-      ...(isSecretName(name) ? [value] : []),
+      ...(isServerSecret(name, value) ? [value] : []),
       ...urlSecrets(value),
     ]),
   );

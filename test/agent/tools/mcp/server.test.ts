@@ -153,7 +153,7 @@ describe("what a server of MCP tools gets", () => {
     const file = join(folder.path, "vars");
     await writeFile(
       file,
-      "# comment\nFROM_FILE='quoted text'\nexport API_KEY=of-the-file\nBUN_OPTIONS=x\n",
+      "# comment\nFROM_FILE='quoted text'\nLEVEL=debug\nexport API_KEY=of-the-file\nBUN_OPTIONS=x\n",
     );
     const env = { SERVER_TOKEN: "of-the-config", API_KEY: "of-the-config-too" };
     const tools = [{ name: "env", does: "env" }];
@@ -164,12 +164,12 @@ describe("what a server of MCP tools gets", () => {
     assert.equal(variables["FROM_FILE"], "quoted text");
     assert.ok(variables["PATH"]);
     const known =
-      /^(?:PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|TERM|LANG\w*|LC_\w+|COMMAND_ID|SERVER_TOKEN|API_KEY|FROM_FILE)$/;
+      /^(?:PATH|HOME|USER|LOGNAME|SHELL|TMPDIR|TZ|TERM|LANG\w*|LC_\w+|COMMAND_ID|SERVER_TOKEN|API_KEY|FROM_FILE|LEVEL)$/;
     assert.deepEqual(
       Object.keys(variables).filter((name) => !known.test(name) && !name.startsWith("DENO_")),
       [],
     );
-    assert.deepEqual(servers.learned, ["of-the-file"]);
+    assert.deepEqual(servers.learned, ["quoted text", "of-the-file"]);
   });
 
   it("is no model, no person and no folder", async () => {
