@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { openOAuthServer } from "../support/mcp-oauth-server.ts";
 import type { OAuthServer } from "../support/mcp-oauth-server.ts";
-import { picoclaw, startPicoclaw, temporaryHome } from "../support/picoclaw.ts";
+import { startModelServer } from "../support/model-server.ts";
+import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import {
+  modelConfig,
+  picoclaw,
+  startGateway,
+  startPicoclaw,
+  temporaryHome,
+} from "../support/picoclaw.ts";
 import type { Running } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
 import { openWebServer } from "../support/web-server.ts";
@@ -68,6 +76,22 @@ describe("picoclaw mcp login", () => {
     assert.equal(code, 0, stderr);
     assert.match(stderr, /port \d+ cannot be listened on: another program uses it/);
     assert.deepEqual(oauth.grants, ["authorization_code"]);
+  });
+
+  it("is seen by a gateway that runs already", needsMosquitto, async () => {
+    await using oauth = await openOAuthServer();
+    await using broker = await startMosquitto();
+    await using model = await startModelServer();
+    const config = { ...modelConfig(broker.url, model.base), ...configOf(oauth, {}) };
+    await using home = await temporaryHome(config);
+    await using gateway = await startGateway({ home: home.path });
+    await gateway.said(/not connected.*picoclaw mcp login notes/);
+    await using login = startPicoclaw(["mcp", "login", "notes"], { home: home.path, typed: true });
+    login.type(`${await allowed(login)}\n`);
+    const { code, stderr } = await login.ended;
+    assert.equal(code, 0, stderr);
+    await gateway.said(/connected to an MCP server.*"tools":2/);
+    assert.ok(oauth.given.every((token) => !gateway.stderr().includes(token)));
   });
 
   it("is for servers that a person allows", async () => {

@@ -38,9 +38,10 @@ async function logInTo(
   { url }: OAuthServer,
   documents: McpDocuments,
   changed: readonly [name: string, value: string] = ["", ""],
+  auth = PERSON,
 ): Promise<void> {
   await logIn({
-    settings: { name: "test", url, auth: PERSON, headers: {} },
+    settings: { name: "test", url, auth, headers: {} },
     documents,
     fetch: globalThis.fetch,
     learn: () => {},
@@ -164,6 +165,19 @@ describe("a server that a person has to allow", () => {
       /it was not allowed: access_denied/,
     );
     assert.deepEqual(oauth.grants, []);
+  });
+
+  it("is asked for nothing if it names another authorization server than it should", async () => {
+    await using thief = await openOAuthServer();
+    await using oauth = await openOAuthServer(thief.issuer);
+    const known = { ...PERSON, issuer: oauth.issuer };
+    const ofClient = { client_id: CLIENT.id, client_secret: new Secret(CLIENT.secret) };
+    for (const auth of [known, { ...known, ...ofClient }]) {
+      const login = logInTo(oauth, mapDocuments(), undefined, auth);
+      await assert.rejects(login, /another authorization server than auth\.issuer/);
+    }
+    assert.deepEqual([...thief.grants, ...oauth.grants], []);
+    await logInTo(oauth, mapDocuments(), undefined, { ...known, issuer: `${thief.issuer}/` });
   });
 
   it("at another address gets nothing of a former login", async () => {

@@ -12,7 +12,7 @@ import { headersOf } from "../http.ts";
 import { ServerError } from "../server-error.ts";
 import { tokenError } from "./errors.ts";
 import { readLogin, writeLogin } from "./login-document.ts";
-import { oauthFetch } from "./oauth-fetch.ts";
+import { isAllowed, oauthFetch } from "./oauth-fetch.ts";
 import { challengeOf } from "./token-source.ts";
 import type { Challenge, TokensOptions } from "./token-source.ts";
 
@@ -48,7 +48,9 @@ export async function logIn(options: LoginOptions): Promise<void> {
     };
     await auth(provider, request);
     const { address } = provider;
-    if (address === undefined) throw new ServerError("token", "it asks for no permission");
+    if (address === undefined || !isAllowed(address, url)) {
+      throw new ServerError("token", "its authorization server has no page of https to allow it");
+    }
     const answer = codeIn(await authorize(address, provider.redirectUrl), provider.state());
     await auth(provider, { ...request, ...answer });
     await provider.keep();
@@ -137,10 +139,6 @@ class LoginProvider implements OAuthClientProvider {
   }
 
   saveClientInformation(client: StoredOAuthClientInformation): void {
-    const { issuer, client_id } = this.#options.settings.auth;
-    if (client_id !== "" && issuer !== "" && client.issuer !== issuer) {
-      throw new ServerError("token", "it names another authorization server than auth.issuer");
-    }
     this.#client = client;
   }
 
@@ -163,7 +161,13 @@ class LoginProvider implements OAuthClientProvider {
     return this.#verifier;
   }
 
+  /** Is called before anything is sent to the authorization server but the question for its metadata. */
   saveDiscoveryState(discovered: OAuthDiscoveryState): void {
+    const { issuer } = this.#options.settings.auth;
+    const { authorizationServerMetadata: metadata, authorizationServerUrl: address } = discovered;
+    if (issuer !== "" && withoutSlash(metadata?.issuer ?? address) !== withoutSlash(issuer)) {
+      throw new ServerError("token", "it names another authorization server than auth.issuer");
+    }
     this.#discovered = discovered;
   }
 
@@ -182,4 +186,8 @@ class LoginProvider implements OAuthClientProvider {
       this.#options,
     );
   }
+}
+
+function withoutSlash(address: string): string {
+  return address.replace(/\/$/, "");
 }

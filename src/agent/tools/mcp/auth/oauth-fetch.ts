@@ -30,7 +30,7 @@ export class TokenRefusal extends ServerError {
 export function oauthFetch(fetch: Fetch, server: string): FetchLike {
   return async (address, init) => {
     const url = new URL(String(address));
-    if (!isAllowed(url, new URL(server))) {
+    if (!isAllowed(url, server)) {
       throw new ServerError(
         "token",
         `${url.origin}, which gives its tokens, is not reached by https`,
@@ -52,9 +52,11 @@ export function oauthFetch(fetch: Fetch, server: string): FetchLike {
   };
 }
 
-function isAllowed(url: URL, server: URL): boolean {
-  if (url.protocol === "https:" || url.origin === server.origin) return true;
-  return isLoopback(url.hostname) && isLoopback(server.hostname);
+/** Whether an address that a server names is one for secrets. */
+export function isAllowed(url: URL, server: string): boolean {
+  const { origin, hostname } = new URL(server);
+  if (url.protocol === "https:" || url.origin === origin) return true;
+  return url.protocol === "http:" && isLoopback(url.hostname) && isLoopback(hostname);
 }
 
 function isForm(init: RequestInit | undefined): boolean {
