@@ -22,7 +22,7 @@ const HTTP = v.strictObject({
   /** The body; or so many bytes of it; or one that begins and does not end; or not even the headers end. */
   body: v.optional(v.union([v.string(), v.number(), v.boolean()]), ""),
   times: v.optional(v.number(), 1),
-  /** The status of each answer, or how many have it or `closed`, as `503 or closed`. */
+  /** The status of each answer, or how many have it, as `503 or closed`; `open` are left before they are answered. */
   status: v.union([v.number(), v.record(v.string(), v.number())]),
   /** What each answer holds, headers included. */
   hears: v.optional(oneOrMore, []),

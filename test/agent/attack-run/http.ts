@@ -13,15 +13,23 @@ export async function send(step: HttpStep, scene: Scene, port: number): Promise<
   const faults: unknown[] = [];
   const from = server.requests.length;
   server.script(...step.model.map((one) => played(one, faults)));
-  const open: { sent: number } = { sent: 0 };
-  const answers = Array.from({ length: step.times }, () => sendOne(step, port, open));
+  const sent = { count: 0, ended: 0 };
+  const leave = new AbortController();
+  const way = { port, sent, signal: leave.signal };
+  const answers = Array.from({ length: step.times }, () => sendOne(step, way));
   if (step.meanwhile !== undefined) {
-    await until("all of them are open", () => open.sent === step.times);
+    await until("all of them are open", () => sent.count === step.times);
     if (step.isFull !== undefined) {
       const probe = { ...step, sends: "GET /health", headers: {}, body: "" };
-      assert.equal((await sendOne(probe, port, { sent: 0 })) === "", step.isFull, "one more");
+      const answer = await sendOne(probe, { ...way, sent: { count: 0, ended: 0 } });
+      assert.equal(answer === "", step.isFull, "one more");
     }
     await askIn(step.meanwhile, scene);
+  }
+  const left = typeof step.status === "number" ? 0 : (step.status[OPEN] ?? 0);
+  if (left > 0) {
+    await until("the others are answered", () => sent.ended === step.times - left);
+    leave.abort();
   }
   const texts = await Promise.all(answers);
   await until("the model was asked all of it", () => {
@@ -36,7 +44,9 @@ export async function send(step: HttpStep, scene: Scene, port: number): Promise<
 }
 
 function checkStatuses(texts: readonly string[], { status, sends, times }: HttpStep): void {
-  const found = texts.map((text) => /^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? "closed");
+  const found = texts.map((text) =>
+    text === OPEN ? text : (/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? "closed"),
+  );
   const expected = typeof status === "number" ? { [status]: times } : status;
   const counted = Object.keys(expected).map((codes) => [
     codes,
@@ -46,13 +56,17 @@ function checkStatuses(texts: readonly string[], { status, sends, times }: HttpS
 }
 
 const PIECE_MS = 200;
+/** In place of an answer: the client closed the connection before one came. */
+const OPEN = "open";
+
+interface Way {
+  readonly port: number;
+  readonly sent: { count: number; ended: number };
+  readonly signal: AbortSignal;
+}
 
 /** All that the gateway sends until it closes the connection. */
-function sendOne(
-  { sends, headers, body }: HttpStep,
-  port: number,
-  open: { sent: number },
-): Promise<string> {
+function sendOne({ sends, headers, body }: HttpStep, { port, sent, signal }: Way): Promise<string> {
   const isEndless = body === true;
   const head = (lines: string): string =>
     `${sends} HTTP/1.1\r\n${lines}${body === false ? "" : "\r\n"}`;
@@ -70,7 +84,11 @@ function sendOne(
     let answer = "";
     const socket = connect(port, "127.0.0.1", () => {
       socket.write(head(lines.join("")) + (isEndless ? "1\r\n{\r\n" : text));
-      open.sent += 1;
+      sent.count += 1;
+    });
+    signal.addEventListener("abort", () => {
+      answer ||= OPEN;
+      socket.destroy();
     });
     const timer = setInterval(() => isEndless && socket.write("1\r\n \r\n"), PIECE_MS);
     socket.setEncoding("utf8");
@@ -81,6 +99,7 @@ function sendOne(
     socket.on("error", () => {});
     socket.on("close", () => {
       clearInterval(timer);
+      sent.ended += 1;
       resolve(answer);
     });
     socket.on("end", () => socket.end());
