@@ -8,6 +8,7 @@ import type { Contender } from "./bench/contender.ts";
 import { crowdFigures } from "./bench/crowd.ts";
 import { lineOf, plotOf, tableOf } from "./bench/figure.ts";
 import type { Figure } from "./bench/figure.ts";
+import { fleetFigures } from "./bench/fleet.ts";
 import { hopFigures } from "./bench/hop.ts";
 import { lampFigures } from "./bench/lamp.ts";
 import { memoryFigures } from "./bench/memory.ts";
@@ -30,6 +31,7 @@ const GROUPS = {
   memory: () => memoryFigures(contenders, [2000, 24_000]),
   size: () => sizeFigures(),
   lamp: (runs: number) => lampFigures(Math.ceil(runs / 2)),
+  fleet: (runs: number) => fleetFigures(Math.ceil(runs / 2)),
   watch: () => watchFigures(),
   soak: () => soakFigures(Number(values.soak)),
 };

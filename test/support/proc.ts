@@ -1,7 +1,21 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
 
-/** Milliseconds of CPU that the threads of a process have used. */
+/** Milliseconds in a tick, by which proc_pid_stat(5) counts. */
+const TICK_MS = 10;
+
+/**
+ * Milliseconds of CPU that a process has used, as getrusage(2) tells them: to the nanosecond by its threads, and to
+ * the tick if threads have ended.
+ */
 export async function cpuOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  // The name before it may hold anything.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const ticks = Number(fields[11]) + Number(fields[12]);
+  return Math.max(await threadTimeOf(pid), ticks * TICK_MS);
+}
+
+async function threadTimeOf(pid: number): Promise<number> {
   const threads = await readdir(`/proc/${pid}/task`);
   const used = threads.map(async (thread) => {
     // A thread may end meanwhile.
