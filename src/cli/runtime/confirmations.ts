@@ -19,26 +19,51 @@ export interface RuntimeConfirmationsOptions {
 
 /** Calls that wait for a person. The code is loaded with the first use. */
 export interface RuntimeConfirmations extends Confirmations {
-  /** Does what a former process left to do, if the configuration has calls wait at all. Does not reject. */
+  /**
+   * Does what a former process left to do, if the configuration has calls wait at all; tries again until the store can
+   * be read. Does not reject.
+   */
   start(config: Pick<Config, "tools">): Promise<void>;
+  /** Leaves no timer. */
   close(): void;
 }
 
+/** Milliseconds before a store that cannot be read is asked again: more and more. */
+const RETRY_MS = 1_000;
+const MAX_RETRY_MS = 60_000;
+
 export function createConfirmations(options: RuntimeConfirmationsOptions): RuntimeConfirmations {
-  const opened = new Lazy(() => openConfirmations(options));
+  let isClosed = false;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const opened = new Lazy(async () => {
+    const waiting = await openConfirmations(options);
+    if (isClosed) waiting.close();
+    return waiting;
+  });
+  const load = async (waitMs: number): Promise<void> => {
+    try {
+      await opened.load();
+    } catch (thrown) {
+      const { message, why } = asFailure(thrown);
+      if (waitMs === RETRY_MS)
+        options.log.warn("confirmations are not looked at yet", { error: message, why });
+      if (isClosed) return;
+      timer = setTimeout(() => void load(Math.min(2 * waitMs, MAX_RETRY_MS)), waitMs);
+    }
+  };
   return {
     ask: async (call) => (await opened.load()).ask(call),
     waitingFor: async (by) => (await opened.load()).waitingFor(by),
     decide: async (...args) => (await opened.load()).decide(...args),
     begin: async (...args) => (await opened.load()).begin(...args),
     async start({ tools }) {
-      if (!tools.profiles.some(({ confirm }) => confirm.by.length > 0)) return;
-      await opened.load().catch((thrown: unknown) => {
-        const { message, why } = asFailure(thrown);
-        options.log.warn("confirmations are not looked at yet", { error: message, why });
-      });
+      if (tools.profiles.some(({ confirm }) => confirm.by.length > 0)) await load(RETRY_MS);
     },
-    close: () => opened.value?.close(),
+    close() {
+      isClosed = true;
+      clearTimeout(timer);
+      opened.value?.close();
+    },
   };
 }
 
