@@ -264,6 +264,8 @@ export interface JobStore {
   job(id: string): Promise<Job | undefined>;
   /** How many there are, and the next time after `after` at which one is due. */
   jobSummary(after: number): Promise<JobSummary>;
+  /** Those that are due after that time and that nobody alive has claimed. */
+  laterJobs(after: number): Promise<readonly Job[]>;
   /** Adds a job, unless its id is taken (`known`) or its client, or the store, has as many as allowed (`full`). */
   addJob(job: NewJob, most: JobLimits): Promise<"added" | "known" | "full">;
   /** Replaces all but the outcome of the last firing. False if the job has another version by now, or none. */
@@ -316,7 +318,8 @@ export interface Job extends NewJob {
 }
 
 export type JobSchedule =
-  | { readonly kind: "at"; readonly at: number }
+  /** `setAt` is what the clock showed when it was made, if that counted. */
+  | { readonly kind: "at"; readonly at: number; readonly setAt?: number }
   | { readonly kind: "every"; readonly ms: number }
   /** A cron expression in an IANA time zone. */
   | { readonly kind: "cron"; readonly expr: string; readonly zone: string };

@@ -31,6 +31,7 @@ export function jobsIn(
         return row && jobOf(row);
       }),
     jobSummary: (after) => read(() => summaryOf(sql("summary").get(after))),
+    laterJobs: (after) => read(() => sql("later").all(after, owner).map(jobOf)),
     addJob: (job, most) => run(() => add(sql, job, most)),
     changeJob: (job) => run(() => change(sql, job)),
     removeJob: (id) => run(() => isChange(sql("remove").run(id))),
@@ -80,6 +81,7 @@ const SQL = {
   one: `SELECT ${JOB_COLUMNS} FROM jobs WHERE id = ?`,
   summary: `SELECT count(*) AS jobs, count(next_at) AS enabled,
        (SELECT min(next_at) FROM jobs WHERE next_at > ?) AS next_at FROM jobs`,
+  later: `SELECT ${JOB_COLUMNS} FROM jobs WHERE next_at > ? AND claimed_by <> ? ORDER BY next_at`,
   counts: "SELECT count(*) AS jobs, count(*) FILTER (WHERE owner = ?) AS own FROM jobs",
   add: "INSERT INTO jobs (id, owner, job, version, next_at) VALUES (?, ?, ?, 1, ?)",
   change: `UPDATE jobs SET job = ?, version = version + 1, next_at = ?,

@@ -20,7 +20,9 @@ const CALL = { channel: "mqtt", client: "desk", tool: "exec", arguments: "{}", b
 describe("confirmations that a former process left", () => {
   it("are looked at as soon as the store can be read, and never after the end", async () => {
     const opened = createMemoryStore<never>(storeFacts(SYSTEM_CLOCK, "test"));
-    await (await opened.confirmations()).add(
+    await (
+      await opened.confirmations()
+    ).add(
       { ...CALL, id: "abcdef", question: "?", until: Date.now() - 1 },
       { ofClient: 1, ofAll: 1 },
     );

@@ -177,7 +177,12 @@ export function jobContract(name: string, create: () => Promise<JobsUnderTest>):
       assert.ok(claimed);
       assert.equal(await former.beginFiring(claimed), true);
       const store = await nextOwner(home);
+      const later = async () => (await store.laterJobs(NOON - 1)).map(({ id }) => id);
+      // Nobody alive has claimed them.
+      assert.deepEqual(new Set(await later()), new Set(["begun", "claimed"]));
+      assert.deepEqual(await store.laterJobs(NOON), []);
       const next = await store.claimJobs(NOON, 10);
+      assert.deepEqual(await later(), []);
       assert.deepEqual(
         next.map(({ id, attempts }) => [id, attempts]),
         [
@@ -190,8 +195,8 @@ export function jobContract(name: string, create: () => Promise<JobsUnderTest>):
       assert.equal(await former.beginFiring(claimed), false);
       assert.equal(await former.endFiring(claimed, { nextAt: NOON + 60_000 }), false);
       assert.equal(await store.endFiring(again, { nextAt: NOON + 60_000 }), true);
-      const [later] = await store.claimJobs(NOON + 60_000, 10);
-      assert.equal(later?.attempts, 0);
+      const [after] = await store.claimJobs(NOON + 60_000, 10);
+      assert.equal(after?.attempts, 0);
     });
   });
 }

@@ -150,7 +150,7 @@ function scheduleOf(wanted: WantedSchedule, now: number): JobSchedule {
     return { kind: "cron", expr: wanted.expr.trim(), zone: wanted.zone ?? localZone() };
   }
   const ms = Math.round(wanted.seconds * 1000);
-  return wanted.kind === "in" ? { kind: "at", at: now + ms } : { kind: "every", ms };
+  return wanted.kind === "in" ? { kind: "at", at: now + ms, setAt: now } : { kind: "every", ms };
 }
 
 function checkedName(name: string): string {

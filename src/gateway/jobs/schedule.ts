@@ -1,5 +1,5 @@
 import { Failure, messageOf } from "../../base/failure.ts";
-import type { JobSchedule } from "../../store/contract.ts";
+import type { Job, JobSchedule } from "../../store/contract.ts";
 
 /** The IANA time zone of this machine. */
 export function localZone(): string {
@@ -10,6 +10,10 @@ export function localZone(): string {
 const MIN_INTERVAL_MS = 60_000;
 const MAX_INTERVAL_MS = 366 * 24 * 60 * 60_000;
 const MAX_EXPRESSION = 100;
+/** A clock that is set back by more has been wrong: what it showed counts for nothing. */
+export const CLOCK_ERROR_MS = 60 * 60_000;
+/** A clock that shows less is not set yet: a board without one of its own begins in 1970, or where it was built. */
+const CLOCK_IS_SET = Date.UTC(2025, 0, 1);
 
 /**
  * When a job is due next, in milliseconds since the epoch: after `now`, so that firings that were missed count once.
@@ -23,8 +27,29 @@ export async function nextTime(
 ): Promise<number | undefined> {
   if (schedule.kind === "at") return schedule.at > now ? schedule.at : undefined;
   if (schedule.kind === "every") return nextOfEvery(schedule.ms, now, dueAt);
-  const after = dueAt === undefined ? now : Math.max(now, dueAt + MIN_INTERVAL_MS - 1);
+  const isLast = dueAt !== undefined && dueAt <= now + CLOCK_ERROR_MS;
+  const after = isLast ? Math.max(now, dueAt + MIN_INTERVAL_MS - 1) : now;
   return nextOfCron(schedule, after);
+}
+
+/**
+ * The job as it should be stored if a clock that was wrong has said when it is due next; undefined if that may stay. A
+ * clock that is not set says nothing. Throws as `nextTime`.
+ */
+export async function corrected(job: Job, now: number): Promise<Job | undefined> {
+  const { schedule, nextAt, lastAt } = job;
+  if (nextAt === undefined || now < CLOCK_IS_SET) return undefined;
+  if (schedule.kind === "at") {
+    const { at, setAt } = schedule;
+    if (setAt === undefined || (setAt >= CLOCK_IS_SET && setAt <= now + CLOCK_ERROR_MS))
+      return undefined;
+    const due = now + at - setAt;
+    return { ...job, schedule: { kind: "at", at: due, setAt: now }, nextAt: due };
+  }
+  const next = await nextTime(schedule, now, lastAt);
+  return next !== undefined && nextAt > next + CLOCK_ERROR_MS
+    ? { ...job, nextAt: next }
+    : undefined;
 }
 
 function nextOfEvery(ms: number, now: number, dueAt = now): number {

@@ -5,7 +5,7 @@ import type { Log } from "../../base/log.ts";
 import type { ClaimedJob, FiringOutcome, JobStore } from "../../store/contract.ts";
 import type { Clock } from "../clock.ts";
 import type { Push } from "../contract.ts";
-import { nextTime } from "./schedule.ts";
+import { CLOCK_ERROR_MS, corrected, nextTime } from "./schedule.ts";
 
 export interface JobSchedulerOptions {
   readonly store: JobStore;
@@ -53,6 +53,8 @@ export class JobScheduler {
   #looksAgain = false;
   /** There was no room for all that was due. */
   #isFull = false;
+  /** What the clock showed at the beginning of its process, when that was looked at last. */
+  #clockBegan: number | undefined;
 
   constructor(options: JobSchedulerOptions) {
     this.#options = options;
@@ -87,8 +89,27 @@ export class JobScheduler {
     this.#cancelTimer = this.#options.clock.after(waitMs, this.wake);
   }
 
+  /** Where a clock was wrong, jobs would be silent until it shows that time again. */
+  async #correct(): Promise<void> {
+    const { store, clock, log } = this.#options;
+    const now = clock.epoch();
+    const began = now - clock.now();
+    const former = this.#clockBegan;
+    if (former !== undefined && Math.abs(began - former) <= CLOCK_ERROR_MS) return;
+    const jobs = await store.laterJobs(former === undefined ? now + CLOCK_ERROR_MS : 0);
+    for (const job of jobs) {
+      // One whose schedule is invalid says so when it is due.
+      const right = await corrected(job, now).catch(() => undefined);
+      if (right === undefined || !(await store.changeJob(right))) continue;
+      const { id, channel, client } = job;
+      log.info("a clock was wrong: a job has another time", { job: id, channel, client });
+    }
+    this.#clockBegan = began;
+  }
+
   /** Fires what is due; returns the milliseconds to the next look. */
   async #claim(): Promise<number> {
+    await this.#correct();
     const { store, clock } = this.#options;
     const now = clock.epoch();
     const room = Math.min(MAX_FIRING - this.#firing.size, CLAIMED_AT_ONCE);

@@ -49,6 +49,10 @@ export class PostgresJobs implements JobStore {
     return summaryOf(row);
   }
 
+  async laterJobs(after: number): Promise<readonly Job[]> {
+    return (await this.#commits.read(SQL.later, [after])).map(jobOf);
+  }
+
   addJob(job: NewJob, most: JobLimits): Promise<"added" | "known" | "full"> {
     return this.#commits.run((tx) => tx.inOrder(() => add(tx.query, job, most)), {
       args: ["addJob", job],
@@ -116,12 +120,16 @@ function ownerKey(owner: JobOwner): string {
 }
 
 const IN_FORCE = "id = $1 AND next_at = $2 AND claimed_by = $3";
+/** The dead come as a list: joined, they would not be looked at again for a row that another owner has just claimed. */
+const UNCLAIMED = `(claimed_by = '' OR claimed_by = ANY (ARRAY(
+           SELECT owner FROM picoclaw.owners WHERE NOT alive)))`;
 const SQL = {
   all: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs ORDER BY seq`,
   own: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs WHERE owner = $1 ORDER BY seq`,
   one: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs WHERE id = $1`,
   summary: `SELECT count(*) AS jobs, count(next_at) AS enabled,
        (SELECT min(next_at) FROM picoclaw.jobs WHERE next_at > $1) AS next_at FROM picoclaw.jobs`,
+  later: `SELECT ${JOB_COLUMNS} FROM picoclaw.jobs WHERE next_at > $1 AND ${UNCLAIMED} ORDER BY next_at`,
   lock: "SELECT pg_advisory_xact_lock(7421300915003)",
   counts: `SELECT count(*) AS jobs, count(*) FILTER (WHERE owner = $1) AS own FROM picoclaw.jobs`,
   add: `INSERT INTO picoclaw.jobs (id, owner, job, version, next_at) VALUES ($1, $2, $3, 1, $4)`,
@@ -130,12 +138,10 @@ const SQL = {
          attempts = CASE WHEN next_at IS NOT DISTINCT FROM $2::bigint THEN attempts ELSE 0 END
        WHERE id = $3 AND version = $4 RETURNING 1`,
   remove: "DELETE FROM picoclaw.jobs WHERE id = $1 RETURNING 1",
-  // The dead come as a list: joined, they would not be looked at again for a row that another owner has just claimed.
   claim: `UPDATE picoclaw.jobs SET claimed_by = $1
        WHERE seq IN (
          SELECT seq FROM picoclaw.jobs
-         WHERE next_at <= $2 AND (claimed_by = '' OR claimed_by = ANY (ARRAY(
-           SELECT owner FROM picoclaw.owners WHERE NOT alive)))
+         WHERE next_at <= $2 AND ${UNCLAIMED}
          ORDER BY next_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED)
        AND (SELECT alive FROM picoclaw.owners WHERE owner = $1)
        RETURNING ${JOB_COLUMNS}`,

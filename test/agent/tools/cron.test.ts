@@ -72,7 +72,7 @@ describe("the cron tool", () => {
     assert.deepEqual(
       jobs.map(({ name, schedule, nextAt = 0 }) => [name, schedule, (nextAt - now) / HOUR]),
       [
-        ["Take the bread out now, please", { kind: "at", at: now + 600_000 }, 1 / 6],
+        ["Take the bread out now, please", { kind: "at", at: now + 600_000, setAt: now }, 1 / 6],
         ["pump", { kind: "every", ms: 2 * HOUR }, 2],
         // 15 January 2027 is a Friday, and it is nine there.
         ["News", { kind: "cron", expr: "0 9 * * 1-5", zone: "Europe/Berlin" }, 72],

@@ -30,6 +30,10 @@ describe("the schedule of a job", () => {
     // The clock was set back by a day.
     const yesterday = noon - 24 * 3_600_000;
     assert.equal(await nextTime(hourly, yesterday, noon), yesterday + 3_600_000);
+    const daily = berlin("0 9 * * *");
+    assert.equal(await nextTime(daily, yesterday, at("2035-01-01")), at("2027-01-01T08:00Z"));
+    // By a little it was corrected while the job was done.
+    assert.equal(await nextTime(daily, noon - 1, noon), at("2027-01-02T08:00Z"));
   });
 
   it("of one time is that time, or never", async () => {

@@ -281,3 +281,87 @@ describe("the scheduler of jobs", () => {
     await opened.close();
   });
 });
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const YEAR = 365 * DAY;
+
+describe("a clock that was wrong", () => {
+  const zone = "UTC";
+  const REPEATED = [
+    newJob("every", { schedule: { kind: "every", ms: 2 * HOUR } }),
+    newJob("cron", { schedule: { kind: "cron", expr: "0 * * * *", zone } }),
+  ];
+
+  it("ahead, silences no job once it is right, also with the next start", async () => {
+    for (const isStarted of [true, false]) {
+      await using jobs = await setUp();
+      const { clock, store, scheduler, pushed } = jobs;
+      const now = clock.epoch();
+      clock.jump(9 * YEAR);
+      for (const job of REPEATED) {
+        await store.addJob({ ...job, nextAt: clock.epoch() + HOUR }, MANY);
+      }
+      const made = clock.epoch();
+      const schedule = { kind: "at", at: made + 2 * HOUR, setAt: made } as const;
+      await store.addJob(newJob("once", { schedule, nextAt: schedule.at }), MANY);
+      // What somebody wants in ten years stays.
+      const far = now + 10 * YEAR;
+      const later = { kind: "at", at: far, setAt: now } as const;
+      await store.addJob(newJob("far", { schedule: later, nextAt: far }), MANY);
+      if (isStarted) scheduler.wake();
+      await settled();
+      clock.jump(-9 * YEAR);
+      if (!isStarted) scheduler.wake();
+      await clock.advance(2 * HOUR + 10_000);
+      const fired = pushed.map(({ id }) => id.split("-")[1]);
+      assert.deepEqual(fired.toSorted(compare), ["cron", "cron", "every", "once"]);
+      assert.ok((await store.job("every"))?.nextAt === now + 4 * HOUR + (isStarted ? 5_000 : 0));
+      assert.equal((await store.job("far"))?.nextAt, far);
+    }
+  });
+
+  it("ahead while a job is done, silences it no longer than an hour", async () => {
+    const push = Promise.withResolvers<void>();
+    await using jobs = await setUp({ push: () => push.promise });
+    const { clock, store, scheduler } = jobs;
+    clock.jump(9 * YEAR);
+    for (const job of REPEATED) await store.addJob({ ...job, nextAt: clock.epoch() }, MANY);
+    scheduler.wake();
+    await settled();
+    clock.jump(-9 * YEAR);
+    await clock.advance(10_000);
+    push.resolve();
+    await settled();
+    for (const { id, nextAt = 0 } of await store.jobs()) {
+      assert.ok(nextAt > clock.epoch() && nextAt <= clock.epoch() + 2 * HOUR, id);
+    }
+  });
+
+  it("at its beginning fires nothing, and once it is set what was missed once", async () => {
+    await using jobs = await setUp();
+    const { clock, store, scheduler, pushed } = jobs;
+    const now = clock.epoch();
+    const missed = REPEATED.map((job) => ({ ...job, nextAt: now - 30 * DAY }));
+    for (const job of missed) await store.addJob(job, MANY);
+    await store.addJob(newJob("later", { ...REPEATED[0], id: "later", nextAt: now + HOUR }), MANY);
+    clock.jump(-now);
+    const schedule = { kind: "at", at: clock.epoch() + HOUR, setAt: clock.epoch() } as const;
+    await store.addJob(newJob("once", { schedule, nextAt: schedule.at }), MANY);
+    scheduler.wake();
+    await clock.advance(60_000);
+    assert.equal(pushed.length, 0);
+    clock.jump(now);
+    await clock.advance(10_000);
+    const fired = () => pushed.map(({ id }) => id.split("-")[1]).toSorted(compare);
+    assert.deepEqual(fired(), ["cron", "every"]);
+    await clock.advance(HOUR - 30_000);
+    assert.deepEqual(fired(), ["cron", "cron", "every", "later"]);
+    await clock.advance(30_000);
+    assert.deepEqual(fired(), ["cron", "cron", "every", "later", "once"]);
+  });
+});
+
+function compare(one = "", other = ""): number {
+  return one < other ? -1 : 1;
+}
