@@ -101,12 +101,24 @@ describe("the certificates of a channel", () => {
 
 describe("the identity of clients", () => {
   it("is a warning where a broker beyond this machine asks for no credentials", () => {
-    assert.equal(identityCheck(channelFor("tcp://broker.lan"))?.result, "warn");
-    assert.match(identityCheck(channelFor("tcp://broker.lan"))?.remedy ?? "", /picoclaw acl/);
+    const open = identityCheck(channelFor("tcp://broker.lan"), false);
+    assert.equal(open?.result, "warn");
+    assert.match(open?.remedy ?? "", /picoclaw acl/);
     const username = new Secret("me");
-    assert.equal(identityCheck(channelFor("tcp://broker.lan", { username }))?.result, "ok");
+    assert.equal(identityCheck(channelFor("tcp://broker.lan", { username }), false)?.result, "ok");
     for (const own of ["tcp://127.0.0.1", "tcp://localhost", "unix:///run/m.sock", "embedded"]) {
-      assert.equal(identityCheck(channelFor(own)), undefined);
+      assert.equal(identityCheck(channelFor(own), false), undefined);
     }
+  });
+
+  it("is a warning on this machine, too, where commands of clients reach the broker", () => {
+    for (const own of ["tcp://127.0.0.1", "embedded"]) {
+      const found = identityCheck(channelFor(own), true);
+      assert.equal(found?.result, "warn");
+      assert.match(found?.message ?? "", /a command of a client .* in the name of every client/);
+    }
+    const username = new Secret("me");
+    assert.equal(identityCheck(channelFor("embedded", { username }), true)?.result, "ok");
+    assert.equal(identityCheck(channelFor("unix:///run/m.sock"), true), undefined);
   });
 });

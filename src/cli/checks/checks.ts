@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { haveCommandsNetwork } from "../../agent/access/permissions.ts";
 import { goWorkspaceChecks, modelChecks, permissionChecks } from "../../agent/checks.ts";
 import { commandCheck, rootCheck } from "../../agent/tools/exec/sandbox/check.ts";
 import { OWNER_FILES } from "../../agent/workspace/contract.ts";
@@ -36,10 +37,14 @@ export async function runChecks(
   const { tools, agents } = config;
   const { workspace } = agents.defaults;
   const isOneConversation = isShared(config.session);
+  const isOpenToCommands = haveCommandsNetwork(tools);
   const rights = permissionChecks({ tools, workspace, isShared: isOneConversation });
   return [
     ...coded("broker.trust", channels.map(trustCheck)),
-    ...coded("broker.identity", channels.map(identityCheck)),
+    ...coded(
+      "broker.identity",
+      channels.map((channel) => identityCheck(channel, isOpenToCommands)),
+    ),
     ...coded("model.config", await modelChecks(config, learnedIn(config))),
     ...coded("workspace.go", await goWorkspaceChecks(workspace)),
     ...coded("access.clients", accessChecks(config.channels)),

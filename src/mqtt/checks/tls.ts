@@ -151,21 +151,28 @@ function isOnThisMachine({ address }: BrokerNode): boolean {
 
 /**
  * Checks whether the broker can identify clients. Its rules are not visible to us, so this checks whether the
- * channel itself has credentials, which an open broker does not need.
+ * channel itself has credentials, which an open broker does not need. One on this machine is trusted, unless commands
+ * of clients reach it.
  */
-export function identityCheck({ name, settings }: MqttChannel): Check | undefined {
-  if (nodesOf(settings).every((node) => isOnThisMachine(node))) return undefined;
+export function identityCheck(
+  { name, settings }: MqttChannel,
+  isOpenToCommands: boolean,
+): Check | undefined {
+  const nodes = nodesOf(settings);
+  const isLocal = nodes.every((node) => isOnThisMachine(node));
+  const isHidden = nodes.every(({ address }) => address.kind === "unix");
+  if (isLocal && (isHidden || !isOpenToCommands)) return undefined;
   const about = `broker of ${name}`;
   if (settings.username !== undefined || settings.tls.cert_file !== undefined) {
     const message =
       "the channel has credentials; whether the broker separates clients is not visible from here";
     return { name: about, result: "ok", message };
   }
+  const anyone = isLocal ? "a command of a client (tools.exec.allow_network)" : "anyone";
   return {
     name: about,
     result: "warn",
-    message:
-      "the channel has no credentials: if the broker needs none, anyone can act in the name of every client and of the gateway",
+    message: `the channel has no credentials: if the broker needs none, ${anyone} can act in the name of every client and of the gateway`,
     remedy: "give the broker users, and the access list of: picoclaw acl mosquitto",
   };
 }
