@@ -28,7 +28,7 @@ import { createDeviceTool } from "./tools/device.ts";
 import type { DirectTools, DirectToolsOptions } from "./tools/direct-tools.ts";
 import type { RunCommand } from "./tools/exec/scheduled-command.ts";
 import type { HomeDevices } from "./tools/home/contract.ts";
-import type { McpDocuments } from "./tools/mcp/contract.ts";
+import type { Learn, McpDocuments } from "./tools/mcp/contract.ts";
 import type { Outbox } from "./tools/message.ts";
 import type { Topics } from "./tools/mqtt.ts";
 import { createSecretFilter } from "./tools/run.ts";
@@ -301,7 +301,7 @@ async function configuredMcp({
   ]);
   const { workspace } = config.agents.defaults;
   const holdsSecret = createLeakWatch(secretsIn(config));
-  const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
+  const learn: Learn = (secrets, name) => redactor.add(secrets, name);
   return openMcp({ settings, workspace, fetch, log, documents, holdsSecret, learn });
 }
 

@@ -32,7 +32,7 @@ export async function logInToServer(
       settings: { name, url, auth, headers },
       documents: mcpDocumentsIn(config),
       fetch: globalThis.fetch,
-      learn: (secrets) => context.redactor.add(secrets),
+      learn: (secrets, of) => context.redactor.add(secrets, of),
       async authorize(address, redirectUrl) {
         await show(address);
         return await answerOf(address, redirectUrl, { ...context, signal: deadline.signal });

@@ -49,6 +49,15 @@ const anySecret = fc
   .filter((text) => text === text.trim() && !"[FILTERED]".includes(text));
 
 describe("a redactor", () => {
+  it("knows of secrets that are renewed under a name the last two lists", () => {
+    const redactor = createRedactor(["for-ever"]);
+    for (const count of [1, 2, 3, 3]) redactor.add([`token-${count}`, "always"], "notes");
+    redactor.add(["token-9"], "other");
+    const text = "for-ever token-1 token-2 token-3 token-9 always";
+    const mask = "[FILTERED]";
+    assert.equal(redactor.redact(text), `${mask} token-1 ${`${mask} `.repeat(4)}`.trim());
+  });
+
   it("masks any secret in all of its spellings, however the text is cut", () => {
     const places = fc.array(fc.nat(400), { maxLength: 12 });
     const around = fc.stringMatching(/^[<> ]{0,5}$/);

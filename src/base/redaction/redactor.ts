@@ -14,8 +14,11 @@ import type { Trie } from "./trie.ts";
 
 /** Masks secrets in everything that leaves the process. */
 export interface Redactor {
-  /** Adds secrets. They are never removed. */
-  add(secrets: Iterable<string>): void;
+  /**
+   * Adds secrets. They are never removed, but those with a name: the last two lists under it count, so that secrets
+   * that are renewed all the time take no more room.
+   */
+  add(secrets: Iterable<string>, name?: string): void;
   /** The text with every secret masked, in each of its encodings. */
   redact(text: string): string;
   /** The same for text that arrives in pieces; a secret may be split across them. */
@@ -34,6 +37,8 @@ export interface RedactionStream {
 }
 
 const MASK = "[FILTERED]";
+/** Lists of secrets under one name: an old token may still hold for a while. */
+const MOST_LISTS = 2;
 /** Characters of a secret at least; masking shorter ones would mask ordinary words. */
 const LEAST = 4;
 
@@ -44,18 +49,27 @@ const LEAST = 4;
  */
 export function createRedactor(secrets: Iterable<string> = []): Redactor {
   const secretSet = new Set<string>();
+  const renewed = new Map<string, readonly (readonly string[])[]>();
   let tries: Tries | undefined;
-  const add = (more: Iterable<string>): void => {
-    const before = secretSet.size;
-    for (const secret of more) {
-      for (const value of [secret, secret.trim()]) if (value.length >= LEAST) secretSet.add(value);
+  const add = (more: Iterable<string>, name?: string): void => {
+    const values = [...more].flatMap((secret) => [secret, secret.trim()]);
+    const long = [...new Set(values.filter((value) => value.length >= LEAST))];
+    if (name !== undefined) {
+      const [newest = [], ...others] = renewed.get(name) ?? [];
+      if (long.join("\n") === newest.join("\n")) return;
+      renewed.set(name, [long, newest, ...others].slice(0, MOST_LISTS));
+      tries = undefined;
+      return;
     }
+    const before = secretSet.size;
+    for (const value of long) secretSet.add(value);
     if (secretSet.size > before) tries = undefined;
   };
   add(secrets);
   // Built when first needed: most commands print nothing that could hold a secret.
   const currentTries = (): Tries | undefined => {
-    if (secretSet.size > 0) tries ??= triesOf([...secretSet]);
+    if (tries !== undefined || secretSet.size + renewed.size === 0) return tries;
+    tries = triesOf([...new Set([...secretSet, ...[...renewed.values()].flat(2)])]);
     return tries;
   };
   const stream = (): RedactionStream => createStream(currentTries);

@@ -1,3 +1,4 @@
+import type { Learn } from "../../agent/tools/mcp/contract.ts";
 import { probeServer } from "../../agent/tools/mcp/probe.ts";
 import type { Probed } from "../../agent/tools/mcp/probe.ts";
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
@@ -94,7 +95,7 @@ async function tested(
   const { signal, redactor } = context;
   const { workspace } = config.agents.defaults;
   const documents = mcpDocumentsIn(config);
-  const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
+  const learn: Learn = (secrets, name) => redactor.add(secrets, name);
   return await probeServer({ settings, workspace, documents, accepts, log, learn, signal });
 }
 

@@ -1,3 +1,4 @@
+import type { Learn } from "../../agent/tools/mcp/contract.ts";
 import type { Check, Diagnosis, PostgresAddress } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
@@ -107,7 +108,7 @@ async function modelChecks(
 function mcpGroup(settings: McpServerSettings, { config, log, redactor }: Subject): Group {
   const { workspace } = config.agents.defaults;
   const documents = mcpDocumentsIn(config);
-  const learn = (secrets: Iterable<string>): void => redactor.add(secrets);
+  const learn: Learn = (secrets, name) => redactor.add(secrets, name);
   return {
     code: "mcp.server",
     name: `MCP server ${settings.name}`,

@@ -5,3 +5,6 @@ export interface McpDocuments {
   /** Rejects with the errors of the file system. */
   readonly write: (name: string, document: object) => Promise<void>;
 }
+
+/** Learns secrets, to mask them; under a name only the last ones count. */
+export type Learn = (secrets: Iterable<string>, name?: string) => void;

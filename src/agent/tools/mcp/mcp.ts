@@ -6,7 +6,7 @@ import type { Fetch } from "../../model/contract.ts";
 import type { Tool } from "../contract.ts";
 import type { HoldsSecret } from "../web/secret-leak.ts";
 import { openTokens } from "./auth/tokens.ts";
-import type { McpDocuments } from "./contract.ts";
+import type { Learn, McpDocuments } from "./contract.ts";
 import { serverEnvironment } from "./environment.ts";
 import { isAmbiguous } from "./names.ts";
 import { foundIn, patternSearch, wordSearch } from "./search.ts";
@@ -23,7 +23,7 @@ export interface McpOptions {
   readonly documents: McpDocuments;
   readonly holdsSecret: HoldsSecret;
   /** Learns the secrets of files of variables, and tokens. */
-  readonly learn: (secrets: Iterable<string>) => void;
+  readonly learn: Learn;
 }
 
 export interface McpServerState {

@@ -5,7 +5,7 @@ import type { McpServerSettings } from "../../../config/contract.ts";
 import type { Fetch } from "../../model/contract.ts";
 import { openTokens } from "./auth/tokens.ts";
 import { connect } from "./connection.ts";
-import type { McpDocuments } from "./contract.ts";
+import type { Learn, McpDocuments } from "./contract.ts";
 import { serverEnvironment } from "./environment.ts";
 import { KnownTools } from "./known-tools.ts";
 import { toolsOf } from "./tools.ts";
@@ -19,7 +19,7 @@ export interface ProbeOptions {
   /** The tools count as known from now on. */
   readonly accepts?: boolean;
   readonly fetch?: Fetch;
-  readonly learn: (secrets: Iterable<string>) => void;
+  readonly learn: Learn;
   readonly signal: AbortSignal;
 }
 

@@ -36,7 +36,7 @@ export function clientTokens({ settings, fetch, learn }: TokensOptions): TokenSo
             ...(resourceMetadataUrl && { resourceMetadataUrl }),
           });
           token = provider.tokens()?.access_token;
-          if (token !== undefined) learn([token]);
+          if (token !== undefined) learn([token], `mcp ${settings.name}`);
         } catch (thrown) {
           throw tokenError(thrown);
         }

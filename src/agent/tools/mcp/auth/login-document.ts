@@ -25,7 +25,7 @@ type Place = Pick<TokensOptions, "settings" | "documents" | "learn">;
 export async function readLogin({ settings, documents, learn }: Place): Promise<Login | undefined> {
   const found = await documents.read(nameOf(settings)).catch(() => undefined);
   if (!isLogin(found) || found.url !== settings.url) return undefined;
-  learn(secretsOf(found));
+  learn(secretsOf(found), nameOf(settings));
   return found;
 }
 
@@ -34,7 +34,7 @@ export async function writeLogin(
   login: Login,
   { settings, documents, learn }: Place,
 ): Promise<void> {
-  learn(secretsOf(login));
+  learn(secretsOf(login), nameOf(settings));
   await documents.write(nameOf(settings), login);
 }
 

@@ -2,15 +2,15 @@ import { extractWWWAuthenticateParams } from "@modelcontextprotocol/client";
 import type { FetchLike } from "@modelcontextprotocol/client";
 import type { McpAuthSettings, McpServerSettings } from "../../../../config/contract.ts";
 import type { Fetch } from "../../../model/contract.ts";
-import type { McpDocuments } from "../contract.ts";
+import type { Learn, McpDocuments } from "../contract.ts";
 import { ServerError } from "../server-error.ts";
 
 export interface TokensOptions {
   readonly settings: Pick<McpServerSettings, "name" | "url"> & { readonly auth: McpAuthSettings };
   readonly documents: McpDocuments;
   readonly fetch: Fetch;
-  /** Learns the tokens. */
-  readonly learn: (secrets: Iterable<string>) => void;
+  /** Learns the tokens; under a name only the last ones. */
+  readonly learn: Learn;
 }
 
 /** The tokens of OAuth for one server. */
