@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
 import { connectAsync } from "mqtt";
-import { A2A, asking, type Caller, CARD, openCaller, taskCall } from "../support/a2a.ts";
-import { openTestDevice, type TestDevice } from "../support/channel.ts";
+import { A2A, asking, type Caller, CARD, openCaller, saidBy, taskCall } from "../support/a2a.ts";
+import { openTestDevice } from "../support/channel.ts";
 import { MqttTransport } from "../support/mcp-over-mqtt.ts";
 import {
   answers,
@@ -74,14 +74,6 @@ async function openGateways(what: "a2a" | "mcp") {
     caller: async (requester: string) => stack.use(await openCaller(broker.url, requester)),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
-}
-
-/** What the cards said of the agent so far. */
-function saidBy({ messages }: TestDevice): string[] {
-  return messages.map(
-    ({ properties }) =>
-      `${String(properties?.userProperties?.["a2a-status"])} ${String(properties?.userProperties?.["a2a-status-source"])}`,
-  );
 }
 
 async function resultOf(caller: Caller, method: "GetTask" | "CancelTask", task: string) {

@@ -229,6 +229,32 @@ export function testCluster(
       assert.deepEqual(two.began, [`${far}1`]);
     });
 
+    it("know a request that another one runs, and cancel it alone", async () => {
+      await using world = await openWorld();
+      const { first, one, two, far } = await withWorkElsewhere(world);
+      const key = { channel: "mqtt", client: far, key: `${far}1`, fingerprint: "" };
+      const results: unknown[] = [];
+      const ask = async (what: "find" | "cancel", of = key): Promise<unknown> => {
+        const before = results.length;
+        void first.gateway[what](of).then((result) => results.push(result));
+        await world.until(() => results.length > before, what);
+        return results.at(-1);
+      };
+      assert.deepEqual(await ask("find"), { hasBegun: true, answer: undefined });
+      assert.equal(await ask("cancel"), true);
+      await world.until(() => world.answers(`to ${far}`).length === 1, "the cancelled answer");
+      assert.deepEqual(world.answers(`to ${far}`), ["[cancelled]"]);
+      assert.deepEqual([one.running(), two.running()], [1, 0]);
+      assert.equal(await ask("cancel"), false);
+      const { hasBegun, answer } = (await first.gateway.find(key)) ?? {};
+      assert.deepEqual([hasBegun, answer?.failure?.code], [true, "cancelled"]);
+      const another = { ...key, key: "another" };
+      assert.deepEqual(
+        [await ask("find", another), await ask("cancel", another)],
+        [undefined, false],
+      );
+    });
+
     it("leave at a shutdown to others what has not started, and finish what has", async () => {
       await using world = await openWorld();
       const { first, one, two, near, far } = await withWorkElsewhere(world);
@@ -251,7 +277,7 @@ export function testCluster(
       assert.equal(result.undelivered, 0);
     });
 
-    it("answer what another one left when it died, with the steps of its attempt", async () => {
+    it("answer what another one left when it died, with the steps of its attempt, at all addresses", async () => {
       await using world = await openWorld();
       const steps: (readonly string[] | undefined)[] = [];
       let [attempts, recorded] = [0, false];
@@ -275,12 +301,18 @@ export function testCluster(
       await hears(first);
       first.ask("?");
       await world.until(() => recorded, "the step");
+      const again = first.ask("?", { address: "further" });
+      await world.until(() => again.acknowledged, "the acknowledgement");
       dead = true;
       await world.open(answer);
       await world.until(() => world.answers("to device").length > 0, "the answer");
+      await world.until(() => world.answers("further").length > 0, "the further answer");
+      // The stream of the first attempt began there, too.
+      assert.match(world.answers("further").join(), /attempt 2$/);
       assert.deepEqual(steps, [undefined, ["a step"]]);
+      const heard = world.heard.filter(({ address }) => address === "to device");
       assert.deepEqual(
-        world.heard.map(({ owner, part }) => `${owner}: ${part.text}`),
+        heard.map(({ owner, part }) => `${owner}: ${part.text}`),
         ["gateway 1: attempt 1", "gateway 2: attempt 2", "gateway 2: "],
       );
     });

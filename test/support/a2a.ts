@@ -105,3 +105,11 @@ export function taskCall(method: "GetTask" | "CancelTask", id: string) {
 export function facts(status: string, source: string) {
   return { "a2a-status": status, "a2a-status-source": source };
 }
+
+/** What the cards said of the agent so far. */
+export function saidBy({ messages }: TestDevice): string[] {
+  return messages.map(
+    ({ properties }) =>
+      `${String(properties?.userProperties?.["a2a-status"])} ${String(properties?.userProperties?.["a2a-status-source"])}`,
+  );
+}

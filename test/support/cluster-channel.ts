@@ -19,13 +19,14 @@ class ManualLease implements IntakeLease {
   readonly givenBack: number[] = [];
   isClosed = false;
   #listener: IntakeListener | undefined;
+  readonly #followers: Omit<IntakeListener, "canHear">[] = [];
 
   start(listener: IntakeListener): void {
     this.#listener = listener;
   }
 
-  follow(): void {
-    throw new Error("nothing of these tests follows");
+  follow(listener: Omit<IntakeListener, "canHear">): void {
+    this.#followers.push(listener);
   }
 
   isHeld(): boolean {
@@ -40,13 +41,13 @@ class ManualLease implements IntakeLease {
   async grant(identity = "0a1b2c3d", wasOthers = false): Promise<void> {
     await until("the channel could hear", () => this.#listener?.canHear() === true);
     this.held = true;
-    this.#listener?.taken(identity, wasOthers);
+    for (const each of [this.#listener, ...this.#followers]) each?.taken(identity, wasOthers);
   }
 
   /** Takes it away, and tells the channel. */
   revoke(): void {
     this.held = false;
-    this.#listener?.lost("the test takes it");
+    for (const each of [this.#listener, ...this.#followers]) each?.lost("the test takes it");
   }
 
   async confirmed(signal: AbortSignal): Promise<void> {
