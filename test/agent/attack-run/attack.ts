@@ -93,7 +93,7 @@ const ATTACK = v.strictObject({
   files: v.optional(v.record(v.string(), v.string()), {}),
   /** Links below the root, by what they lead to. */
   links: v.optional(v.record(v.string(), v.string()), {}),
-  /** Other agents at the broker, and what each answers to every question. */
+  /** Other agents at the broker, and what each answers to every question; `9 times x` is so many parts and no end. */
   agents: v.optional(v.record(v.string(), v.string()), {}),
   /** Pages by path; one that begins with `-> ` redirects, with `gzip ` is that many zeros, compressed. */
   web: v.optional(v.record(v.string(), v.string()), {}),

@@ -125,8 +125,14 @@ export function answerAs(agents: Attack["agents"], surroundings: Surroundings): 
     const [, agent = "", client = ""] = /^\/picoclaw\/([^/]+)\/([^/]+)\/request$/.exec(topic) ?? [];
     const text = agents[agent];
     if (text === undefined) return;
-    const part = { text, id: textAt(JSON.parse(payload), "id"), seq: 0, done: true };
-    void surroundings.publish(`/picoclaw/${agent}/${client}/response`, JSON.stringify(part));
+    const id = textAt(JSON.parse(payload), "id");
+    const response = `/picoclaw/${agent}/${client}/response`;
+    const parts = /^(\d+) times (.*)/s.exec(text);
+    const [, times = "1", piece = text] = parts ?? [];
+    for (let seq = 0; seq < Number(times); seq += 1) {
+      const part = { text: piece, id, seq, done: parts === null };
+      void surroundings.publish(response, JSON.stringify(part));
+    }
   });
 }
 
