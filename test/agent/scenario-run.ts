@@ -17,7 +17,14 @@ import { ask } from "../gateway/client.ts";
 import { OPEN_TO_ALL } from "../gateway/setup.ts";
 import { agentConfig, modelEntry, toolProfile } from "../support/agent-config.ts";
 import { frameOf } from "../support/frames.ts";
-import { calls, refuses, resets, startModelServer, streams } from "../support/model-server.ts";
+import {
+  calls,
+  hangs,
+  refuses,
+  resets,
+  startModelServer,
+  streams,
+} from "../support/model-server.ts";
 import type { Behaviour, ChatRequest, ModelServer } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
@@ -213,6 +220,7 @@ const TOO_LONG = {
 function behaviourOf(step: ModelStep): Behaviour {
   // With headers: some runtimes ask again by themselves where not even those came.
   if (step.fails === "gone") return resets("");
+  if (step.fails === "hangs") return hangs();
   if (step.fails === "overflow") return refuses(400, TOO_LONG);
   if (step.fails !== undefined) return refuses(step.fails);
   const { mumbles, says: text } = step;

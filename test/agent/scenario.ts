@@ -39,8 +39,8 @@ export const MODEL_STEP = v.strictObject({
   /** Arguments as a model may write them that cannot write JSON. */
   mumbles: v.optional(v.strictObject({ tool: v.string(), arguments: v.string() })),
   answers: v.optional(v.string()),
-  /** A status, or `gone` for a connection that is cut, or `overflow` for too long a conversation. */
-  fails: v.optional(v.union([v.number(), v.picklist(["gone", "overflow"])])),
+  /** A status, or `gone` for a connection that is cut, `hangs` for no answer, `overflow` for too long a conversation. */
+  fails: v.optional(v.union([v.number(), v.picklist(["gone", "hangs", "overflow"])])),
   /** The answer is a summary, made beside the conversation. */
   summarizes: v.optional(v.string()),
 });
