@@ -111,6 +111,8 @@ describe("the MCP server of a gateway", { skip: needsMosquitto.skip || onceInCi.
     const kitchen = await connect(served.url, TOKENS.kitchen);
     const hall = await connect(served.url, TOKENS.hall);
     assert.deepEqual(await namesOf(kitchen), ["ask", ...tools]);
+    const setter = (await kitchen.listTools()).tools.find(({ name }) => name === "set_device");
+    assert.equal(setter?.annotations?.readOnlyHint, false);
     assert.deepEqual(await namesOf(hall), ["ask", "devices"]);
     await until("the lamp is known", async () =>
       (await textOf(kitchen, "devices", { search: "lamp" })).includes("kitchen lamp (light)"),

@@ -136,8 +136,11 @@ describe("the MCP server", () => {
       assert.equal(client.getServerVersion()?.title, "picoclaw kitchen");
       const { tools } = await client.listTools();
       assert.deepEqual(
-        tools.map(({ name }) => name),
-        ["ask", "device"],
+        tools.map(({ name, annotations }) => [name, annotations?.readOnlyHint]),
+        [
+          ["ask", false],
+          ["device", true],
+        ],
       );
       const asked = { name: "ask", arguments: { question: "is it warm?" } };
       const heard: string[] = [];

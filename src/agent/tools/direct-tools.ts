@@ -18,6 +18,8 @@ export interface DirectCall extends Caller, Pick<CallContext, "signal"> {
   readonly arguments: unknown;
 }
 
+type DirectTool = ToolDefinition & Pick<Tool, "exclusive">;
+
 export interface DirectResult {
   readonly text: string;
   readonly isError: boolean;
@@ -26,7 +28,7 @@ export interface DirectResult {
 /** Calls of tools that a client makes by itself, under the same rules as those that its model makes. */
 export interface DirectTools {
   /** Those that the client may use. */
-  readonly offered: (caller: Caller) => Promise<readonly ToolDefinition[]>;
+  readonly offered: (caller: Caller) => Promise<readonly DirectTool[]>;
   /** A call that fails, or that the client may not make, has a result too. Rejects with the signal's reason. */
   readonly call: (call: DirectCall) => Promise<DirectResult>;
 }

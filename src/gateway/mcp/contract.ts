@@ -4,6 +4,8 @@ export interface McpTool {
   readonly description: string;
   /** The JSON schema of its arguments: always of an object. */
   readonly parameters: object;
+  /** Its calls change something. */
+  readonly exclusive?: true;
 }
 
 /** The port to the tools that need no model. */

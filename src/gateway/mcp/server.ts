@@ -50,11 +50,17 @@ function askTool(agent: string): McpTool {
     name: ASK,
     description: `Asks the agent ${agent}, which answers with its own tools; it remembers earlier questions.`,
     parameters: { type: "object", properties: { question }, required: ["question"] },
+    exclusive: true,
   };
 }
 
-function asTool({ name, description, parameters }: McpTool) {
-  return { name, description, inputSchema: { ...parameters, type: "object" as const } };
+function asTool({ name, description, parameters, exclusive }: McpTool) {
+  return {
+    name,
+    description,
+    inputSchema: { ...parameters, type: "object" as const },
+    annotations: { readOnlyHint: exclusive !== true },
+  };
 }
 
 async function call(

@@ -1,4 +1,9 @@
-import { ProtocolError, SdkError, SdkErrorCode } from "@modelcontextprotocol/client";
+import {
+  ProtocolError,
+  ProtocolErrorCode,
+  SdkError,
+  SdkErrorCode,
+} from "@modelcontextprotocol/client";
 import { escapeControl } from "../../../base/escape-control.ts";
 import { messageOf } from "../../../base/failure.ts";
 import { networkMessage } from "../../../base/network-error.ts";
@@ -28,11 +33,17 @@ export class ServerError extends Error {
 
 const NEEDS_INPUT = "it asks for input from a person, or for a model's, which it cannot get here";
 
+const NEEDS: ReadonlySet<number> = new Set([
+  ProtocolErrorCode.MissingRequiredClientCapability,
+  ProtocolErrorCode.UrlElicitationRequired,
+]);
+
 /** The error of a request as a `ServerError`. */
 export function serverError(thrown: unknown, whyLost: string): ServerError {
   if (thrown instanceof ServerError) return thrown;
   if (whyLost !== "") return new ServerError("lost", whyLost);
   if (thrown instanceof ProtocolError) {
+    if (NEEDS.has(thrown.code)) return new ServerError("answer", NEEDS_INPUT);
     return new ServerError("answer", `it answered with an error: ${shown(thrown.message)}`);
   }
   const status = at(at(thrown, "data"), "status");

@@ -126,6 +126,31 @@ describe("a server that a person has to allow", () => {
     assert.equal(await shout(later), "HEY");
   });
 
+  it("is used by two processes of one home, and neither takes the tokens from the other", async () => {
+    await using oauth = await openOAuthServer();
+    const documents = mapDocuments();
+    await logInTo(oauth, documents);
+    await using first = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    await using second = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    for (let times = 1; times <= 2; times += 1) {
+      oauth.expire();
+      assert.deepEqual(await Promise.all([shout(first), shout(second)]), ["HEY", "HEY"]);
+    }
+  });
+
+  it("is used until the end of the process where tokens cannot be written", async () => {
+    await using oauth = await openOAuthServer();
+    const documents = mapDocuments();
+    await logInTo(oauth, documents);
+    const full = Object.assign(new Error("no space"), { code: "ENOSPC" });
+    const readOnly = { ...documents, write: () => Promise.reject(full) };
+    await using servers = await openTestMcp([serverOf(oauth, PERSON)], {}, readOnly);
+    for (let times = 1; times <= 3; times += 1) {
+      oauth.expire();
+      assert.equal(await shout(servers), "HEY");
+    }
+  });
+
   it("asks for another login when the tokens are taken back", async () => {
     await using oauth = await openOAuthServer();
     const documents = mapDocuments();

@@ -79,7 +79,7 @@ describe("the servers of the protocol's authors", () => {
   it("of version 2026-07-28, as a program", async () => {
     await using servers = await openTestMcp([scriptServer(SDK_SERVER, [], { name: "new" })]);
     assert.equal(await servers.run("mcp_new_shout", { word: "hi" }), "HI");
-    assert.match(await servers.run("mcp_new_confirm"), /Cannot request input/);
+    assert.match(await servers.run("mcp_new_confirm"), /asks for input from a person/);
     assert.match(servers.log.text(), /connected to an MCP server.*"version":"2026-07-28"/);
     await until("it says that it has another tool", () =>
       servers.tools().some(({ name }) => name === "mcp_new_again_hi"),
@@ -94,7 +94,7 @@ describe("the servers of the protocol's authors", () => {
       mcpServer({ name: "new", type: "http", url: `${server.base}/mcp`, headers }),
     ]);
     assert.equal(await servers.run("mcp_new_shout", { word: "hi" }), "HI");
-    assert.match(await servers.run("mcp_new_confirm"), /Cannot request input/);
+    assert.match(await servers.run("mcp_new_confirm"), /asks for input from a person/);
     assert.match(servers.log.text(), /"version":"2026-07-28"/);
     assert.ok(heard.every((each) => each.get("authorization") === "Bearer of-the-config"));
     const called = heard.find((each) => each.get("mcp-method") === "tools/call");

@@ -1,5 +1,5 @@
 import { computeScopeUnion, refreshAuthorization } from "@modelcontextprotocol/client";
-import { createSerialQueue } from "../../../../base/async.ts";
+import { createSerialQueue, pause } from "../../../../base/async.ts";
 import { ServerError } from "../server-error.ts";
 import { tokenError } from "./errors.ts";
 import { readLogin, writeLogin } from "./login-document.ts";
@@ -7,16 +7,20 @@ import type { Login } from "./login-document.ts";
 import { oauthFetch, TokenRefusal } from "./oauth-fetch.ts";
 import type { Challenge, TokenSource, TokensOptions } from "./token-source.ts";
 
+/** Milliseconds in which another process writes its new tokens. */
+const WRITE_MS = 1000;
+
 /** Tokens that a person allowed with `picoclaw mcp login` (RFC 6749, section 4.1), and that are renewed here. */
 export function loginTokens(options: TokensOptions): TokenSource {
   const { settings } = options;
   const inTurn = createSerialQueue();
   let login: Login | undefined;
+  let isWritten = true;
   const wanted = (why: string): ServerError =>
     new ServerError("login", `${why}: picoclaw mcp login ${settings.name}`);
   const renew = async (refused: string | undefined, challenge: Challenge): Promise<void> => {
     // Another request, or another process, was faster.
-    login = (await readLogin(options)) ?? login;
+    if (isWritten) login = (await readLogin(options)) ?? login;
     if (login === undefined || login.tokens?.access_token !== refused) return;
     if (challenge.isTooNarrow) {
       const wider = computeScopeUnion(login.wanted, login.tokens?.scope, challenge.scope);
@@ -25,11 +29,19 @@ export function loginTokens(options: TokensOptions): TokenSource {
       throw wanted("a person has to allow more of it first");
     }
     login = await renewed(login, options);
+    if (login.tokens === undefined) login = (await renewedElsewhere(refused, options)) ?? login;
+    else await keep(login);
+    if (login.tokens !== undefined) return;
     await keep(login);
-    if (login.tokens === undefined) throw wanted("a person has to allow it anew");
+    throw wanted("a person has to allow it anew");
   };
   // A token that cannot be written is still of use until the end of the process.
-  const keep = (changed: Login): Promise<void> => writeLogin(changed, options).catch(() => {});
+  const keep = async (changed: Login): Promise<void> => {
+    isWritten = await writeLogin(changed, options).then(
+      () => true,
+      () => false,
+    );
+  };
   return {
     async token() {
       if (login?.tokens === undefined) login = await readLogin(options);
@@ -65,6 +77,16 @@ async function renewed(
     if (thrown instanceof TokenRefusal && FINAL.has(thrown.code)) return login;
     throw tokenError(thrown);
   }
+}
+
+/** The login of another process, which used the refresh token just before; undefined if none did. */
+async function renewedElsewhere(
+  refused: string | undefined,
+  options: TokensOptions,
+): Promise<Login | undefined> {
+  await pause(WRITE_MS, new AbortController().signal);
+  const login = await readLogin(options);
+  return login?.tokens?.access_token === refused ? undefined : login;
 }
 
 /** Refusals that only another login ends. */
