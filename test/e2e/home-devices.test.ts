@@ -103,7 +103,7 @@ it("devices of Tasmota and ESPHome are found, read and set", slow, async () => {
     found,
     /^Hall Dimmer \(light\): its state was not reported yet; can be set: state on\|off; brightness 0 to 100 %$/m,
   );
-  assert.match(found, /^Hall Power \(sensor\): 42 W, \d s ago$/m);
+  assert.match(found, /^Hall ENERGY Power \(sensor\): 42 W, \d s ago$/m);
   assert.match(
     await set.obeyed("panel-1", "set_device", { name: "hall relay", state: "on" }),
     /^Done. Hall Relay \(switch\) reports: on, 0 s ago.$/,
@@ -124,6 +124,10 @@ it("devices of Tasmota and ESPHome are found, read and set", slow, async () => {
     await set.obeyed("panel-1", "set_device", { name: "greenhouse target", value: "33.6" }),
     /^Done. Greenhouse Target \(number in Garden\) reports: 33.5, 0 s ago.$/,
   );
+  assert.match(
+    await set.obeyed("panel-1", "set_device", { name: "grow light", color: "#ff8800" }),
+    /^Done. Greenhouse Grow Light \(light in Garden\) reports: on, brightness 100 %, color #ff8800, effect None, 0 s ago.$/,
+  );
 });
 
 it(
@@ -132,7 +136,7 @@ it(
   async () => {
     await using set = await openHome();
     const all = await set.obeyed("display", "devices", {});
-    assert.match(all, /^Greenhouse Roof/);
+    assert.match(all, /^Greenhouse Roof/m);
     assert.doesNotMatch(all, /kitchen|hall|can be set/i);
     assert.match(
       await set.obeyed("display", "set_device", { name: "roof", state: "open" }),
@@ -173,11 +177,11 @@ it("what is offline or has a low battery is answered, without a model too", slow
   };
   assert.equal(
     await ask("panel-1", "Which devices are offline?"),
-    "Offline: weather sensor (1 of 4 devices that report whether they are online).",
+    "Offline: cellar climate (1 of 4 devices that report whether they are online).",
   );
   assert.equal(
     await ask("panel-1", "Are there low batteries?"),
-    "Battery low: weather sensor 8 % (1 of 1 devices that report a battery).",
+    "Battery low: cellar climate 8 % (1 of 1 devices that report a battery).",
   );
   assert.match(
     await ask("panel-1", "How are all the devices?"),

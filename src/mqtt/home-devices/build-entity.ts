@@ -2,7 +2,7 @@ import { ConfigReader, type ReaderOptions } from "./config-reader.ts";
 import type { Config } from "./config.ts";
 import type { DiscoveredEntity } from "./discovery.ts";
 import type { Availability, AvailabilitySource, Entity, HomeDevice } from "./entity.ts";
-import { featuresOf } from "./features.ts";
+import { featuresOf } from "./features/features.ts";
 import type { StateTopic } from "./state-topics.ts";
 
 const MAX_NAME = 80;
@@ -21,12 +21,12 @@ export function buildEntity(
   const features = featuresOf(platform, reader);
   if (features.length === 0) return undefined;
   const device = deviceOf(config.object("device"), options);
-  const name = reader.text("name", MAX_NAME);
+  const name = reader.text("name", MAX_NAME) || nameByClass(platform, reader);
   const objectId = reader.text("object_id", MAX_NAME);
   const entity = {
     id,
     kind: platform,
-    // An entity without a name is the device itself.
+    // An entity that has no name, or none of its own, is the device itself.
     name: name || (device.name === "" ? objectId || id : ""),
     device,
     deviceClass: reader.text("device_class"),
@@ -34,7 +34,16 @@ export function buildEntity(
     features,
     availability: availabilityOf(reader, config, options),
   };
-  return { ...entity, size: sizeOf(entity) };
+  return { ...entity, size: sizeOf(entity) + reader.cost };
+}
+
+/** Platforms whose entities Home Assistant names by their class, if the announcement says nothing of a name. */
+const NAMED_BY_CLASS = new Set(["sensor", "binary_sensor", "number", "button", "update"]);
+
+function nameByClass(platform: string, reader: ConfigReader): string {
+  if (reader.has("name") || reader.isNull("name") || !NAMED_BY_CLASS.has(platform)) return "";
+  const name = reader.text("device_class").replaceAll("_", " ");
+  return name.slice(0, 1).toUpperCase() + name.slice(1);
 }
 
 function deviceOf(config: Config, options: ReaderOptions): HomeDevice {
@@ -81,7 +90,7 @@ function sizeOf(entity: Omit<Entity, "size">): number {
     values.type === "choice" ? values.words : [],
   );
   const commands = entity.features.map(({ command }) => command?.topic ?? "");
-  const topics = [...topicsOf(entity)].map(({ name }) => name);
+  const topics = [...topicsOf(entity)].flatMap(({ names }) => names);
   const texts = [entity.id, entity.name, entity.device.name, ...commands, ...topics, ...lists];
   return texts.reduce((sum, text) => sum + text.length, OBJECTS);
 }

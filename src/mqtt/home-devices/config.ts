@@ -5,6 +5,8 @@ import { at, isObject } from "../../base/unknown.ts";
  * (https://www.home-assistant.io/integrations/mqtt/#supported-abbreviations-in-mqtt-discovery-messages).
  */
 const SHORT: Readonly<Record<string, string>> = {
+  action_template: "act_tpl",
+  action_topic: "act_t",
   availability: "avty",
   availability_mode: "avty_mode",
   availability_template: "avty_tpl",
@@ -19,6 +21,7 @@ const SHORT: Readonly<Record<string, string>> = {
   color_temp_kelvin: "clr_temp_k",
   color_temp_state_topic: "clr_temp_stat_t",
   color_temp_value_template: "clr_temp_val_tpl",
+  command_off_template: "cmd_off_tpl",
   command_template: "cmd_tpl",
   command_topic: "cmd_t",
   components: "cmps",
@@ -29,6 +32,10 @@ const SHORT: Readonly<Record<string, string>> = {
   default_entity_id: "def_ent_id",
   device: "dev",
   device_class: "dev_cla",
+  direction_command_template: "dir_cmd_tpl",
+  direction_command_topic: "dir_cmd_t",
+  direction_state_topic: "dir_stat_t",
+  direction_value_template: "dir_val_tpl",
   effect_command_template: "fx_cmd_tpl",
   effect_command_topic: "fx_cmd_t",
   effect_list: "fx_list",
@@ -39,8 +46,17 @@ const SHORT: Readonly<Record<string, string>> = {
   fan_mode_command_topic: "fan_mode_cmd_t",
   fan_mode_state_template: "fan_mode_stat_tpl",
   fan_mode_state_topic: "fan_mode_stat_t",
+  fan_speed_list: "fanspd_lst",
+  hs_command_template: "hs_cmd_tpl",
+  hs_command_topic: "hs_cmd_t",
+  hs_state_topic: "hs_stat_t",
+  hs_value_template: "hs_val_tpl",
+  latest_version_template: "l_ver_tpl",
+  latest_version_topic: "l_ver_t",
+  max_humidity: "max_hum",
   max_kelvin: "max_k",
   max_mireds: "max_mirs",
+  min_humidity: "min_hum",
   min_kelvin: "min_k",
   min_mireds: "min_mirs",
   mode_command_template: "mode_cmd_tpl",
@@ -50,14 +66,25 @@ const SHORT: Readonly<Record<string, string>> = {
   object_id: "obj_id",
   options: "ops",
   origin: "o",
+  oscillation_command_template: "osc_cmd_tpl",
+  oscillation_command_topic: "osc_cmd_t",
+  oscillation_state_topic: "osc_stat_t",
+  oscillation_value_template: "osc_val_tpl",
   payload_available: "pl_avail",
+  payload_clean_spot: "pl_cln_sp",
   payload_close: "pl_cls",
+  payload_locate: "pl_loc",
   payload_lock: "pl_lock",
   payload_not_available: "pl_not_avail",
   payload_off: "pl_off",
   payload_on: "pl_on",
   payload_open: "pl_open",
+  payload_oscillation_off: "pl_osc_off",
+  payload_oscillation_on: "pl_osc_on",
+  payload_pause: "pl_paus",
   payload_press: "pl_prs",
+  payload_return_to_base: "pl_ret",
+  payload_start: "pl_strt",
   payload_stop: "pl_stop",
   payload_unlock: "pl_unlk",
   percentage_command_template: "pct_cmd_tpl",
@@ -74,15 +101,21 @@ const SHORT: Readonly<Record<string, string>> = {
   preset_mode_state_topic: "pr_mode_stat_t",
   preset_mode_value_template: "pr_mode_val_tpl",
   preset_modes: "pr_modes",
+  reports_position: "rep_pos",
   rgb_command_template: "rgb_cmd_tpl",
   rgb_command_topic: "rgb_cmd_t",
+  rgb_state_topic: "rgb_stat_t",
+  rgb_value_template: "rgb_val_tpl",
+  set_fan_speed_topic: "set_fan_spd_t",
   set_position_template: "set_pos_tpl",
   set_position_topic: "set_pos_t",
   speed_range_max: "spd_rng_max",
   speed_range_min: "spd_rng_min",
   state_closed: "stat_clsd",
   state_closing: "stat_closing",
+  state_jammed: "stat_jam",
   state_locked: "stat_locked",
+  state_locking: "stat_locking",
   state_off: "stat_off",
   state_on: "stat_on",
   state_open: "stat_open",
@@ -90,10 +123,29 @@ const SHORT: Readonly<Record<string, string>> = {
   state_stopped: "stat_stopped",
   state_topic: "stat_t",
   state_unlocked: "stat_unlocked",
+  state_unlocking: "stat_unlocking",
   state_value_template: "stat_val_tpl",
+  suggested_area: "sa",
   supported_color_modes: "sup_clrm",
+  supported_features: "sup_feat",
+  swing_mode_command_template: "swing_mode_cmd_tpl",
+  swing_mode_command_topic: "swing_mode_cmd_t",
+  swing_mode_state_template: "swing_mode_stat_tpl",
+  swing_mode_state_topic: "swing_mode_stat_t",
+  target_humidity_command_template: "hum_cmd_tpl",
+  target_humidity_command_topic: "hum_cmd_t",
+  target_humidity_state_template: "hum_state_tpl",
+  target_humidity_state_topic: "hum_stat_t",
   temperature_command_template: "temp_cmd_tpl",
   temperature_command_topic: "temp_cmd_t",
+  temperature_high_command_template: "temp_hi_cmd_tpl",
+  temperature_high_command_topic: "temp_hi_cmd_t",
+  temperature_high_state_template: "temp_hi_stat_tpl",
+  temperature_high_state_topic: "temp_hi_stat_t",
+  temperature_low_command_template: "temp_lo_cmd_tpl",
+  temperature_low_command_topic: "temp_lo_cmd_t",
+  temperature_low_state_template: "temp_lo_stat_tpl",
+  temperature_low_state_topic: "temp_lo_stat_t",
   temperature_state_template: "temp_stat_tpl",
   temperature_state_topic: "temp_stat_t",
   temperature_unit: "temp_unit",
@@ -105,8 +157,20 @@ const SHORT: Readonly<Record<string, string>> = {
   unique_id: "uniq_id",
   unit_of_measurement: "unit_of_meas",
   value_template: "val_tpl",
-  suggested_area: "sa",
+  xy_command_template: "xy_cmd_tpl",
+  xy_command_topic: "xy_cmd_t",
+  xy_state_topic: "xy_stat_t",
+  xy_value_template: "xy_val_tpl",
 };
+
+/** Topics that report parts of one state. No payload can have them: they are for what is announced in other words. */
+export class TopicParts {
+  readonly names: readonly string[];
+
+  constructor(...names: readonly string[]) {
+    this.names = names;
+  }
+}
 
 /** An object of a discovery payload, by whole names, whichever it has. */
 export class Config {
@@ -122,6 +186,11 @@ export class Config {
   get(key: string): unknown {
     const own = at(this.#own, key) ?? at(this.#own, SHORT[key] ?? key);
     return own ?? this.#shared?.get(key);
+  }
+
+  /** Whether it says of a key that there is no value: `null`, which is more than nothing. */
+  isNull(key: string): boolean {
+    return at(this.#own, key) === null;
   }
 
   has(key: string): boolean {

@@ -1,6 +1,8 @@
 import type { HomeValue } from "../../base/contract.ts";
+import { fromJson, isObject } from "../../base/unknown.ts";
+import { hexOf, type ColourForm } from "./colour.ts";
 import type { StateTopic } from "./state-topics.ts";
-import type { CommandForm, ValueTemplate } from "./value-template.ts";
+import { isValue, type CommandForm, type ValueTemplate } from "./value-template.ts";
 
 /** One thing of a device that can be read or set, as it was discovered. */
 export interface Entity {
@@ -45,7 +47,7 @@ export interface Command {
 }
 
 /** What a feature can be. */
-export type Values = Choice | Range | Colour | Anything;
+export type Values = Choice | Range | Colour | Text | Anything;
 
 /** One of a few words. */
 export interface Choice {
@@ -55,6 +57,8 @@ export interface Choice {
   readonly payloads: readonly string[];
   /** What the device reports for each word. */
   readonly states: readonly string[];
+  /** The position at which a cover is closed, if the device reports its position alone: else it is open. */
+  readonly closedAt: number | undefined;
 }
 
 /** A number between two. */
@@ -70,12 +74,21 @@ export interface Range {
 
 export interface Colour {
   readonly type: "colour";
-  readonly form: "rgb list" | "hex" | "json";
+  readonly form: ColourForm;
+}
+
+/** A text of some characters. */
+export interface Text {
+  readonly type: "text";
+  readonly min: number;
+  readonly max: number;
 }
 
 export interface Anything {
   readonly type: "any";
   readonly unit: string;
+  /** Where the value is if the device reports a JSON object. */
+  readonly key: string | undefined;
 }
 
 export interface Availability {
@@ -91,17 +104,34 @@ export interface AvailabilitySource extends Source {
 /** What a feature is now, in the words of `Values`; undefined if it is not known. */
 export function readFeature({ source, values }: Feature): HomeValue | undefined {
   const raw = source?.topic.read(source.template);
-  return raw === undefined ? undefined : inWords(values, raw);
+  // What Python writes for nothing is a state only where it is an option.
+  const isNothing = raw === "None" && !(values.type === "choice" && values.states.includes(raw));
+  return raw === undefined || isNothing ? undefined : inWords(values, raw);
 }
 
-function inWords(values: Values, raw: HomeValue): HomeValue | undefined {
-  if (values.type === "range") return fromDevice(values, Number(raw));
+function inWords(values: Values, found: unknown): HomeValue | undefined {
+  if (values.type === "colour") return hexOf(values.form, found);
+  const raw = values.type === "any" ? underKey(values, found) : found;
+  if (!isValue(raw)) return undefined;
+  if (values.type === "range") return fromDevice(values, raw);
   if (values.type !== "choice") return raw;
+  if (values.closedAt !== undefined) return Number(raw) === values.closedAt ? "closed" : "open";
   const index = values.states.findIndex((state) => isSame(state, raw));
   return index === -1 ? raw : values.words[index];
 }
 
-function fromDevice({ device, min, max }: Range, raw: number): number | undefined {
+function underKey({ key }: Anything, found: unknown): unknown {
+  if (key === undefined || typeof found !== "string" || !found.startsWith("{")) return found;
+  try {
+    const object = fromJson(found);
+    return isObject(object) ? object[key] : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function fromDevice({ device, min, max }: Range, value: HomeValue): number | undefined {
+  const raw = value === "" ? Number.NaN : Number(value);
   if (!Number.isFinite(raw)) return undefined;
   if (device === "same") return raw;
   if (device === "mireds") return raw > 0 ? Math.round(1_000_000 / raw) : undefined;
@@ -131,10 +161,10 @@ export function isOnline(
   mayRead: (topic: string) => boolean,
 ): boolean | undefined {
   const known = sources
-    .filter(({ topic }) => mayRead(topic.name))
+    .filter(({ topic }) => topic.names.every(mayRead))
     .flatMap((source) => {
       const value = source.topic.read(source.template);
-      if (value === undefined) return [];
+      if (!isValue(value)) return [];
       const at = source.topic.heardAt;
       if (isSame(value, source.available)) return [{ isUp: true, at }];
       return isSame(value, source.unavailable) ? [{ isUp: false, at }] : [];

@@ -3,7 +3,7 @@ import type { HomeReading, HomeSetting, HomeValue, SetOutcome } from "../../base
 import { Failure } from "../../base/failure.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
 import type { TopicFeed } from "../topic-feed/topic-feed.ts";
-import { checkedValue, messagesOf } from "./command-messages.ts";
+import { checkedValue, isToggle, messagesOf } from "./command-messages.ts";
 import type { Change, CommandMessage } from "./command-messages.ts";
 import { isOnline, isSame, readFeature, type Entity, type Feature } from "./entity.ts";
 import type { Inventory } from "./inventory.ts";
@@ -133,7 +133,7 @@ export class HomeEntity {
    */
   async set(wanted: Readonly<Record<string, HomeValue>>, signal: AbortSignal): Promise<SetOutcome> {
     const changes = this.#changesOf(wanted);
-    const looked = changes.filter(({ feature }) => this.#isRead(feature));
+    const looked = changes.filter(({ feature }) => this.#isRead(feature) && isVerifiable(feature));
     const heard = new Set<StateTopic>();
     const confirmed = Promise.withResolvers<void>();
     const isConfirmed = (): boolean =>
@@ -173,7 +173,7 @@ export class HomeEntity {
       const possible = names.length === 0 ? "nothing" : names.join(", ");
       throw new Failure("bad_request", `${name} cannot be set here, but ${possible}`);
     }
-    if (value === "toggle" && !this.#isRead(feature)) {
+    if (isToggle(feature, value) && !this.#isRead(feature)) {
       throw new Failure("bad_request", `${name} cannot be read here: say on or off`);
     }
     return { feature, command: feature.command, value: checkedValue(feature, value) };
@@ -195,12 +195,18 @@ export class HomeEntity {
   }
 
   #isRead({ source }: Feature): boolean {
-    return source !== undefined && this.#access.mayRead(source.topic.name);
+    return source !== undefined && source.topic.names.every(this.#access.mayRead);
   }
 
   #isSet({ command }: Feature): boolean {
     return command !== undefined && this.#access.maySet(command.topic);
   }
+}
+
+/** A lamp reports the nearest colour that it has, and many report no effect. */
+function isVerifiable(feature: Feature): boolean {
+  if (feature.values.type === "colour") return false;
+  return feature.name !== "effect" || readFeature(feature) !== undefined;
 }
 
 /** A device rounds numbers. */

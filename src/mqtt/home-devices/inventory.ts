@@ -5,9 +5,10 @@ import { matchesFilter } from "../../base/topic-filter.ts";
 import type { FeedMessage, FeedSubscription, TopicFeed } from "../topic-feed/topic-feed.ts";
 import { buildEntity, topicsOf } from "./build-entity.ts";
 import { SharedObjects, type ReaderOptions } from "./config-reader.ts";
-import { discoveryFilters, readDiscovery } from "./discovery.ts";
+import { discoveryFilters, readDiscovery, type DiscoveredEntity } from "./discovery.ts";
 import type { Entity } from "./entity.ts";
 import { StateTopics, type StateTopic } from "./state-topics.ts";
+import { TASMOTA_FILTERS, TasmotaDevices, tasmotaKey } from "./tasmota/devices.ts";
 
 export interface InventoryOptions {
   readonly feed: Pick<TopicFeed, "listen" | "publish">;
@@ -40,6 +41,7 @@ export class Inventory {
   readonly topics: StateTopics;
   readonly #options: InventoryOptions;
   readonly #subscription: FeedSubscription;
+  readonly #tasmota = new TasmotaDevices();
   /** By the discovery topic. */
   readonly #entities = new Map<string, readonly Entity[]>();
   readonly #shared = new SharedObjects();
@@ -90,6 +92,10 @@ export class Inventory {
   async #settle(): Promise<void> {
     const { signal } = new AbortController();
     await this.#subscription.add(discoveryFilters(this.#options.prefix));
+    await this.#subscription.add(TASMOTA_FILTERS).catch(() => {
+      // A broker may forbid these: what is announced for Home Assistant is there all the same.
+      this.#subscription.remove(TASMOTA_FILTERS);
+    });
     this.#heardAt = performance.now();
     const end = performance.now() + SETTLE_MS;
     while (performance.now() < end) {
@@ -100,22 +106,35 @@ export class Inventory {
   }
 
   #received(message: FeedMessage): void {
-    const { topic, payload } = message;
     this.topics.received(message);
-    const { prefix } = this.#options;
-    if (!discoveryFilters(prefix).some((filter) => matchesFilter(filter, topic))) return;
+    const announced = this.#announced(message);
+    if (announced === undefined) return;
+    const { key, found } = announced;
     this.#heardAt = performance.now();
-    this.#stale.delete(topic);
+    this.#stale.delete(key);
     // Announced again: what the device has reported stays.
-    const before = this.#entities.get(topic) ?? [];
+    const before = this.#entities.get(key) ?? [];
     for (const entity of before) this.#use(entity);
-    this.#remove(topic);
-    const entities = readDiscovery(prefix, topic, payload).flatMap((found) => {
-      const entity = buildEntity(found, this.#reading());
+    this.#remove(key);
+    const entities = found.flatMap((one) => {
+      const entity = buildEntity(one, this.#reading());
       return entity === undefined || !this.#hasRoom(entity) ? [] : [this.#kept(entity)];
     });
-    if (entities.length > 0) this.#entities.set(topic, entities);
+    if (entities.length > 0) this.#entities.set(key, entities);
     for (const entity of before) this.#release(entity);
+  }
+
+  /** What a message announces; undefined if it is no announcement. */
+  #announced({
+    topic,
+    payload,
+  }: FeedMessage): { key: string; found: readonly DiscoveredEntity[] } | undefined {
+    const { prefix } = this.#options;
+    if (discoveryFilters(prefix).some((filter) => matchesFilter(filter, topic))) {
+      return { key: topic, found: readDiscovery(prefix, topic, payload) };
+    }
+    const found = this.#tasmota.received(topic, payload);
+    return found && { key: tasmotaKey(topic), found };
   }
 
   #reading(): ReaderOptions {
@@ -123,15 +142,17 @@ export class Inventory {
     const configs = `${this.#options.prefix}/#`;
     const topics = new Map<string, StateTopic>();
     return {
-      stateTopic: (name) => {
-        const topic = topics.get(name) ?? this.topics.get(name);
-        topics.set(name, topic);
+      stateTopic: (names) => {
+        const key = names.join("\n");
+        const topic = topics.get(key) ?? this.topics.get(names);
+        topics.set(key, topic);
         return topic;
       },
       isReserved: (topic) =>
         reserved.some((prefix) => matchesFilter(`${prefix}/#`, topic)) ||
         // Whatever is published there is a discovery payload itself.
-        (topic.endsWith("/config") && matchesFilter(configs, topic)),
+        (topic.endsWith("/config") && matchesFilter(configs, topic)) ||
+        matchesFilter("tasmota/discovery/#", topic),
       shared: this.#shared,
     };
   }

@@ -1,4 +1,4 @@
-import type { HomeValue } from "../../base/contract.ts";
+import { fromJson, isObject } from "../../base/unknown.ts";
 import type { FeedMessage, FeedSubscription } from "../topic-feed/topic-feed.ts";
 import { readValue, type ValueTemplate } from "./value-template.ts";
 
@@ -10,9 +10,9 @@ const MAX_WIDE = 32;
 /** New topics are subscribed to together. */
 const SOON_MS = 20;
 
-/** A topic on which something is reported, with its last payload. */
+/** A topic on which something is reported, with its last payload; or some that report parts of one JSON object. */
 export class StateTopic {
-  readonly name: string;
+  readonly names: readonly string[];
   /** `Date.now()` of the last payload; 0 if there was none. */
   heardAt = 0;
   /** The broker had stored it, so that it is older than that. */
@@ -22,18 +22,34 @@ export class StateTopic {
   /** Undefined if there was none, or it is not kept. */
   payload: string | undefined;
 
-  constructor(name: string) {
-    this.name = name;
+  constructor(names: readonly string[]) {
+    this.names = names;
   }
 
-  read(template: ValueTemplate | undefined): HomeValue | undefined {
+  /** What is known after a payload: of parts, all that were reported so far. */
+  joined(payload: string): string {
+    if (this.names.length === 1 || this.payload === undefined) return payload;
+    try {
+      const [before, now] = [fromJson(this.payload), fromJson(payload)];
+      if (!isObject(before) || !isObject(now)) return payload;
+      const both = JSON.stringify({ ...before, ...now });
+      return both.length > MAX_PAYLOAD ? payload : both;
+    } catch {
+      return payload;
+    }
+  }
+
+  read(template: ValueTemplate | undefined): unknown {
     return this.payload === undefined ? undefined : readValue(template, this.payload);
   }
 }
 
 /** The topics that the entities of an inventory report on, each subscribed to once. */
 export class StateTopics {
+  /** By their names, joined. */
   readonly #topics = new Map<string, StateTopic>();
+  /** Those of several names, by each. */
+  readonly #parts = new Map<string, StateTopic>();
   readonly #subscription: () => FeedSubscription;
   readonly #listeners = new Set<(topic: StateTopic) => void>();
   /** First levels that are subscribed to as a whole. */
@@ -53,32 +69,46 @@ export class StateTopics {
     return this.#wanted.length === 0;
   }
 
-  /** The topic of that name; it is kept and subscribed to as soon as an entity uses it. */
-  get(name: string): StateTopic {
-    return this.#topics.get(name) ?? new StateTopic(name);
+  /** The topic of these names; it is kept and subscribed to as soon as an entity uses it. */
+  get(names: readonly string[]): StateTopic {
+    return this.#topics.get(names.join("\n")) ?? new StateTopic(names);
   }
 
   use(topic: StateTopic): void {
     topic.users += 1;
     if (topic.users > 1) return;
-    this.#topics.set(topic.name, topic);
-    this.#wanted.push(topic.name);
+    const { names } = topic;
+    this.#topics.set(names.join("\n"), topic);
+    if (names.length > 1) for (const name of names) this.#parts.set(name, topic);
+    this.#wanted.push(...names);
     this.#timer ??= setTimeout(() => this.#subscribe(), SOON_MS);
   }
 
   release(topic: StateTopic): void {
     topic.users -= 1;
     if (topic.users > 0) return;
-    this.#topics.delete(topic.name);
+    const { names } = topic;
+    this.#topics.delete(names.join("\n"));
+    for (const name of names) if (this.#parts.get(name) === topic) this.#parts.delete(name);
     this.#characters -= topic.payload?.length ?? 0;
-    this.#subscription().remove([topic.name]);
+    this.#subscription().remove(names.filter((name) => !this.#isUsed(name)));
   }
 
-  received({ topic: name, payload, retained }: FeedMessage): void {
-    const topic = this.#topics.get(name);
-    if (topic === undefined) return;
-    this.#characters -= topic.payload?.length ?? 0;
-    topic.payload = this.#kept(payload);
+  #isUsed(name: string): boolean {
+    return this.#topics.has(name) || this.#parts.has(name);
+  }
+
+  received(message: FeedMessage): void {
+    for (const topic of [this.#topics.get(message.topic), this.#parts.get(message.topic)]) {
+      if (topic !== undefined) this.#update(topic, message);
+    }
+  }
+
+  #update(topic: StateTopic, { payload, retained }: FeedMessage): void {
+    const before = topic.payload?.length ?? 0;
+    this.#characters -= before;
+    const text = this.#kept(payload);
+    topic.payload = text === undefined ? undefined : topic.joined(text);
     this.#characters += topic.payload?.length ?? 0;
     topic.heardAt = Date.now();
     topic.isRetained = retained;
@@ -104,7 +134,7 @@ export class StateTopics {
   #subscribe(): void {
     this.#timer = undefined;
     const names = this.#wanted.filter(
-      (name) => this.#topics.has(name) && !this.#wide.has(firstLevel(name)),
+      (name) => this.#isUsed(name) && !this.#wide.has(firstLevel(name)),
     );
     this.#wanted = [];
     this.#subscription()
@@ -125,7 +155,9 @@ export class StateTopics {
 
   async #widen(level: string): Promise<void> {
     const topics = (): string[] =>
-      [...this.#topics.keys()].filter((name) => firstLevel(name) === level);
+      [...this.#topics.values()]
+        .flatMap(({ names }) => names)
+        .filter((name) => firstLevel(name) === level);
     const subscription = this.#subscription();
     this.#wide.add(level);
     subscription.remove(topics());

@@ -15,7 +15,9 @@ const input = v.object({
   name: textField("The device, as people call it, such as kitchen lamp."),
   kind: v.optional(textField("light, switch, cover …, if several have the name.")),
   state: v.optional(
-    textField("on, off, toggle; open, close, stop; lock, unlock; press for a button."),
+    textField(
+      "on, off, toggle; open, close, stop; lock, unlock; press for a button; start, pause, stop, return for a vacuum.",
+    ),
   ),
   brightness: numberField("Percent."),
   color_temperature: numberField("Kelvin."),
@@ -24,11 +26,17 @@ const input = v.object({
   position: numberField("Of a cover: percent open."),
   tilt: numberField("Of a cover: percent."),
   speed: numberField("Of a fan: percent."),
+  oscillation: v.optional(textField("Of a fan: on, off.")),
+  direction: v.optional(textField("Of a fan: forward, reverse.")),
   temperature: numberField("Of a thermostat."),
+  temperature_low: v.optional(v.number()),
+  temperature_high: v.optional(v.number()),
+  humidity: numberField("Percent."),
   mode: v.optional(textField("Of a thermostat.")),
   fan_mode: v.optional(v.string()),
+  swing_mode: v.optional(v.string()),
   preset: v.optional(v.string()),
-  value: v.optional(textField("Of a number or a select.")),
+  value: v.optional(textField("Of a number, a select or a text.")),
 });
 
 /**

@@ -1,0 +1,92 @@
+import type { ColourForm } from "../colour.ts";
+import type { ConfigReader } from "../config-reader.ts";
+import type { Feature, Range } from "../entity.ts";
+import { feature, onOff, optionsOf, percent, rangeOf, type Features } from "./parts.ts";
+
+export function light(config: ConfigReader): Features {
+  const schema = config.text("schema") || "basic";
+  if (schema === "json") return jsonLight(config);
+  return schema === "basic" || schema === "default" ? basicLight(config) : [];
+}
+
+/** In kelvin for everybody; the lamp has kelvin or mireds. */
+function colourTemperature(config: ConfigReader): Range | undefined {
+  const isKelvin = config.flag("color_temp_kelvin");
+  const [low, high] = isKelvin
+    ? [config.number("min_kelvin", 2_000), config.number("max_kelvin", 6_535)]
+    : [
+        Math.ceil(1_000_000 / config.number("max_mireds", 500)),
+        Math.floor(1_000_000 / config.number("min_mireds", 153)),
+      ];
+  const isRange = Number.isFinite(low) && Number.isFinite(high) && low > 0;
+  const device = isKelvin ? "same" : "mireds";
+  return isRange ? rangeOf({ min: low, max: high, unit: "K", device }) : undefined;
+}
+
+/** One JSON object on one topic, both ways. */
+function jsonLight(config: ConfigReader): Features {
+  const modes = config.list("supported_color_modes");
+  const isDimmable = config.flag("brightness") || modes.some((mode) => mode !== "onoff");
+  const property = (name: string, key: string, values: Feature["values"] | undefined): Features => {
+    const command = config.jsonCommand("command_topic", key);
+    return feature(name, values, config.jsonSource("state_topic", key), command);
+  };
+  const form = jsonColour(modes);
+  const effects = config.list("effect_list");
+  return [
+    ...property("state", "state", config.choice(["on", "off"], ["ON", "OFF"], ["ON", "OFF"])),
+    ...(isDimmable
+      ? property("brightness", "brightness", percent(0, config.number("brightness_scale", 255)))
+      : []),
+    ...(modes.includes("color_temp")
+      ? property("color_temperature", "color_temp", colourTemperature(config))
+      : []),
+    ...(form === undefined ? [] : property("color", "color", { type: "colour", form })),
+    ...(effects.length > 0 ? property("effect", "effect", config.choice(effects)) : []),
+  ];
+}
+
+/** The form that Home Assistant would send. */
+function jsonColour(modes: readonly string[]): ColourForm | undefined {
+  if (modes.some((mode) => mode.startsWith("rgb"))) return "rgb";
+  if (modes.includes("hs")) return "hs";
+  return modes.includes("xy") ? "xy" : undefined;
+}
+
+/** The keys of a lamp's colour, the best first. */
+const COLOURS = [
+  ["rgb", "rgb list"],
+  ["hs", "hs list"],
+  ["xy", "xy list"],
+] as const;
+
+/** A topic for each property. */
+function basicLight(config: ConfigReader): Features {
+  const brightness = percent(0, config.number("brightness_scale", 255));
+  const [key, form] = COLOURS.find(([one]) => config.has(`${one}_command_topic`)) ?? COLOURS[0];
+  return [
+    ...onOff(config, "state_value_template"),
+    ...feature(
+      "brightness",
+      brightness,
+      config.source("brightness_state_topic", "brightness_value_template"),
+      config.command("brightness_command_topic", "brightness_command_template"),
+    ),
+    ...feature(
+      "color_temperature",
+      colourTemperature(config),
+      config.source("color_temp_state_topic", "color_temp_value_template"),
+      config.command("color_temp_command_topic", "color_temp_command_template"),
+    ),
+    ...feature(
+      "color",
+      { type: "colour", form },
+      config.source(`${key}_state_topic`, `${key}_value_template`),
+      config.command(`${key}_command_topic`, `${key}_command_template`, VARIABLES[key]),
+    ),
+    ...optionsOf(config, "effect", "effect_list"),
+  ];
+}
+
+/** A variable that a template for a colour has. */
+const VARIABLES = { rgb: "red", hs: "hue", xy: "x" } as const;

@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { HomeEntity } from "../../src/mqtt/home-devices/home-entity.ts";
+import { openTestInventory } from "../support/home/inventory.ts";
+import { tasmotaConfig } from "../support/home/tasmota.ts";
+import { until } from "../support/until.ts";
+
+const NEVER = new AbortController().signal;
+const MAC = "00000049A3BC";
+const STATE = "tasmota_49A3BC/tele/STATE";
+const RESULT = "tasmota_49A3BC/stat/RESULT";
+
+type TestInventory = Awaited<ReturnType<typeof openTestInventory>>;
+
+function announce(set: TestInventory, own: object, sensors?: object): void {
+  set.report(`tasmota/discovery/${MAC}/config`, { ...tasmotaConfig, ...own }, true);
+  if (sensors !== undefined)
+    set.report(`tasmota/discovery/${MAC}/sensors`, { sn: sensors, ver: 1 }, true);
+}
+
+function readingsOf(entity: HomeEntity): Record<string, unknown> {
+  return Object.fromEntries(entity.readings().map(({ name, value }) => [name, value]));
+}
+
+async function sent(
+  set: TestInventory,
+  id: string,
+  wanted: Record<string, string | number>,
+): Promise<string[]> {
+  set.published.length = 0;
+  await set
+    .entity(id)
+    .set(wanted, AbortSignal.timeout(20))
+    .catch(() => {});
+  return set.published.map(({ topic, payload }) => `${topic} ${payload}`);
+}
+
+describe("a device that Tasmota announces in its own words", () => {
+  it("has its relays as switches, which answer on one topic and report on another", async () => {
+    using set = await openTestInventory(({ topic, payload }) => {
+      const number = topic.endsWith("POWER2") ? "POWER2" : "POWER1";
+      set.report(RESULT, { [number]: payload });
+    });
+    announce(set, { rl: [1, 1, 0, 0, 0, 0, 0, 0], dn: "Hall" });
+    await until("both topics are subscribed to", () => set.filters.has(RESULT));
+    assert.ok(set.filters.has(STATE));
+    set.report(STATE, { Time: "2020-09-25T12:47:15", POWER1: "OFF", POWER2: "OFF" });
+    const names = set.entities().map(({ name, kind }) => `${name} ${kind}`);
+    assert.deepEqual(names, ["Hall Test switch", "Hall Beer switch", "Hall Signal sensor"]);
+    const first = set.entity(`tasmota/${MAC}/relay1`);
+    const outcome = await first.set({ state: "on" }, NEVER);
+    assert.equal(outcome.isConfirmed, true);
+    assert.deepEqual(set.published, [
+      { topic: "tasmota_49A3BC/cmnd/POWER1", payload: "ON", retain: false, qos: 1 },
+    ]);
+    await set.entity(`tasmota/${MAC}/relay2`).set({ state: "on" }, NEVER);
+    assert.deepEqual(readingsOf(first), { state: "on" });
+    set.report("tasmota_49A3BC/tele/LWT", "Offline");
+    assert.equal(first.isOnline(), false);
+  });
+
+  it("has one relay without a number, and follows both topics", async () => {
+    using set = await openTestInventory();
+    announce(set, { rl: [1, 0, 0, 0, 0, 0, 0, 0] });
+    const relay = set.entity(`tasmota/${MAC}/relay1`);
+    set.report(STATE, { POWER: "ON", Wifi: { RSSI: 40, Signal: -80 } });
+    assert.deepEqual(readingsOf(relay), { state: "on" });
+    set.report(RESULT, { POWER: "OFF" });
+    assert.deepEqual(readingsOf(relay), { state: "off" });
+    assert.deepEqual(readingsOf(set.entity(`tasmota/${MAC}/signal`)), { state: -80 });
+    const rights = { read: [RESULT], publish: [] };
+    assert.deepEqual(set.entities(rights), []);
+  });
+
+  it("has lamps with what their type has", async () => {
+    using set = await openTestInventory();
+    announce(set, { rl: [2, 0, 0, 0, 0, 0, 0, 0], lt_st: 5 });
+    set.report(RESULT, { POWER: "ON", Dimmer: 46, Color: "00CC00F50B", CT: 370 });
+    const id = `tasmota/${MAC}/light1`;
+    const lamp = { state: "on", brightness: 46, color_temperature: 2703, color: "#00cc00" };
+    assert.deepEqual(readingsOf(set.entity(id)), lamp);
+    const wanted = { brightness: 80, color_temperature: 4000, color: "#ff8800" };
+    assert.deepEqual(await sent(set, id, wanted), [
+      "tasmota_49A3BC/cmnd/Dimmer 80",
+      "tasmota_49A3BC/cmnd/CT 250",
+      "tasmota_49A3BC/cmnd/Color2 255,136,0",
+    ]);
+    announce(set, { rl: [2, 2, 0, 0, 0, 0, 0, 0], lt_st: 5, lk: 0 });
+    const settings = set
+      .entities()
+      .map((one) => one.settings().map(({ name }) => name))
+      .slice(0, 2);
+    assert.deepEqual(settings, [
+      ["state", "brightness", "color"],
+      ["state", "brightness", "color_temperature"],
+    ]);
+    assert.deepEqual(await sent(set, `tasmota/${MAC}/light2`, { brightness: 5 }), [
+      "tasmota_49A3BC/cmnd/Dimmer2 5",
+    ]);
+    const options = { ...tasmotaConfig.so, "30": 1 };
+    announce(set, { rl: [1, 0, 0, 0, 0, 0, 0, 0], so: options });
+    assert.equal(set.entity(`tasmota/${MAC}/relay1`).kind, "light");
+  });
+
+  it("has shutters, fans and switches", async () => {
+    using set = await openTestInventory();
+    announce(set, { rl: [3, 3, 3, 3, 0, 0, 0, 0], sho: [0, 1, 0, 0] });
+    set.report(RESULT, { Shutter1: { Position: 0, Direction: 0, Target: 0 } });
+    set.report(STATE, { Shutter2: { Position: 30, Direction: 0, Target: 30 } });
+    const [one, two] = [`tasmota/${MAC}/shutter1`, `tasmota/${MAC}/shutter2`];
+    assert.deepEqual(readingsOf(set.entity(one)), { state: "closed", position: 0 });
+    assert.deepEqual(readingsOf(set.entity(two)), { state: "open", position: 70 });
+    assert.deepEqual(await sent(set, two, { position: 60 }), [
+      "tasmota_49A3BC/cmnd/ShutterPosition2 40",
+    ]);
+    assert.deepEqual(await sent(set, one, { state: "open" }), [
+      "tasmota_49A3BC/cmnd/Backlog ShutterOpen1",
+    ]);
+    announce(set, { rl: [2, 0, 0, 0, 0, 0, 0, 0], if: 1, swc: [-1, 1], swn: [null, "Door"] });
+    set.report(RESULT, { FanSpeed: 2 });
+    const fan = `tasmota/${MAC}/fan`;
+    assert.deepEqual(readingsOf(set.entity(fan)), { state: "on", speed: 67 });
+    assert.deepEqual(await sent(set, fan, { speed: 100 }), ["tasmota_49A3BC/cmnd/FanSpeed 3"]);
+    set.report("tasmota_49A3BC/stat/SWITCH2", { STATE: "ON" });
+    const door = set.entity(`tasmota/${MAC}/switch2`);
+    assert.deepEqual([door.name, readingsOf(door)], ["Tasmota Door", { state: "on" }]);
+  });
+
+  it("has sensors, whichever of its two announcements comes first", async () => {
+    using set = await openTestInventory();
+    const sensors = {
+      Time: "2020-09-25T12:47:15",
+      ENERGY: { Total: 12.3, Power: [12, 40], TotalStartTime: "2018-11-23T15:33:47" },
+      DHT11: { Temperature: null, Humidity: null },
+      TX23: { Speed: { Act: 14.8 } },
+      TempUnit: "C",
+      SpeedUnit: "km/h",
+    };
+    set.report(`tasmota/discovery/${MAC}/sensors`, { sn: sensors, ver: 1 }, true);
+    assert.deepEqual(set.entities(), []);
+    announce(set, { dn: "Plug" });
+    set.report("tasmota_49A3BC/tele/SENSOR", {
+      ENERGY: { Total: 12.5, Power: [13, 41] },
+      DHT11: { Temperature: 20.5, Humidity: 51 },
+    });
+    const states = set
+      .entities()
+      .flatMap((entity) =>
+        entity.readings().map(({ value, unit }) => `${entity.name}: ${value} ${unit}`.trim()),
+      );
+    assert.deepEqual(states, [
+      "Plug ENERGY Total: 12.5 kWh",
+      "Plug ENERGY Power 1: 13 W",
+      "Plug ENERGY Power 2: 41 W",
+      "Plug ENERGY TotalStartTime: undefined",
+      "Plug DHT11 Temperature: 20.5 °C",
+      "Plug DHT11 Humidity: 51 %",
+      "Plug TX23 Speed Act: undefined",
+      "Plug Signal: undefined dBm",
+    ]);
+    set.report(`tasmota/discovery/${MAC}/sensors`, "", true);
+    assert.equal(set.entities().length, 1);
+    set.report(`tasmota/discovery/${MAC}/config`, "", true);
+    assert.deepEqual(set.entities(), []);
+    assert.equal(set.filters.has("tasmota_49A3BC/tele/SENSOR"), false);
+  });
+
+  it("that lies has no topics but those that a client may have, and no more than some values", async () => {
+    using set = await openTestInventory();
+    for (const ft of [
+      "/picoclaw/edge/%prefix%/",
+      "$SYS/%prefix%/",
+      "+/%prefix%/",
+      "tasmota/discovery/%prefix%/",
+      "%topic%/",
+    ]) {
+      announce(set, { rl: [1], ft });
+      assert.deepEqual(set.entities(), [], ft);
+    }
+    announce(set, { rl: [1], t: "" });
+    assert.deepEqual(set.entities(), []);
+    const many = Object.fromEntries(
+      Array.from({ length: 300 }, (_none, index) => [`S${index}`, { "a'] }}{{ x": 1, A: 1 }]),
+    );
+    announce(set, { rl: Array.from({ length: 99 }, () => 1) }, many);
+    assert.equal(set.entities().length, 32 + 128 + 1);
+    for (const text of ["[]", "null", "{", '{"rl":1,"so":[],"state":{}}'])
+      set.report(`tasmota/discovery/${MAC}/config`, text, true);
+    assert.deepEqual(set.entities(), []);
+    set.report("tasmota/discovery/..%2F/config", tasmotaConfig, true);
+    assert.deepEqual(set.entities(), []);
+  });
+});
