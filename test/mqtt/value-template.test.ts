@@ -135,7 +135,8 @@ describe("value templates of a liar", () => {
     const long = "a".repeat(8_000);
     const growing = `{{ value${".replace('a', value)".repeat(20)} }}`;
     const doubling = `{% set a = value %}${"{% set a = a ~ a %}".repeat(80)}{{ a }}`;
-    for (const template of [growing, doubling]) assert.equal(valueOf(template, long), undefined);
+    for (const template of ["{{ value ~ value ~ value }}", growing, doubling])
+      assert.equal(valueOf(template, long), undefined);
     const passed = performance.now() - begun;
     assert.ok(passed < 4_000, `${passed} ms`);
     assert.deepEqual(valueOf("{{ value |  round ( 1 )  }}", "1.25"), 1.3);
