@@ -7,7 +7,7 @@ import { outputFormat } from "./args/flags.ts";
 import { ask, checkedClientId, NEXT_PART_MS, type Outcome } from "./ask.ts";
 import { type Context, createCommandLog } from "./context.ts";
 import { findAgents } from "./find-agents.ts";
-import { failedResult, resultFields } from "./report.ts";
+import { failedResult, resultFields, wrapFor } from "./report.ts";
 import { answerOptions, checkedSource, readRequest, stopTurn } from "./request.ts";
 import { createPaint, isColoured } from "./terminal/colour.ts";
 
@@ -42,7 +42,7 @@ export async function sendToSeveral(context: Context, id: string): Promise<Outco
     const targets = names.flatMap((agent) => clients.map((name) => ({ agent, client: name })));
     const question = { text, id, ...answerOptions(flags), ...(extras && { extras }) };
     return flags.has("no-wait")
-      ? await publishAll(targets, question, requester, signal)
+      ? await publishAll(targets, question, requester, context)
       : await askAll(targets, question, requester, context);
   } finally {
     await requester.close();
@@ -116,14 +116,40 @@ async function forEach(
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }
 
+/** A target that fails keeps no other from its message. */
 async function publishAll(
   targets: readonly Target[],
   question: Question,
   requester: Requester,
-  signal: AbortSignal,
+  { signal }: Context,
 ): Promise<Outcome> {
-  await forEach(targets, (target) => requester.publishRequest({ ...question, ...target, signal }));
-  return { result: { outcome: "ok", exit: 0, id: question.id, asked: targets.length } };
+  const failures = new Map<Target, Failure>();
+  await forEach(targets, async (target) => {
+    signal.throwIfAborted();
+    await requester
+      .publishRequest({ ...question, ...target, signal })
+      .catch((thrown: unknown) => failures.set(target, refusalIn(thrown)));
+  });
+  signal.throwIfAborted();
+  const facts = { id: question.id, asked: targets.length };
+  const [first] = failures.values();
+  if (first === undefined) return { result: { outcome: "ok", exit: 0, ...facts } };
+  const unsent = targets.filter((target) => failures.has(target)).map(labelOf);
+  const { code, message, remedy } = first;
+  const some = new Failure(code, `sent to ${targets.length - unsent.length} of ${targets.length}`, {
+    why: `${namesOf("not sent to", unsent)}\n${message}`,
+    remedy,
+  });
+  // What is wrong with all of them is best said as for one.
+  const failure = unsent.length < targets.length ? some : first;
+  return { result: { ...failedResult(failure), ...facts, unsent }, failure };
+}
+
+/** Throws what concerns the connection, and so all targets. */
+function refusalIn(thrown: unknown): Failure {
+  const failure = asFailure(thrown);
+  if (failure.code === "unserved" || failure.code === "refused") return failure;
+  throw thrown;
 }
 
 async function askAll(
@@ -219,8 +245,9 @@ function createPrinter({ host, flags, redactor }: Context) {
       return await stderr.write(`note: ${label}: ${message}\n`);
     }
     const text = result.text ?? "";
-    const line = stdout.isTTY
-      ? `${bold(label)}  ${escapeControl(text.trimEnd(), "\n\t").replaceAll("\n", "\n  ")}\n`
+    const wrap = await wrapFor(stdout);
+    const line = wrap
+      ? `${bold(label)}\n  ${wrap(escapeControl(text.trimEnd(), "\n\t"), 2)}\n`
       : `${label.replaceAll("\\", "\\\\")}\t${escapeControl(text.replaceAll("\\", "\\\\"))}\n`;
     await stdout.write(line);
   };

@@ -77,6 +77,8 @@ export interface Result {
   readonly answered?: number;
   readonly failed?: readonly string[];
   readonly unanswered?: readonly string[];
+  /** Those to whom the broker did not take the message; with --no-wait. */
+  readonly unsent?: readonly string[];
   /** The answer, as far as it arrived. */
   readonly text?: string;
   readonly message?: string;

@@ -2,8 +2,11 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { runCommandLine } from "../../src/cli/cli.ts";
 import { MCP_PROGRAM } from "../support/mcp.ts";
 import { picoclaw, temporaryHome } from "../support/picoclaw.ts";
+import { createFakeHost } from "./host.ts";
+import { createMemoryOutput } from "./memory.ts";
 
 const serverOf = (plan: object, more: object = {}) => ({
   enabled: true,
@@ -140,6 +143,26 @@ describe("picoclaw mcp", () => {
     assert.match(all, /loud\.env = \{"FOO":"\*\*\*"\}/);
     assert.match(all, /far\.headers = \{"X-Id":"\*\*\*"\}/);
     assert.doesNotMatch(all, /plain-value/);
+  });
+
+  it("breaks lines between words on a terminal", async () => {
+    const args = ["-c", "echo no way into the place where all of its things are >&2; exit 3"];
+    const servers = { wordy: { enabled: true, command: "sh", args } };
+    const config = { version: 3, tools: { mcp: { enabled: true, servers } } };
+    await using home = await temporaryHome(config);
+    for (const words of [
+      ["mcp", "list"],
+      ["mcp", "test"],
+    ]) {
+      const host = createFakeHost(words, { env: { PICOCLAW_HOME: home.path } });
+      const stdout = createMemoryOutput({ isTTY: true, columns: 40 });
+      await runCommandLine({ ...host, stdout });
+      const lines = stdout.text().trimEnd().split("\n");
+      assert.ok(lines.length > 2 && lines.every((line) => line.length <= 40), stdout.text());
+      const text = stdout.text().replaceAll(/\s+/g, " ");
+      assert.match(text, /^wordy .*no way into the place where all of its things are/);
+      assert.ok(!stdout.text().includes("\t"));
+    }
   });
 
   it("takes a variable as a secret, from a pipe and into .security.yml", async () => {

@@ -6,6 +6,7 @@ import * as fc from "fast-check";
 import { createAnswerText } from "../../src/cli/terminal/answer-text.ts";
 import { openInputHistory } from "../../src/cli/terminal/input-history.ts";
 import { createSpinner } from "../../src/cli/terminal/spinner.ts";
+import { table } from "../../src/cli/terminal/table.ts";
 import { columnsOf, fitted } from "../../src/cli/terminal/width.ts";
 import { createWordWrap, wrapped } from "../../src/cli/terminal/word-wrap.ts";
 import { cpuTimeOf } from "../support/cpu-time.ts";
@@ -183,5 +184,28 @@ describe("what was typed", () => {
     const history = await openInputHistory("/dev/null/input-history");
     await history.add("one");
     assert.deepEqual(history.lines(), ["one"]);
+  });
+});
+
+describe("a table", () => {
+  const head = ["agent", "status", "since"];
+  const rows = [
+    ["garden", "offline", ""],
+    ["küche-日本", "online", "2026-11-30"],
+  ];
+
+  it("has columns of equal width, also of wide characters", () => {
+    assert.equal(
+      table(head, rows, 80),
+      "agent       status   since\ngarden      offline\nküche-日本  online   2026-11-30\n",
+    );
+  });
+
+  it("is a list of records where the terminal is too narrow for it", () => {
+    assert.equal(
+      table(head, rows, 30),
+      "garden\n  status  offline\nküche-日本\n  status  online\n  since   2026-11-30\n",
+    );
+    assert.equal(table(head, [], 10), "agent  status  since\n");
   });
 });

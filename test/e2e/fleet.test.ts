@@ -106,6 +106,26 @@ describe("send to several", () => {
     assert.deepEqual([result["outcome"], result["unanswered"]], ["no_answer", ["attic"]]);
   });
 
+  it("--no-wait sends to all, also where one is served by nobody", needs, async () => {
+    await using broker = await startMosquitto();
+    await using agents = await startAgents(broker.url, ["garden-1", "garden-2"]);
+    const { home } = agents;
+    const words = ["send", "phone", "uptime", "--no-wait", "--agents"];
+    const asked = (agent: string): number =>
+      broker.log().split(`'/picoclaw/${agent}/phone/request'`).length - 1;
+    const all = await picoclaw([...words, "garden-1,garden-2"], { home });
+    assert.deepEqual([all.code, all.stdout, all.stderr], [0, "", ""]);
+    const some = await picoclaw([...words, "attic,garden-1,garden-2", "--json"], { home });
+    assert.equal(some.code, 6, some.stderr);
+    assert.match(some.stderr, /^error: sent to 2 of 3\n {2}not sent to: attic\n {2}nobody serves/);
+    const { outcome, asked: count, unsent } = jsonLines(some.stdout).at(-1) ?? {};
+    assert.deepEqual([outcome, count, unsent], ["unserved", 3, ["attic"]]);
+    await until("both are asked twice", () => asked("garden-1") >= 4 && asked("garden-2") >= 4);
+    const none = await picoclaw([...words, "attic,cellar"], { home });
+    assert.equal(none.code, 6, none.stderr);
+    assert.match(none.stderr, /^error: nobody serves the agent/);
+  });
+
   it("ends with 1 if one answers with an error, and the others are printed", needs, async () => {
     await using broker = await startMosquitto();
     await using home = await temporaryHome({

@@ -9,7 +9,7 @@ export const AGENTS: Command = {
   flags: ["watch", "for", "json", "channel", ...CONNECTION_FLAGS],
   detail: [
     "Reads the retained status and info of every agent under the prefix: name, online or offline, version, time of its start, machine, how many gateways serve it together, and how many others serve the same name. What an access list hides is not listed.",
-    "It ends when the broker has sent nothing for half a second, or for the time of --for. With --watch it prints each agent again when something changes, until Ctrl-C or for the time of --for.",
+    "It listens until the broker has sent nothing for half a second, ten seconds at most. With --for it listens until nothing has come for that time, twice that time at most, and at least ten seconds if agents change all the time. With --watch it prints each agent again when something changes, until Ctrl-C or for the time of --for.",
   ],
   examples: [
     { line: "picoclaw agents", does: "who is there" },

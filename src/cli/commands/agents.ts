@@ -54,7 +54,9 @@ async function watchAgents(
 function listOf(agents: readonly AgentFacts[], { host, flags }: Context): string {
   if (flags.has("json")) return agents.map(jsonOf).join("");
   const rows = agents.map(rowOf);
-  return host.stdout.isTTY && rows.length > 0 ? table(HEAD, rows) : rows.map(piped).join("");
+  return host.stdout.isTTY && rows.length > 0
+    ? table(HEAD, rows, host.stdout.columns)
+    : rows.map(piped).join("");
 }
 
 const HEAD = ["agent", "status", "version", "since", "host", "gateways", "others"];

@@ -62,7 +62,9 @@ async function list(
     escapeControl(redactor.redact(job.name)),
   ]);
   await stdout.write(
-    stdout.isTTY ? table(HEAD, rows) : rows.map((row) => `${row.join("\t")}\n`).join(""),
+    stdout.isTTY
+      ? table(HEAD, rows, stdout.columns)
+      : rows.map((row) => `${row.join("\t")}\n`).join(""),
   );
 }
 

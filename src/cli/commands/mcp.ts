@@ -8,6 +8,7 @@ import { suggestWord } from "../../base/spelling.ts";
 import type { Config, McpServerSettings } from "../../config/contract.ts";
 import { loadOrThrow } from "../connection.ts";
 import { createCommandLog, type Context } from "../context.ts";
+import { wrapFor } from "../report.ts";
 import { mcpDocumentsIn } from "../state/state-folder.ts";
 
 /** `picoclaw mcp list|test [server]`, `picoclaw mcp login <server>`; 1 if a server that is tested is not connected. */
@@ -106,11 +107,16 @@ interface Line {
 }
 
 async function print({ cells, json }: Line, { host, flags, redactor }: Context): Promise<void> {
-  const line = flags.has("json")
-    ? jsonLine({ v: 1, ...json })
-    : `${cells.map((cell) => escapeControl(cell)).join("\t")}\n`;
-  await host.stdout.write(redactor.redact(line));
+  const { stdout } = host;
+  if (flags.has("json")) return stdout.write(redactor.redact(jsonLine({ v: 1, ...json })));
+  const wrap = await wrapFor(stdout);
+  const text = cells.map((cell) => escapeControl(cell)).join(wrap ? "  " : "\t");
+  const line = redactor.redact(text);
+  await stdout.write(`${wrap?.(line, INDENT) ?? line}\n`);
 }
+
+/** Spaces before what is left of a line on a terminal. */
+const INDENT = 4;
 
 function listed(server: McpServerSettings): Line {
   const { name, type, timeout_seconds, deferred } = server;

@@ -90,7 +90,9 @@ async function list(
     `${bytes}`,
   ]);
   await stdout.write(
-    stdout.isTTY ? table(HEAD, rows) : rows.map((row) => `${row.join("\t")}\n`).join(""),
+    stdout.isTTY
+      ? table(HEAD, rows, stdout.columns)
+      : rows.map((row) => `${row.join("\t")}\n`).join(""),
   );
 }
 
