@@ -12,8 +12,6 @@ export async function partChecks(options: DeviceCheckOptions): Promise<readonly 
   const { name, settings } = channel;
   const watched = config.tools.watch.filter((watch) => watch.channel === name);
   const topics = [...new Set(watched.map(({ topic }) => topic))];
-  // Gateways that share a store serve neither A2A nor MCP.
-  const isAlone = config.gateway.store === undefined;
   const within = async (
     code: string,
     check: (signal: AbortSignal) => Promise<readonly Diagnosis[]>,
@@ -42,10 +40,10 @@ export async function partChecks(options: DeviceCheckOptions): Promise<readonly 
           (await load()).watchChecks(targetOf(signal), topics),
         )
       : [],
-    isAlone && settings.a2a.enabled
+    settings.a2a.enabled
       ? within("broker.a2a", async (signal) => [await (await load()).a2aCheck(targetOf(signal))])
       : [],
-    isAlone && settings.mcp.enabled
+    settings.mcp.enabled
       ? within("broker.mcp", async (signal) => [await (await load()).mcpCheck(targetOf(signal))])
       : [],
   ]);
