@@ -20,6 +20,8 @@ const PAUSE_MS = 300;
 const QUIET_MS = 12_000;
 
 const LAMP = "zigbee2mqtt/kitchen lamp";
+const METER = "zigbee2mqtt/meter";
+const METER_MS = 50;
 const PROFILES = {
   "panel-*": {
     tools: ["devices", "set_device"],
@@ -159,26 +161,40 @@ function resultIn({ body }: ReceivedRequest): string {
   return body.messages.findLast(({ role }) => role === "tool")?.content ?? "";
 }
 
-/** A lamp as zigbee2mqtt announces it: it reports its state after each command at once, not retained. */
-async function startLamp({ port, url }: Mosquitto, stamps: number[]): Promise<BareClient> {
-  const announcer = await connectAsync(url);
-  const config = {
-    command_topic: `${LAMP}/set`,
-    device: { identifiers: ["zigbee2mqtt_0x000b57fffec6a5b2"], name: "kitchen lamp" },
-    name: null,
-    schema: "json",
-    state_topic: LAMP,
-    unique_id: "0x000b57fffec6a5b2_light_zigbee2mqtt",
+/**
+ * A lamp as zigbee2mqtt announces it: it reports its state after each command at once, not retained. A meter reports
+ * its power all the time, as in most homes.
+ */
+async function startLamp({ port, url }: Mosquitto, stamps: number[]): Promise<AsyncDisposable> {
+  const program = await connectAsync(url);
+  const configs = {
+    "light/lamp": {
+      command_topic: `${LAMP}/set`,
+      device: { identifiers: ["zigbee2mqtt_0x000b57fffec6a5b2"], name: "kitchen lamp" },
+      name: null,
+      schema: "json",
+      state_topic: LAMP,
+      unique_id: "0x000b57fffec6a5b2_light_zigbee2mqtt",
+    },
+    "sensor/meter": { name: "Meter", state_topic: METER, unique_id: "meter_zigbee2mqtt" },
   };
-  const topic = "homeassistant/light/0x000b57fffec6a5b2/light/config";
-  await announcer.publishAsync(topic, JSON.stringify(config), { qos: 1, retain: true });
-  await announcer.endAsync();
+  for (const [id, config] of Object.entries(configs)) {
+    const topic = `homeassistant/${id}/config`;
+    await program.publishAsync(topic, JSON.stringify(config), { qos: 1, retain: true });
+  }
+  const timer = setInterval(() => program.publish(METER, "42"), METER_MS);
   const link = { port, qos: 0, version: 4, filter: `${LAMP}/set` } as const;
   const client: BareClient = await connectBare("lamp", link, () => {
     const heardAt = performance.now();
     stamps.push(heardAt, client.publish(LAMP, '{"state":"ON"}'));
   });
-  return client;
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      client[Symbol.dispose]();
+      await program.endAsync(true);
+    },
+  };
 }
 
 async function connectRequester({ port }: Mosquitto) {

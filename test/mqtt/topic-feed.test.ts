@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
+import type { Log } from "../../src/base/log.ts";
 import type { MqttSettings } from "../../src/config/contract.ts";
 import { BROKER_LIMITS, openBroker } from "../../src/mqtt/broker/broker.ts";
 import {
@@ -12,21 +13,26 @@ import {
 import { channelFor, openTestDevice } from "../support/channel.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
 import { needsMosquitto, startMosquitto, type MosquittoOptions } from "../support/mosquitto.ts";
+import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const slow = { ...needsMosquitto, timeout: 60_000 };
 
-/** A mosquitto with a feed and a client of somebody else. */
-async function openTestFeed(settings: Partial<MqttSettings> = {}, options: MosquittoOptions = {}) {
-  const broker = await startMosquitto(options);
-  const log = createMemoryLog();
-  const feed = new TopicFeed({
-    settings: channelFor(broker.url, settings).settings,
+function feedOf(url: string, log: Log, settings: Partial<MqttSettings> = {}): TopicFeed {
+  return new TopicFeed({
+    settings: channelFor(url, settings).settings,
     connectTimeoutMs: 5_000,
     reconnectMs: 50,
     reservedPrefixes: () => ["/picoclaw/edge"],
     log,
   });
+}
+
+/** A mosquitto with a feed and a client of somebody else. */
+async function openTestFeed(settings: Partial<MqttSettings> = {}, options: MosquittoOptions = {}) {
+  const broker = await startMosquitto(options);
+  const log = createMemoryLog();
+  const feed = feedOf(broker.url, log, settings);
   const device = await openTestDevice(broker.url, "from/us");
   return {
     broker,
@@ -64,6 +70,9 @@ function listenerOf(feed: TopicFeed, qos: 0 | 1 = 1) {
 function codeOf(code: string) {
   return (thrown: unknown): boolean => thrown instanceof Failure && thrown.code === code;
 }
+
+const { signal } = new AbortController();
+const MESSAGE = { topic: "from/us", payload: "x", retain: false, qos: 1 } as const;
 
 describe("a topic feed", () => {
   for (const protocol_version of [5, 4] as const) {
@@ -122,6 +131,46 @@ describe("a topic feed", () => {
     );
   });
 
+  it("publishes over a second connection as soon as there is one", slow, async () => {
+    await using set = await openTestFeed();
+    await set.feed.publish(MESSAGE, signal);
+    await until("it is there", () => set.broker.log().includes("CONNACK to picoclaw-commands"));
+    // The broker's log comes before its packet.
+    const published = (): readonly (string | undefined)[] =>
+      [...set.broker.log().matchAll(/Received PUBLISH from (picoclaw-[a-z]+)/g)].map(
+        ([, name]) => name,
+      );
+    await until("it is used", async () => {
+      await set.feed.publish(MESSAGE, signal);
+      return published().at(-1) === "picoclaw-commands";
+    });
+    assert.equal(published()[0], "picoclaw-feed");
+    await set.feed.close();
+    await until("both have gone", () =>
+      ["feed", "commands"].every((name) =>
+        new RegExp(String.raw`Client picoclaw-${name}\S+ disconnected`).test(set.broker.log()),
+      ),
+    );
+  });
+
+  it("publishes over the first connection where there can be no second", slow, async () => {
+    const published: number[] = [];
+    let refused = 0;
+    await using broker = await fakeBroker((packet, socket, connection) => {
+      if (packet.type === 1 && packet.bytes.includes("picoclaw-commands")) {
+        refused += 1;
+        socket.destroy();
+      } else politeOn5(packet, socket);
+      if (packet.type === 3) published.push(connection);
+    });
+    const feed = feedOf(broker.url, createMemoryLog());
+    await feed.publish(MESSAGE, signal);
+    await until("the second was tried", () => refused > 1);
+    await feed.publish(MESSAGE, signal);
+    assert.deepEqual(published, [1, 1]);
+    await feed.close();
+  });
+
   it("hears and publishes nothing of the agent's own topics", slow, async () => {
     await using set = await openTestFeed();
     const { heard, subscription } = listenerOf(set.feed);
@@ -130,12 +179,10 @@ describe("a topic feed", () => {
     await set.publish("/picoclaw/edges", "other");
     await until("the other one is heard", () => heard.length > 0);
     assert.deepEqual(heard, ["/picoclaw/edges other"]);
-    const { signal } = new AbortController();
-    const message = { payload: "x", retain: false, qos: 1 } as const;
     for (const topic of ["/picoclaw/edge/c1/request", "a/+", "$SYS/x", ""]) {
-      await assert.rejects(set.feed.publish({ ...message, topic }, signal), codeOf("bad_request"));
+      await assert.rejects(set.feed.publish({ ...MESSAGE, topic }, signal), codeOf("bad_request"));
     }
-    await set.feed.publish({ ...message, topic: "from/us" }, signal);
+    await set.feed.publish(MESSAGE, signal);
     assert.equal(String((await set.device.message()).payload), "x");
   });
 

@@ -87,8 +87,9 @@ export function createHomeDevices({ feeds, channels, log }: HomeDevicesOptions):
 }
 
 /** Loads what the first question would wait for; the runtime reads the time zone with its first use, in 7 ms. */
-async function loadAhead({ inventory }: Opened): Promise<void> {
+async function loadAhead({ inventory, feed }: Opened): Promise<void> {
   await inventory.ready();
+  feed.connectToPublish();
   await import("../../mqtt/home-devices/home-entity.ts");
   const { localMinute } = await import("../../agent/device/time.ts");
   localMinute(new Date());
