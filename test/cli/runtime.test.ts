@@ -5,11 +5,12 @@ import { join } from "node:path";
 import { it } from "node:test";
 import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { openRuntime } from "../../src/cli/runtime/runtime.ts";
-import { agentConfig } from "../support/agent-config.ts";
+import { agentConfig, toolProfile, toolSettings } from "../support/agent-config.ts";
 import { channelFor, QUIET_GATEWAY } from "../support/channel.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
-import { freePort } from "../support/mosquitto.ts";
+import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { temporaryFolder } from "../support/temporary.ts";
+import { until } from "../support/until.ts";
 
 it("closes the built-in broker, the agent and the store if a check fails", async () => {
   await using folder = await temporaryFolder();
@@ -41,4 +42,34 @@ it("closes the built-in broker, the agent and the store if a check fails", async
   });
   // The last connection of SQLite removes its write-ahead log.
   await assert.rejects(access(join(workspace, "state", "picoclaw.db-wal")));
+});
+
+it("opens no connection for devices where one thing is asked", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  const isOpen = (): boolean => broker.log().includes(" as picoclaw-feed-");
+  const profiles = [toolProfile({ tools: ["devices"] })];
+  for (const persistent of [false, true]) {
+    await using folder = await temporaryFolder();
+    const runtime = await openRuntime({
+      config: {
+        ...agentConfig([], { workspace: join(folder.path, "workspace") }),
+        tools: toolSettings({ profiles }),
+        heartbeat: { enabled: false, interval: 30 },
+        session: { dimensions: ["chat"] },
+        gateway: QUIET_GATEWAY,
+      },
+      channels: [channelFor(broker.url)],
+      log: createMemoryLog(),
+      redactor: createRedactor(),
+      logContent: false,
+      connectTimeoutMs: 5000,
+      pid: 1,
+      persistent,
+      home: folder.path,
+    });
+    await runtime.subscribed("mqtt");
+    if (persistent) await until("the feed connects", isOpen);
+    await runtime.stop(1_000);
+    assert.equal(isOpen(), persistent);
+  }
 });

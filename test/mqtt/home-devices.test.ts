@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { abortable } from "../../src/base/async.ts";
 import { Failure } from "../../src/base/failure.ts";
 import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { entitiesFor, type HomeEntity } from "../../src/mqtt/home-devices/home-entity.ts";
@@ -525,3 +526,26 @@ it(
     }
   },
 );
+
+it("stops looking for devices when it is closed before they are all there", async () => {
+  const add = Promise.withResolvers<void>();
+  for (const isSubscribed of [false, true]) {
+    const inventory = new Inventory({
+      feed: {
+        listen: () => ({
+          add: (_, signal) => (isSubscribed ? Promise.resolve() : abortable(add.promise, signal)),
+          remove: () => {},
+          close: () => {},
+        }),
+        publish: () => Promise.reject(new Failure("unreachable", "away")),
+      },
+      prefix: "homeassistant",
+      reservedPrefixes: () => [],
+      log: createMemoryLog(),
+    });
+    const ready = assert.rejects(inventory.ready(), /are not read any more/);
+    await Promise.resolve();
+    inventory.close();
+    await ready;
+  }
+});

@@ -1,4 +1,5 @@
 import { pause } from "../../base/async.ts";
+import { Failure } from "../../base/failure.ts";
 import { collectGarbage } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
@@ -54,6 +55,7 @@ export class Inventory {
   #heardAt = performance.now();
   #hasWarned = false;
   readonly #settled: Promise<void>;
+  readonly #closing = new AbortController();
 
   constructor(options: InventoryOptions) {
     this.#options = options;
@@ -69,7 +71,10 @@ export class Inventory {
     this.#settled.catch(() => {});
   }
 
-  /** Resolves when what the broker has stored was read. Rejects with a `Failure` if the broker cannot be reached. */
+  /**
+   * Resolves when what the broker has stored was read. Rejects with a `Failure` if the broker cannot be reached, or after
+   * `close`.
+   */
   async ready(): Promise<void> {
     await this.#settled;
   }
@@ -83,16 +88,18 @@ export class Inventory {
     for (const entities of this.#entities.values()) yield* entities;
   }
 
+  /** Leaves no timer. */
   close(): void {
+    this.#closing.abort(new Failure("unreachable", "the devices are not read any more"));
     clearTimeout(this.#gone);
     this.topics.close();
     this.#subscription.close();
   }
 
   async #settle(): Promise<void> {
-    const { signal } = new AbortController();
-    await this.#subscription.add(discoveryFilters(this.#options.prefix));
-    await this.#subscription.add(TASMOTA_FILTERS).catch(() => {
+    const { signal } = this.#closing;
+    await this.#subscription.add(discoveryFilters(this.#options.prefix), signal);
+    await this.#subscription.add(TASMOTA_FILTERS, signal).catch(() => {
       // A broker may forbid these: what is announced for Home Assistant is there all the same.
       this.#subscription.remove(TASMOTA_FILTERS);
     });
