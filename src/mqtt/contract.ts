@@ -148,7 +148,10 @@ export interface Channel {
   readonly name: string;
   /** Why it does not work; undefined while it is connected, subscribed and proven to deliver. */
   readonly problem: () => Failure | undefined;
-  /** Resolves at the first subscription; rejects when refused for good or aborted. */
+  /**
+   * Resolves at the first subscription, in a cluster also when another gateway hears; rejects when refused for good or
+   * aborted.
+   */
   ready(
     signal?: AbortSignal,
   ): Promise<{ readonly protocol: 4 | 5; readonly maximumQos: 0 | 1 | 2 }>;
@@ -222,7 +225,7 @@ export interface IntakeLease {
   /** Tries to take the lease from now on. */
   start(listener: IntakeListener): void;
   /** Tells a further listener, too, from now on; also when the lease is given back for good. */
-  follow(listener: Omit<IntakeListener, "canHear">): void;
+  follow(listener: Pick<IntakeListener, "taken" | "lost">): void;
   /** Whether this gateway may hear and acknowledge now. */
   isHeld(): boolean;
   /** Why the store could not be asked last time. */
@@ -246,6 +249,8 @@ export interface IntakeListener {
   readonly taken: (identity: string, wasOthers: boolean) => void;
   /** The channel stops to hear and acknowledges nothing more, at once. */
   readonly lost: (why: string) => void;
+  /** Another gateway has the lease, and hears. Called with each look that finds it so. */
+  readonly elsewhere: () => void;
 }
 
 /** What a gateway publishes of itself. */

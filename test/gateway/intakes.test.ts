@@ -29,6 +29,8 @@ function createCluster() {
       canHear,
       isDead: false,
       events: new Array<string>(),
+      /** Those that others have. */
+      elsewhere: new Set<string>(),
       calls: 0,
     };
     const reach = async (): Promise<void> => {
@@ -82,6 +84,7 @@ function createCluster() {
         canHear: () => state.canHear,
         taken: () => state.events.push(`taken ${name}`),
         lost: (why) => state.events.push(`lost ${name}: ${why}`),
+        elsewhere: () => state.elsewhere.add(name),
       });
       opened.set(name, lease);
     }
@@ -106,6 +109,8 @@ describe("the lease of an intake", () => {
     assert.equal(holderOf("x"), "a");
     assert.deepEqual([a.state.events, b.state.events], [["taken x"], []]);
     assert.deepEqual([a.lease("x").isHeld(), b.lease("x").isHeld()], [true, false]);
+    assert.deepEqual([...a.state.elsewhere, ...b.state.elsewhere], ["x"]);
+    assert.equal(a.state.elsewhere.size, 0);
   });
 
   it("is taken by another gateway within 6 s after the holder's death", async () => {

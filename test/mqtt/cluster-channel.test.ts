@@ -27,6 +27,7 @@ for (const protocol of [5, 4] as const) {
         await using a = openTestClusterChannel(broker.url, { settings });
         await using b = openTestClusterChannel(broker.url, { settings });
         await a.hear();
+        b.lease.give();
         await b.channel.ready();
         await using device = await openTestDevice(broker.url, "/picoclaw/edge/c1/response");
         await device.client.publishAsync(TOPIC, '{"text":"hi","id":"r"}', { qos: 1 });
@@ -43,6 +44,26 @@ for (const protocol of [5, 4] as const) {
         assert.equal(b.requests.length, 0);
       },
     );
+
+    it("is ready when it is heard, here or elsewhere, or has ended", needsMosquitto, async () => {
+      await using broker = await startMosquitto();
+      await using a = openTestClusterChannel(broker.url, { settings });
+      await using b = openTestClusterChannel(broker.url, { settings });
+      const c = openTestClusterChannel(broker.url, { settings });
+      const ready: string[] = [];
+      void a.channel.ready().then(() => ready.push(`a, ${a.log.text().includes("as the intake")}`));
+      void b.channel.ready().then(() => ready.push("b"));
+      const closed = assert.rejects(c.channel.ready());
+      for (const { lease } of [b, c]) await until("its voice is connected", () => lease.canHear());
+      assert.deepEqual(ready, []);
+      await a.hear();
+      await until("the one that hears is ready", () => ready.length === 1);
+      b.lease.give();
+      await until("both are ready", () => ready.length === 2);
+      assert.deepEqual(ready, ["a, true", "b"]);
+      await c.channel.close();
+      await closed;
+    });
 
     it("uses one client id to hear, another one for each voice", needsMosquitto, async () => {
       await using broker = await startMosquitto();
@@ -94,6 +115,7 @@ for (const protocol of [5, 4] as const) {
       const onRequest = () => stored.promise;
       await using a = openTestClusterChannel(broker.url, { settings, onRequest });
       await using b = openTestClusterChannel(broker.url, { settings });
+      b.lease.give();
       await b.channel.ready();
       await a.hear();
       const id = clientIds(broker).at(-1);
@@ -123,6 +145,7 @@ for (const protocol of [5, 4] as const) {
       const b = openTestClusterChannel(broker.url, { settings, isAlone });
       await a.hear();
       await device.message();
+      b.lease.give();
       await b.channel.ready();
       await a.channel.handOver?.();
       assert.equal(a.lease.isClosed, true);

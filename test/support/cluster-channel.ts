@@ -44,6 +44,15 @@ class ManualLease implements IntakeLease {
     for (const each of [this.#listener, ...this.#followers]) each?.taken(identity, wasOthers);
   }
 
+  canHear(): boolean {
+    return this.#listener?.canHear() === true;
+  }
+
+  /** Another gateway has it. */
+  give(): void {
+    this.#listener?.elsewhere();
+  }
+
   /** Takes it away, and tells the channel. */
   revoke(): void {
     this.held = false;

@@ -143,11 +143,8 @@ export async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
   watching = createWatching({ ...options, feeds, state, push });
   closing.defer(watching.close);
   const config = options.reloaded?.config ?? options.config;
-  // Who asks one thing and ends waits for what that needs alone.
-  if (options.persistent) {
-    watching.apply(config);
-    homeDevices.warm(config);
-  }
+  if (options.persistent) watching.apply(config);
+  if (options.persistent) homeDevices.warm(config);
   const { policies: byChannel } = policies;
   const opened = { state, channels, agent, gateway, jobs, watching, policies: byChannel };
   const parts = { ...options, ...opened };

@@ -23,6 +23,8 @@ export interface IntakeListener {
   readonly taken: (identity: string, wasOthers: boolean) => void;
   /** The channel stops to hear and acknowledges nothing more, at once. */
   readonly lost: (why: string) => void;
+  /** Another gateway has the lease, and hears. Called with each look that finds it so. */
+  readonly elsewhere: () => void;
 }
 
 export interface IntakeLeaseOptions {
@@ -48,7 +50,7 @@ export interface IntakeLeaseOptions {
 export class IntakeLease {
   readonly #options: IntakeLeaseOptions;
   #listener: IntakeListener | undefined;
-  readonly #followers: Omit<IntakeListener, "canHear">[] = [];
+  readonly #followers: Pick<IntakeListener, "taken" | "lost">[] = [];
   /** The listener hears. */
   #isTaken = false;
   #reliedUntil = Number.NEGATIVE_INFINITY;
@@ -76,7 +78,7 @@ export class IntakeLease {
   }
 
   /** Tells another one when it is taken, lost or given back. */
-  follow(listener: Omit<IntakeListener, "canHear">): void {
+  follow(listener: Pick<IntakeListener, "taken" | "lost">): void {
     this.#followers.push(listener);
   }
 
@@ -172,6 +174,7 @@ export class IntakeLease {
     } else if (promised === undefined) {
       this.#lose("another gateway has it");
       this.#othersSince ??= this.#options.clock.now();
+      this.#listener?.elsewhere();
     } else this.#renewed(asked + promised, identity);
   }
 

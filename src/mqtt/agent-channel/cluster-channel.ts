@@ -1,4 +1,5 @@
-import type { Failure } from "../../base/failure.ts";
+import { abortable } from "../../base/async.ts";
+import { Failure } from "../../base/failure.ts";
 import { Connection } from "../client/connection.ts";
 import type { Channel, ChannelOptions, ClusterChannelOptions } from "../contract.ts";
 import { agentAddressOf, type AgentAddress } from "../protocol/topics.ts";
@@ -25,6 +26,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
   const address = agentAddressOf(channel.settings);
   const replyOptions = replyOptionsOf(options, log);
   const failed = Promise.withResolvers<Failure>();
+  const heard = Promise.withResolvers<void>();
   const presence = new Presence(options, address, {
     log,
     sessionsLost: () => hearing.sessionsLost(),
@@ -42,6 +44,7 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
     address,
     presence,
     createProbe,
+    hears: heard.resolve,
     receive: (message) => receive(message, voice.connection),
   });
   if (channel.settings.homeassistant.enabled) void noteDiscovery(options);
@@ -51,13 +54,18 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
     taken: (...cluster) =>
       void hearing.open(...cluster).then((failure) => failure && failed.resolve(failure)),
     lost: (why) => hearing.cut(why),
+    elsewhere: heard.resolve,
   });
+  const ended = Promise.race([voice.connection.ended, failed.promise]);
   return {
     name: channel.name,
     problem: () => voice.problem() ?? hearing.problem() ?? intake.problem(),
     canAnswer: () => voice.problem() === undefined,
-    ready: (signal) => voice.connection.ready(signal),
-    ended: Promise.race([voice.connection.ended, failed.promise]),
+    ready: async (signal) => {
+      await abortable(Promise.race([heard.promise, ended.then(asEnd)]), signal);
+      return voice.connection.ready(signal);
+    },
+    ended,
     replyTo(recipient) {
       const to = parseReplyAddress(address, recipient, channel.settings);
       return to && createReply(voice.connection, to, replyOptions);
@@ -71,6 +79,10 @@ export function openClusterChannel(options: ClusterChannelOptions): Channel {
       await voice.connection.close();
     },
   };
+}
+
+function asEnd(failure: Failure | undefined): never {
+  throw failure ?? new Failure("failed", "the channel was closed");
 }
 
 /** A gateway that has never heard may be the first one to hear when the device is switched off: it removes it then. */

@@ -31,6 +31,8 @@ export interface IntakeConnectionOptions extends ClusterChannelOptions {
   readonly address: AgentAddress;
   readonly presence: Presence;
   readonly createProbe: () => Probe;
+  /** Called when it has subscribed. */
+  readonly hears: () => void;
   /** Takes a message; it may be acknowledged when the promise resolves. */
   readonly receive: (message: Incoming) => Promise<void> | undefined;
 }
@@ -171,6 +173,7 @@ export class IntakeConnection {
     this.#givenBack = 0;
     this.#logConnected(session);
     this.#warnOfQos(session.maximumQos);
+    this.#options.hears();
     this.#queue?.watch(session);
     void announce(session, presence).then(() => this.#probe.watch(session));
   }
