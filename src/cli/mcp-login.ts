@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { logIn } from "../agent/tools/mcp/auth/login.ts";
 import { onAbort, startDeadline } from "../base/async.ts";
@@ -34,8 +35,8 @@ export async function logInToServer(
       fetch: globalThis.fetch,
       learn: (secrets, of) => context.redactor.add(secrets, of),
       async authorize(address, redirectUrl) {
-        await show(address);
-        return await answerOf(address, redirectUrl, { ...context, signal: deadline.signal });
+        const { host } = context;
+        return await answerOf(address, redirectUrl, { host, show, signal: deadline.signal });
       },
     });
   } catch (thrown) {
@@ -48,18 +49,23 @@ export async function logInToServer(
   }
 }
 
+interface Answering extends Pick<Context, "host" | "signal"> {
+  readonly show: (address: URL) => Promise<void>;
+}
+
 /** The parameters of the address that the browser is sent back to: it comes here, or a person pastes it. */
 async function answerOf(
   address: URL,
   redirectUrl: string,
-  { host, signal }: Pick<Context, "host" | "signal">,
+  { host, show, signal }: Answering,
 ): Promise<URLSearchParams> {
   const isOver = new AbortController();
   const state = address.searchParams.get("state") ?? "";
-  const waits = AbortSignal.any([signal, isOver.signal]);
-  const options = { host, state, signal: waits };
+  const waiting = { host, state, signal: AbortSignal.any([signal, isOver.signal]) };
   try {
-    return await Promise.race([fromBrowser(redirectUrl, options), pasted(redirectUrl, options)]);
+    const { answer } = await listenFor(redirectUrl, waiting);
+    await show(address);
+    return await Promise.race([answer, pasted(redirectUrl, waiting)]);
   } finally {
     isOver.abort();
   }
@@ -70,12 +76,11 @@ interface Waiting extends Pick<Context, "host" | "signal"> {
   readonly state: string;
 }
 
-/** Never resolves if the port is in use; then the address can still be pasted. */
-async function fromBrowser(
-  redirectUrl: string,
-  { host, state, signal }: Waiting,
-): Promise<URLSearchParams> {
-  const { promise, resolve, reject } = Promise.withResolvers<URLSearchParams>();
+/** Listens for the browser until the signal is aborted. If the port is in use, the address can still be pasted. */
+async function listenFor(redirectUrl: string, { host, state, signal }: Waiting) {
+  const { promise: answer, resolve, reject } = Promise.withResolvers<URLSearchParams>();
+  // It may be rejected before somebody waits for it.
+  answer.catch(() => {});
   const { hostname, port, pathname } = new URL(redirectUrl);
   const server = createServer((request, response) => {
     const asked = URL.parse(request.url ?? "", redirectUrl);
@@ -84,10 +89,6 @@ async function fromBrowser(
     response.end(isAnswer ? "picoclaw has the answer. This page can be closed.\n" : "not found\n");
     if (isAnswer) resolve(asked.searchParams);
   });
-  server.on("error", (error) => {
-    const why = codeOf(error) === "EADDRINUSE" ? "another program uses it" : messageOf(error);
-    void host.stderr.write(`note: port ${port} cannot be listened on: ${why}\n`);
-  });
   onAbort(signal, () => {
     // The answer on its way has `connection: close`.
     server.close();
@@ -95,7 +96,13 @@ async function fromBrowser(
     reject(signal.reason);
   });
   server.listen(Number(port), hostname);
-  return await promise;
+  try {
+    await once(server, "listening");
+  } catch (thrown) {
+    const why = codeOf(thrown) === "EADDRINUSE" ? "another program uses it" : messageOf(thrown);
+    await host.stderr.write(`note: port ${port} cannot be listened on: ${why}\n`);
+  }
+  return { answer };
 }
 
 async function pasted(

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { fromJson, isObject } from "../../src/base/unknown.ts";
+import { fromJson, isObject, textAt } from "../../src/base/unknown.ts";
 import { sdkHandler } from "./mcp-sdk-server.ts";
 import { openWebServer } from "./web-server.ts";
 import type { Handler, WebServer } from "./web-server.ts";
@@ -17,6 +17,8 @@ export interface OAuthServer extends AsyncDisposable {
   readonly grants: readonly string[];
   /** Every token that was given. */
   readonly given: readonly string[];
+  /** What signed requests for tokens were signed with. */
+  readonly algorithms: readonly string[];
   /** From now on all access tokens are refused. */
   readonly expire: () => void;
   /** From now on all refresh tokens are refused. */
@@ -25,8 +27,17 @@ export interface OAuthServer extends AsyncDisposable {
   readonly want: (scope: string) => void;
 }
 
-/** `issuer`: another authorization server that the MCP server names. */
-export async function openOAuthServer(issuer?: string): Promise<OAuthServer> {
+interface OAuthServerOptions {
+  /** Another authorization server, which the MCP server names. */
+  readonly issuer?: string;
+  /** Where the token endpoint sends its clients. */
+  readonly movedTo?: string;
+}
+
+export async function openOAuthServer({
+  issuer,
+  movedTo,
+}: OAuthServerOptions = {}): Promise<OAuthServer> {
   const tokens = new Tokens();
   const guarded = new Guarded(tokens);
   const web: WebServer = await openWebServer((request, response, body) => {
@@ -45,7 +56,11 @@ export async function openOAuthServer(issuer?: string): Promise<OAuthServer> {
         response.writeHead(302, { location: tokens.allow(searchParams).href });
         response.end();
       },
-      "/token": () => tokens.send(request, response, new URLSearchParams(body)),
+      "/token": () => {
+        if (movedTo === undefined) return tokens.send(request, response, new URLSearchParams(body));
+        response.writeHead(307, { location: movedTo });
+        response.end();
+      },
       "/mcp": () => guarded.answer(request, response, body),
     };
     (routes[pathname] ?? (() => send(response, 404, {})))();
@@ -55,6 +70,7 @@ export async function openOAuthServer(issuer?: string): Promise<OAuthServer> {
     issuer: web.base,
     grants: tokens.grants,
     given: tokens.given,
+    algorithms: tokens.algorithms,
     expire: () => tokens.access.clear(),
     revoke: () => tokens.refresh.clear(),
     want: (scope) => {
@@ -88,6 +104,7 @@ class Guarded {
 class Tokens {
   readonly grants: string[] = [];
   readonly given: string[] = [];
+  readonly algorithms: string[] = [];
   /** The scopes of the access tokens. */
   readonly access = new Map<string, string>();
   readonly refresh = new Set<string>();
@@ -116,6 +133,11 @@ class Tokens {
 
   /** Undefined if there is no token for it. Each code and each refresh token counts once. */
   #scopeFor(grant: string, authorization = "", form: URLSearchParams): string | undefined {
+    if (form.has("client_assertion")) {
+      const [header = ""] = textOf(form, "client_assertion").split(".");
+      this.algorithms.push(textAt(fromJson(Buffer.from(header, "base64url").toString()), "alg"));
+      return "";
+    }
     if (grant === "client_credentials") {
       const basic = Buffer.from(`${CLIENT.id}:${CLIENT.secret}`).toString("base64");
       return authorization === `Basic ${basic}` ? textOf(form, "scope") : undefined;
@@ -150,7 +172,7 @@ function metadataOf(base: string): object {
     registration_endpoint: `${base}/register`,
     response_types_supported: ["code"],
     code_challenge_methods_supported: ["S256"],
-    token_endpoint_auth_methods_supported: ["client_secret_basic", "none"],
+    token_endpoint_auth_methods_supported: ["client_secret_basic", "private_key_jwt", "none"],
   };
 }
 

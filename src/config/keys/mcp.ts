@@ -34,7 +34,7 @@ const AUTH = optionalGroup({
   client_secret: optional(secret(), "The secret of that client.", { reference: true }),
   private_key: optional(
     secret(),
-    "A private key in place of the secret (`private_key_jwt`): RSA or EC, PKCS #8 in PEM.",
+    "A private key in place of the secret (`private_key_jwt`): RSA or EC, in PEM.",
     { reference: true },
   ),
   issuer: key(

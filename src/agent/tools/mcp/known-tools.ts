@@ -78,7 +78,9 @@ export class KnownTools {
       const found = at(await documents.read(this.#document), "tools");
       if (!isObject(found)) return this.#last;
       const pairs = Object.entries(found).filter(([, digest]) => typeof digest === "string");
-      return new Map(pairs.map(([name, digest]) => [name, String(digest)]));
+      const written = pairs.map(([name, digest]) => [name, String(digest)] as const);
+      // What could not be written is warned of once. A test accepts tools in the document.
+      return new Map([...written, ...(settings.pin ? [] : (this.#last ?? []))]);
     } catch (thrown) {
       this.#failed("what is known of an MCP server cannot be read", thrown);
       return this.#last ?? (settings.pin ? new Map() : undefined);

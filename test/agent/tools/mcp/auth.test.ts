@@ -77,10 +77,18 @@ describe("a server that wants tokens of the gateway itself", () => {
 
   it("does not get the secret to another authorization server", async () => {
     await using thief = await openOAuthServer();
-    await using oauth = await openOAuthServer(thief.issuer);
+    await using oauth = await openOAuthServer({ issuer: thief.issuer });
     await using servers = await openTestMcp([serverOf(oauth, machine(oauth.issuer))]);
     assert.match(servers.log.text(), /names another authorization server than auth\.issuer/);
     assert.deepEqual([...thief.grants, ...oauth.grants], []);
+  });
+
+  it("does not get the secret to where the authorization server sends it on", async () => {
+    await using thief = await openOAuthServer();
+    await using oauth = await openOAuthServer({ movedTo: `${thief.issuer}/token` });
+    await using servers = await openTestMcp([serverOf(oauth, machine(oauth.issuer))]);
+    assert.match(servers.log.text(), /not connected.*there is no token for it/);
+    assert.deepEqual(thief.grants, []);
   });
 
   it("that refuses the secret is named in the log, and the secret is not", async () => {
@@ -90,6 +98,19 @@ describe("a server that wants tokens of the gateway itself", () => {
     const log = servers.log.text();
     assert.match(log, /its authorization server gives no token: invalid_client/);
     assert.doesNotMatch(log, /wrong-word|Basic/);
+  });
+
+  it("gets a signature of a key, however it is written", async () => {
+    await using oauth = await openOAuthServer();
+    const { client_secret: _, ...rest } = machine(oauth.issuer);
+    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    for (const type of ["pkcs8", "sec1"] as const) {
+      const pem = privateKey.export({ type, format: "pem" });
+      const auth = { ...rest, private_key: new Secret(pem) };
+      await using servers = await openTestMcp([serverOf(oauth, auth)]);
+      assert.equal(await shout(servers), "HEY", servers.log.text());
+    }
+    assert.deepEqual(oauth.algorithms, ["ES256", "ES256"]);
   });
 
   it("gets no signature of a key that is none", async () => {
@@ -194,7 +215,7 @@ describe("a server that a person has to allow", () => {
 
   it("is asked for nothing if it names another authorization server than it should", async () => {
     await using thief = await openOAuthServer();
-    await using oauth = await openOAuthServer(thief.issuer);
+    await using oauth = await openOAuthServer({ issuer: thief.issuer });
     const known = { ...PERSON, issuer: oauth.issuer };
     const ofClient = { client_id: CLIENT.id, client_secret: new Secret(CLIENT.secret) };
     for (const auth of [known, { ...known, ...ofClient }]) {

@@ -50,21 +50,22 @@ function providerOf({ client_id, client_secret, private_key, issuer }: McpAuthSe
     const clientSecret = client_secret?.reveal() ?? "";
     return new ClientCredentialsProvider({ ...common, clientSecret });
   }
-  const pem = private_key.reveal();
-  return new PrivateKeyJwtProvider({ ...common, privateKey: pem, algorithm: algorithmOf(pem) });
+  return new PrivateKeyJwtProvider({ ...common, ...signingKey(private_key.reveal()) });
 }
 
-/** The algorithm of signatures for a key (RFC 7518, section 3.1). Throws a `ServerError`. */
-function algorithmOf(pem: string): string {
+/** A key as the library takes it, and its algorithm of signatures (RFC 7518, section 3.1). Throws a `ServerError`. */
+function signingKey(pem: string): { readonly privateKey: string; readonly algorithm: string } {
   try {
-    const { asymmetricKeyType: type, asymmetricKeyDetails: details } = createPrivateKey(pem);
-    if (type === "rsa") return "RS256";
-    const algorithm = type === "ec" && CURVES[details?.namedCurve ?? ""];
-    if (algorithm) return algorithm;
+    const key = createPrivateKey(pem);
+    const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key;
+    const algorithm = type === "rsa" ? "RS256" : CURVES[details?.namedCurve ?? ""];
+    if (algorithm !== undefined) {
+      return { privateKey: key.export({ type: "pkcs8", format: "pem" }), algorithm };
+    }
   } catch {
     // The error can quote the key.
   }
-  throw new ServerError("token", "auth.private_key is no RSA or EC key, PKCS #8 in PEM");
+  throw new ServerError("token", "auth.private_key is no RSA or EC key in PEM");
 }
 
 const CURVES: Readonly<Record<string, string>> = {
