@@ -164,6 +164,37 @@ describe("a task of another agent", () => {
     assert.equal(place.model.requests.length, 2);
   });
 
+  it(
+    "is answered once on a Response Topic, to the latest request, and on each topic",
+    needs,
+    async () => {
+      await using place = await openPlace();
+      await place.start();
+      const caller = await place.caller("phone");
+      const elsewhere = `${caller.topic}/2`;
+      await using other = await openTestDevice(place.broker.url, elsewhere);
+      place.model.script(async (_, response) => {
+        const [begin = "", token = "", ...others] = streamEvents({ text: ["on", "ce"] });
+        beginStream(response);
+        response.write(begin + token);
+        await until("a piece is heard", () => caller.text("c1") === "on");
+        await caller.send(asking("t1", "hello", "ctx"), "c2");
+        await caller.send(asking("t1", "hello", "ctx"), "c3", elsewhere);
+        await until("the retry has it, too", () => caller.text("c2") === "on");
+        response.end(others.join(""));
+      });
+      await caller.send(asking("t1", "hello", "ctx"), "c1");
+      await caller.ended("c2");
+      assert.equal(caller.text("c2"), "once");
+      await until("the other topic has it", () =>
+        other.texts().some((text) => /COMPLETED/.test(text)),
+      );
+      assert.equal(caller.text("c1"), "on");
+      assert.deepEqual(caller.states("c1"), ["SUBMITTED"]);
+      assert.equal(place.model.requests.length, 1);
+    },
+  );
+
   it("is found after a kill -9 while it waits, and cancelled before it runs", needs, async () => {
     await using place = await openPlace();
     place.model.script(hangs(), hangs());

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
+import { Retries } from "../../src/mqtt/a2a/retries.ts";
 import { decodeRpc } from "../../src/mqtt/a2a/rpc.ts";
 import { a2aReplyTopic, a2aTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestChannel } from "../support/channel.ts";
@@ -78,6 +79,33 @@ describe("a request of A2A", () => {
     assert.equal(a2aReplyTopic(OWN, long), undefined);
     assert.throws(() => a2aTopic("request", { ...OWN, unit: "a/+" }), /letters/);
   });
+});
+
+/** A request of the caller's at that topic. */
+function sentTo(correlation: string, { taskId = "t", to = "phone/1" } = {}) {
+  const topic = a2aReplyTopic(OWN, `$a2a/v1/reply/acme/house/${to}`)?.topic;
+  assert.ok(topic !== undefined);
+  return { topic, taskId, correlationData: Buffer.from(correlation) };
+}
+
+it("a request is replaced by a later one of the same task and topic alone, and not for ever", () => {
+  const retries = new Retries();
+  const all = [
+    sentTo("c1"),
+    sentTo("c2"),
+    sentTo("c1", { taskId: "u" }),
+    sentTo("c1", { to: "phone/2" }),
+  ];
+  const replaced = () => all.map((each) => retries.isReplaced(each));
+  for (const each of all) retries.received(each);
+  assert.deepEqual(replaced(), [true, false, false, false]);
+  retries.received(sentTo("c1"));
+  assert.deepEqual(replaced(), [false, true, false, false]);
+  for (let index = 0; index < 3_000; index += 1) {
+    retries.received(sentTo(`${index}`, { taskId: `${index >> 1}` }));
+  }
+  assert.deepEqual(replaced(), [false, false, false, false]);
+  assert.equal(retries.isReplaced(sentTo("2998", { taskId: "1499" })), true);
 });
 
 it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {

@@ -20,6 +20,7 @@ import {
 import { encodeAddress, parseAddress } from "./address.ts";
 import { cardOf } from "./card.ts";
 import { type A2aRecipient, createA2aReply, publishTo, unitsOf } from "./reply.ts";
+import { Retries } from "./retries.ts";
 import * as rpc from "./rpc.ts";
 import { type KnownRequest, taskOf } from "./task.ts";
 
@@ -76,6 +77,7 @@ class Responder {
   readonly #log: ReturnType<typeof taggedLog>;
   readonly #card: string;
   readonly #requests: PublishTopic;
+  readonly #retries = new Retries();
   #pending = 0;
   /** Settles when all earlier requests are handed over. */
   #order: Promise<unknown> = Promise.resolve();
@@ -147,7 +149,8 @@ class Responder {
     const connection = this.#voice ?? this.#agent.current;
     // It is closed.
     if (connection === undefined) return () => Promise.reject(new Failure("unreachable", "closed"));
-    return createA2aReply(to, { connection, maxMessageBytes: this.#maxMessageBytes });
+    const isReplaced = (): boolean => this.#retries.isReplaced(to);
+    return createA2aReply(to, { connection, maxMessageBytes: this.#maxMessageBytes, isReplaced });
   }
 
   #failed({ message, why, remedy }: Failure): void {
@@ -243,6 +246,7 @@ class Responder {
     const recipient = { ...to, id, taskId, contextId };
     const { channel, onRequest } = this.#options;
     const { max_hops: most } = channel.settings;
+    if (!dup) this.#retries.received(recipient);
     this.#say(to, rpc.statusEvent(recipient, "SUBMITTED"));
     return onRequest({
       ...this.#named(to, taskId),

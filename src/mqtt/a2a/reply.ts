@@ -17,6 +17,8 @@ export interface ReplyDeps {
   readonly connection: Connection;
   /** Bytes of a whole packet; 0 is no limit of ours. */
   readonly maxMessageBytes: number;
+  /** Whether the requester has given up this request: then nothing of the answer is sent. */
+  readonly isReplaced: () => boolean;
 }
 
 /** Bytes of an event besides its text, topic and Correlation Data, generously. */
@@ -69,6 +71,7 @@ class Reply {
   }
 
   async send(part: Part): Promise<void> {
+    if (this.#deps.isReplaced()) return;
     try {
       if (part.error !== undefined) await this.#fail(part, part.error);
       else if (part.done) await this.#complete(part.text);
@@ -122,7 +125,7 @@ class Reply {
 /** UTF-16 units of text that fit into one message, whatever they are. */
 export function unitsOf(
   { topic, correlationData }: Pick<A2aRecipient, "topic" | "correlationData">,
-  { connection, maxMessageBytes }: ReplyDeps,
+  { connection, maxMessageBytes }: Omit<ReplyDeps, "isReplaced">,
 ): number {
   const limits = [maxMessageBytes, connection.session()?.maximumPacketBytes ?? 0];
   const most = Math.min(...limits.map((limit) => limit || Number.POSITIVE_INFINITY));
