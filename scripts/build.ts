@@ -42,6 +42,8 @@ const COMMON: BuildConfig = {
   minify: true,
   format: "esm",
   splitting: true,
+  // Each chunk that is loaded costs memory by itself.
+  minChunkSize: 16_384,
   metafile: true,
   plugins: [standIns],
 };
@@ -65,6 +67,8 @@ async function makeBinary(): Promise<void> {
       ...(machine && { target: machine.compile, executablePath: runtimeOf(machine, root) }),
       // Commands end before compiled code pays; the gateway sets this back to 1.
       jitPolicy: 30,
+      // `npm run profile` writes it.
+      bytecodeOrder: join(root, "scripts/bundle/start.order"),
       // A binary must not obey files of the folder that it happens to be started in.
       autoloadDotenv: false,
       autoloadBunfig: false,
