@@ -1,6 +1,6 @@
 import { onAbort, pause } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
-import { allowRequests, compileHotCode } from "../../base/host.ts";
+import { allowRequests, collectGarbage, compileHotCode, dropCode } from "../../base/host.ts";
 import { createLog, type Log, type LogLevel } from "../../base/log.ts";
 import type { Config, LoadedConfig } from "../../config/contract.ts";
 import type { Health, HealthOptions } from "../../gateway/health.ts";
@@ -164,6 +164,9 @@ async function serve(
       const { reportToSystemd } = await import("../service/notify.ts");
       reportToSystemd(serving, context, log);
     }
+    // Most of the code that has run by now was for the start.
+    dropCode();
+    collectGarbage();
     const stopped = new Promise<undefined>((resolve) => onAbort(signal, () => resolve(undefined)));
     const failure = await Promise.race([serving.over, stopped]);
     if (failure?.code === "fenced") {
