@@ -28,7 +28,7 @@ export function toolTopicsOf(config: Config, { name, settings }: MqttChannel): T
       tools.watch.filter(({ channel }) => channel === name).map(({ topic }) => topic),
     ),
     asked: widest(profiles.flatMap((profile) => askedBy(profile, settings.agent_id))),
-    requesters: tools.profiles.flatMap(({ pattern }) => requesterIn(pattern) ?? []),
+    requesters: tools.profiles.flatMap(({ pattern }) => requesterIn(pattern, settings) ?? []),
     isUnbounded: tools.exec.allow_remote === true,
   };
 }
@@ -71,7 +71,8 @@ function levelOf(client: string): string {
 }
 
 /** The user that a profile for other agents names. */
-function requesterIn(pattern: string): string | undefined {
-  const [, name = ""] = /^a2a:(?:unverified:)?(.*)$/.exec(pattern) ?? [];
+function requesterIn(pattern: string, { a2a }: MqttChannel["settings"]): string | undefined {
+  const start = a2a.verified_requesters ? "a2a:" : "a2a:unverified:";
+  const name = pattern.startsWith(start) ? pattern.slice(start.length) : "";
   return isA2aId(name) ? name : undefined;
 }

@@ -95,3 +95,25 @@ it("the access list names the agents that are asked, and the client as which", a
   ]);
   assert.deepEqual(await asked("kitchen", ["+", "#", "a/#"]), listed.slice(0, 0));
 });
+
+it("the access list has the A2A requesters that profiles name, as they are told apart", async () => {
+  const profiles = Object.fromEntries(
+    ["a2a:phone", "a2a:unverified:planner", "a2a:*", "a2a:unverified:p*", "kitchen"].map(
+      (pattern) => [pattern, { tools: ["device"] }],
+    ),
+  );
+  for (const [verified_requesters, user] of [
+    [false, "planner"],
+    [true, "phone"],
+  ] as const) {
+    await using folder = await temporaryFolder();
+    const a2a = { enabled: true, org: "acme", unit: "home", verified_requesters };
+    const settings = { broker: "tcp://b", agent_id: "edge", a2a };
+    const channel_list = { mqtt: { enabled: true, settings } };
+    const config = { version: 3, channel_list, tools: { profiles } };
+    await writeFile(join(folder.path, "config.json"), JSON.stringify(config));
+    const { stdout } = await runIn(folder.path, ["acl", "mosquitto"]);
+    const users = [...stdout.matchAll(/^user (.+)$/gm)].map(([, name]) => name);
+    assert.deepEqual(users, ["picoclaw", user]);
+  }
+});

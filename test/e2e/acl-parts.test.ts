@@ -74,6 +74,7 @@ async function openPlace() {
     url: broker.url,
     model,
     gateway,
+    doctor: () => picoclaw(["doctor", "--offline", "--json"], { home: edgeHome }),
     as: (username: string, topic: string) => openTestDevice(broker.url, topic, { username }),
     send: (client: string, user: string) =>
       picoclaw(["send", client, "--user", user, "do it"], { home: edgeHome }),
@@ -163,6 +164,31 @@ it("with the printed list all parts of an agent work at a real mosquitto", needs
 
   assert.ok((await toolsOverMcp(place.url, "kitchen")).includes("set_device"));
   assert.doesNotMatch(place.gateway.stderr(), /not authorized|refused|may not/i);
+});
+
+it("doctor finds that all of them can work with the printed list", needs, async () => {
+  await using place = await openPlace();
+  await using lamp = await startLamp(place);
+  await lamp.client.publishAsync("sensors/hall/door", "shut", { qos: 1, retain: true });
+  const { stdout } = await place.doctor();
+  const checks = stdout
+    .trimEnd()
+    .split("\n")
+    .map((line): Record<string, unknown> => JSON.parse(line));
+  const results = checks
+    .filter(({ code }) => /^broker\.(?!trust|identity)/.test(String(code)))
+    .map(({ code, result }) => `${String(code)} ${String(result)}`);
+  assert.deepEqual(results.toSorted(), [
+    "broker.a2a ok",
+    "broker.connect ok",
+    "broker.devices ok",
+    "broker.mcp ok",
+    "broker.publish ok",
+    "broker.queue skip",
+    "broker.session skip",
+    "broker.subscribe ok",
+    "broker.watch ok",
+  ]);
 });
 
 it("another agent is asked with the printed list", needs, async () => {
