@@ -23,7 +23,12 @@ async function topicsOf(tools: object, more: object = {}, args: readonly string[
   return lines.filter((line) => !/ (\/picoclaw\/(edge|other)\/|\$SYS)/.test(line));
 }
 
-const DISCOVERY = ["topic read homeassistant/+/+/config", "topic read homeassistant/+/+/+/config"];
+const DISCOVERY = [
+  "topic read homeassistant/+/+/config",
+  "topic read homeassistant/+/+/+/config",
+  "topic read tasmota/discovery/+/config",
+  "topic read tasmota/discovery/+/sensors",
+];
 const TOPICS = { read: ["zigbee2mqtt/#", "zigbee2mqtt/lamp", "tele/#"], publish: ["cmnd/#"] };
 
 it("the access list has the topics of the profiles' tools, each once", async () => {
@@ -58,7 +63,7 @@ it("the access list has nothing for tools that are off, or that a turn profile l
   const turn_profile = { enabled: true, tools: { mode: "custom", allow: ["device"] } };
   const agents = { defaults: { turn_profile } };
   assert.deepEqual(await topicsOf({ profiles }, { agents }), []);
-  assert.equal((await topicsOf({ profiles })).length, 9);
+  assert.equal((await topicsOf({ profiles })).length, 11);
 });
 
 it("the access list has the watches of its channel alone", async () => {

@@ -3,6 +3,7 @@ import { it } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
 import type { MqttClient } from "mqtt";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
+import { emqxRules, startCheckingBroker } from "../support/checking-broker.ts";
 import { MqttTransport } from "../support/mcp-over-mqtt.ts";
 import { answers, calls, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto, withAcl } from "../support/mosquitto.ts";
@@ -11,6 +12,7 @@ import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
 const needs = { ...needsMosquitto, timeout: 120_000 };
+const slow = { timeout: 120_000 };
 const NOWHERE = "tcp://127.0.0.1";
 const LAMP = "zigbee2mqtt/hall lamp";
 const SET = `${LAMP}/set`;
@@ -47,8 +49,24 @@ function configsOf(broker: string, model: string) {
 const DEVICES = ["user z2m", "topic readwrite zigbee2mqtt/#", "topic readwrite sensors/#"];
 const ANNOUNCES = "topic write homeassistant/#";
 
+async function startWithMosquittoLists(lists: readonly string[]) {
+  return await startMosquitto(withAcl(...lists, ...DEVICES, ANNOUNCES));
+}
+
+async function startWithEmqxLists(lists: readonly string[]) {
+  const all = ["zigbee2mqtt/#", "sensors/#", "homeassistant/#"];
+  const devices = (["publish", "subscribe"] as const).map((action) => ({
+    user: "z2m",
+    action,
+    topics: all,
+  }));
+  return await startCheckingBroker([...lists.flatMap(emqxRules), ...devices]);
+}
+
+const START = { mosquitto: startWithMosquittoLists, emqx: startWithEmqxLists } as const;
+
 /** Both gateways, at a broker that has only the lists that they print, and the rules of the devices' program. */
-async function openPlace() {
+async function openPlace(form: keyof typeof START = "mosquitto") {
   const stack = new AsyncDisposableStack();
   const model = stack.use(await startModelServer());
   model.otherwise(answers("It is open."));
@@ -62,11 +80,11 @@ async function openPlace() {
   await configure(NOWHERE);
   const lists = [];
   for (const home of [edgeHome, gardenHome]) {
-    const { code, stdout, stderr } = await picoclaw(["acl", "mosquitto"], { home });
+    const { code, stdout, stderr } = await picoclaw(["acl", form], { home });
     assert.equal(code, 0, stderr);
     lists.push(stdout);
   }
-  const broker = stack.use(await startMosquitto(withAcl(...lists, ...DEVICES, ANNOUNCES)));
+  const broker = stack.use(await START[form](lists));
   await configure(broker.url);
   stack.use(await startGateway({ home: gardenHome }));
   const gateway = stack.use(await startGateway({ home: edgeHome }));
@@ -75,7 +93,9 @@ async function openPlace() {
     model,
     gateway,
     doctor: () => picoclaw(["doctor", "--offline", "--json"], { home: edgeHome }),
-    as: (username: string, topic: string) => openTestDevice(broker.url, topic, { username }),
+    refused: () => ("refused" in broker ? broker.refused() : []),
+    as: (username: string, topic: string) =>
+      openTestDevice(broker.url, topic, { username, protocolVersion: form === "emqx" ? 4 : 5 }),
     send: (client: string, user: string) =>
       picoclaw(["send", client, "--user", user, "do it"], { home: edgeHome }),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
@@ -134,9 +154,8 @@ async function isRefused({ client }: TestDevice, topic: string): Promise<boolean
   );
 }
 
-it("with the printed list all parts of an agent work at a real mosquitto", needs, async () => {
-  await using place = await openPlace();
-  await using lamp = await startLamp(place);
+/** Reads and sets the lamp, asks the other agent, and is told of a door. */
+async function useAll(place: Place, lamp: TestDevice): Promise<void> {
   assert.match(await resultOf(place, "devices", { search: "lamp" }), /hall lamp.*: off/);
   const on = { name: "hall lamp", state: "on" };
   assert.match(await resultOf(place, "set_device", on), /Done\. .* reports: on/);
@@ -151,7 +170,12 @@ it("with the printed list all parts of an agent work at a real mosquitto", needs
   await using kitchen = await place.as("kitchen", "/picoclaw/house/kitchen/response");
   await lamp.client.publishAsync("sensors/hall/door", "open", { qos: 1 });
   await until("the watch has begun a turn", () => kitchen.texts().join().includes('"push":true'));
+}
 
+it("with the printed list all parts of an agent work at a real mosquitto", needs, async () => {
+  await using place = await openPlace();
+  await using lamp = await startLamp(place);
+  await useAll(place, lamp);
   await using planner = await place.as("planner", `${A2A}/reply/acme/home/planner/#`);
   await planner.client.subscribeAsync(`${A2A}/discovery/#`, { qos: 1 });
   await askByA2a(planner.client, "t1", "planner");
@@ -164,6 +188,14 @@ it("with the printed list all parts of an agent work at a real mosquitto", needs
 
   assert.ok((await toolsOverMcp(place.url, "kitchen")).includes("set_device"));
   assert.doesNotMatch(place.gateway.stderr(), /not authorized|refused|may not/i);
+});
+
+it("they work at a broker that refuses subscriptions, with the list for EMQX", slow, async () => {
+  await using place = await openPlace("emqx");
+  await using lamp = await startLamp(place);
+  await useAll(place, lamp);
+  const gateways = place.refused().filter((one) => !one.includes("picoclaw-doctor"));
+  assert.deepEqual(gateways, []);
 });
 
 it("doctor finds that all of them can work with the printed list", needs, async () => {

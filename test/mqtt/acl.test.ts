@@ -106,6 +106,8 @@ const EXPECTED = [
   // devices
   "gw read ha/+/+/config",
   "gw read ha/+/+/+/config",
+  "gw read tasmota/discovery/+/config",
+  "gw read tasmota/discovery/+/sensors",
   "gw read zigbee2mqtt/#",
   "gw read tele/+/STATE",
   "gw write zigbee2mqtt/kitchen lamp/set",
