@@ -479,7 +479,10 @@ export interface NewRequest {
   readonly mayRepeat: boolean;
   /** Whether to run it again if the earlier request ended in a failure; else that answer is delivered again. */
   readonly retriesFailed: boolean;
-  /** Its name is known at least until then; absent is for the window after its delivery. */
+  /**
+   * Its name is known at least until then, and for longer while the store has it: nothing else has this name. Absent is
+   * for the window after its delivery.
+   */
   readonly knownUntil?: number;
 }
 

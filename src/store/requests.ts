@@ -245,11 +245,15 @@ export class Requests<M> {
     lane,
     mayRepeat,
     retriesFailed,
-  }: Pick<NewRequest, "name" | "lane" | "mayRepeat" | "retriesFailed">): Row | undefined {
+    knownUntil,
+  }: Pick<NewRequest, "name" | "lane" | "mayRepeat" | "retriesFailed" | "knownUntil">):
+    | Row
+    | undefined {
     const row = mayRepeat ? this.#sql("byName").get(keyOf(lane), keyOf(name)) : undefined;
     if (row === undefined || row["state"] !== DELIVERED) return row;
     const { now, bounds } = this.#options;
-    const isOld = Number(row["delivered_at"]) <= now() - bounds.windowMs;
+    const isOld =
+      knownUntil === undefined && Number(row["delivered_at"]) <= now() - bounds.windowMs;
     return isOld || (row["failed"] !== 0 && retriesFailed) ? undefined : row;
   }
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
+import { PUSH_ADDRESS } from "../../src/base/request-extras.ts";
 import { decodePart } from "../../src/mqtt/protocol/wire.ts";
 import {
   answering,
@@ -281,3 +282,23 @@ c.loop_forever()
     );
   });
 });
+
+it(
+  "says once that MQTT 3.1.1 does not tell whether a device was there for a push",
+  needsMosquitto,
+  async () => {
+    await using broker = await startMosquitto();
+    for (const protocol_version of [4, 5] as const) {
+      await using asked = openTestChannel(broker.url, { settings: { protocol_version } });
+      await asked.ready();
+      for (const client of ["hall", "desk"]) {
+        const to = { client, id: `message-${client}`, address: PUSH_ADDRESS };
+        const sent = asked.channel.replyTo(to)?.({ text: "hi", done: true });
+        if (protocol_version === 4) await sent;
+        else await assert.rejects(sent ?? Promise.resolve(), { code: "no_subscriber" });
+      }
+      const warned = asked.log.lines.filter(({ message }) => message.includes("is away"));
+      assert.equal(warned.length, protocol_version === 4 ? 1 : 0);
+    }
+  },
+);

@@ -545,6 +545,17 @@ export function storeContract(name: string, create: () => Promise<StoreUnderTest
       assert.equal(known.is, "known");
     });
 
+    it("are known until they are deleted, if nothing else has their name", async () => {
+      await using home = await create();
+      const store = await home.open();
+      const push = newRequest("push", { knownUntil: 1 });
+      await done(store, push);
+      home.pass(2 * WINDOW_MS);
+      assert.equal((await store.accept(push, { admit: () => "wait" })).is, "known");
+      await store.purge();
+      assert.equal((await store.accept(push, taking("wait"))).is, "new");
+    });
+
     it("that may not be repeated get another answer, and are known as before", async () => {
       await using home = await create();
       const store = await home.open();

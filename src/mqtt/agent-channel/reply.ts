@@ -57,6 +57,8 @@ const LEAST_PACKET_BYTES = 256;
 class Restrictions {
   /** Bytes of the largest packet; 0 is no limit. */
   packetBytes = 0;
+  /** It was said that the broker does not tell whether a device was there. */
+  isAbsenceWarned = false;
   /** By the default response topic of each client whose other response topics are refused: until when. */
   readonly #refused = new Map<string, number>();
 
@@ -172,6 +174,7 @@ class Reply {
     const message = { topic, payload, qos: this.#qos(), properties };
     const { noMatchingSubscribers } = await this.#connection.publish(message, signal);
     if (isKept && noMatchingSubscribers) throw noSubscriber();
+    if (this.#address.isPush && !properties) warnOfAbsence(this.#options);
     const shown = topic.slice(0, LONGEST_SHOWN);
     this.#options.log.debug("part published", { topic: shown, bytes: Buffer.byteLength(payload) });
     this.#seq += 1;
@@ -229,6 +232,16 @@ function warnOfTopic(
     error: message,
     why,
     try: "let the gateway publish to the response topics that clients ask for, or let them ask for none",
+  });
+}
+
+/** On MQTT 3.1.1: an acknowledged push counts as delivered, and no device asks for it again. */
+function warnOfAbsence({ restrictions, hasSubscriber, log }: ReplyOptions): void {
+  if (restrictions.isAbsenceWarned || hasSubscriber !== undefined) return;
+  restrictions.isAbsenceWarned = true;
+  log.warn("messages that the agent begins are lost for a device that is away", {
+    why: "over MQTT 3.1.1 the broker does not tell whether anybody is subscribed",
+    try: "use a broker with MQTT 5, or let devices subscribe at QoS 1 in a session that the broker keeps (clean session off)",
   });
 }
 

@@ -220,7 +220,8 @@ class RequestBatch<M> {
   #earlier(request: NewRequest): RequestRow | undefined {
     const row = request.mayRepeat ? this.#named.get(nameOf(request)) : undefined;
     if (row?.state !== DELIVERED) return row;
-    return row.isOld === true || (row.failed !== 0 && request.retriesFailed) ? undefined : row;
+    const isOld = row.isOld === true && request.knownUntil === undefined;
+    return isOld || (row.failed !== 0 && request.retriesFailed) ? undefined : row;
   }
 
   #elsewhere(lane: string): LaneElsewhere | undefined {
