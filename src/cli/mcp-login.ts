@@ -65,7 +65,7 @@ async function answerOf(
   try {
     const { answer } = await listenFor(redirectUrl, waiting);
     await show(address);
-    return await Promise.race([answer, pasted(redirectUrl, waiting)]);
+    return await Promise.race([answer, pasted(waiting)]);
   } finally {
     isOver.abort();
   }
@@ -105,14 +105,11 @@ async function listenFor(redirectUrl: string, { host, state, signal }: Waiting) 
   return { answer };
 }
 
-async function pasted(
-  redirectUrl: string,
-  { host, state, signal }: Waiting,
-): Promise<URLSearchParams> {
-  const question = `Allow it there. If the browser then shows no page, paste its address (${redirectUrl}?…) here: `;
+async function pasted({ host, state, signal }: Waiting): Promise<URLSearchParams> {
+  await host.stderr.write("If the browser then shows no page, paste its address here.\n");
   try {
     for (;;) {
-      const line = await askLine(host, question, signal);
+      const line = await askLine(host, "address: ", signal);
       const parameters = URL.parse(line.trim())?.searchParams;
       if (parameters?.get("state") === state) return parameters;
       await host.stderr.write("That is not the address of this login.\n");

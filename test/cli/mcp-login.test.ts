@@ -10,6 +10,7 @@ import {
   modelConfig,
   picoclaw,
   startGateway,
+  startOnTerminal,
   startPicoclaw,
   temporaryHome,
 } from "../support/picoclaw.ts";
@@ -92,6 +93,19 @@ describe("picoclaw mcp login", () => {
     assert.equal(code, 0, stderr);
     await gateway.said(/connected to an MCP server.*"tools":2/);
     assert.ok(oauth.given.every((token) => !gateway.stderr().includes(token)));
+  });
+
+  it("prints an address on a terminal that can be copied in one piece, and ends at Ctrl-C", async () => {
+    await using oauth = await openOAuthServer();
+    await using home = await temporaryHome(configOf(oauth, { redirect_port: await freePort() }));
+    await using login = startOnTerminal(["mcp", "login", "notes"], { home: home.path });
+    await login.said("paste its address");
+    const address = /http:\S+authorize\S+/.exec(login.stdout())?.[0] ?? "";
+    assert.ok(new URL(address).searchParams.has("resource"), address);
+    login.type("\u0003");
+    const { code, stdout } = await login.ended;
+    assert.equal(code, 130, stdout);
+    assert.deepEqual(oauth.grants, []);
   });
 
   it("is for servers that a person allows", async () => {

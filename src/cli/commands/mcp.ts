@@ -55,9 +55,9 @@ async function loggedIn(
   }
   const { logInToServer } = await import("../mcp-login.ts");
   await logInToServer(server, config, context, async (address) => {
-    await context.host.stderr.write("Open this address in a browser:\n");
+    await context.host.stderr.write("Open this address in a browser, and allow it there:\n");
     const json = { type: "mcp_login", name, address: address.href };
-    await print({ cells: [address.href], json }, context);
+    await print({ cells: [address.href], json, isCopied: true }, context);
   });
 }
 
@@ -104,12 +104,17 @@ async function tested(
 interface Line {
   readonly cells: readonly string[];
   readonly json: object;
+  /** People copy it from the terminal, so that it stays in one piece. */
+  readonly isCopied?: true;
 }
 
-async function print({ cells, json }: Line, { host, flags, redactor }: Context): Promise<void> {
+async function print(
+  { cells, json, isCopied }: Line,
+  { host, flags, redactor }: Context,
+): Promise<void> {
   const { stdout } = host;
   if (flags.has("json")) return stdout.write(redactor.redact(jsonLine({ v: 1, ...json })));
-  const wrap = await wrapFor(stdout);
+  const wrap = isCopied ? undefined : await wrapFor(stdout);
   const text = cells.map((cell) => escapeControl(cell)).join(wrap ? "  " : "\t");
   const line = redactor.redact(text);
   await stdout.write(`${wrap?.(line, INDENT) ?? line}\n`);

@@ -6,6 +6,7 @@ import type {
   StoredOAuthClientInformation,
   StoredOAuthTokens,
 } from "@modelcontextprotocol/client";
+import { Failure } from "../../../../base/failure.ts";
 import { VERSION } from "../../../../base/version.ts";
 import type { McpServerSettings } from "../../../../config/contract.ts";
 import { headersOf } from "../http.ts";
@@ -30,7 +31,10 @@ function redirectUrlOf({ redirect_port }: { readonly redirect_port: number }): s
   return `http://127.0.0.1:${redirect_port}/callback`;
 }
 
-/** Asks a person to allow the server, and keeps the tokens for the gateway. Throws a `ServerError`. */
+/**
+ * Asks a person to allow the server, and keeps the tokens for the gateway. Throws a `ServerError`, and the `Failure` of
+ * `authorize`.
+ */
 export async function logIn(options: LoginOptions): Promise<void> {
   const { settings, authorize } = options;
   const { url } = settings;
@@ -55,6 +59,7 @@ export async function logIn(options: LoginOptions): Promise<void> {
     await auth(provider, { ...request, ...answer });
     await provider.keep();
   } catch (thrown) {
+    if (thrown instanceof Failure) throw thrown;
     throw tokenError(thrown);
   }
 }
