@@ -89,7 +89,7 @@ describe("doctor on devices", () => {
     const [line = "", ...more] = await examined(withTools(broker.url, { profiles: PROFILES }));
     assert.match(
       line,
-      /^warn broker\.devices mqtt: no device is announced below homeassistant\/, or the user gw may not read that /,
+      /^warn broker\.devices mqtt: no device is announced below homeassistant\/ or tasmota\/discovery\/, or the user gw may not read that /,
     );
     assert.match(
       line,

@@ -5,7 +5,7 @@ import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
-import { discoveryFilters } from "../../mqtt/home-devices/discovery.ts";
+import { announcementFilters } from "../../mqtt/home-devices/discovery.ts";
 import { entitiesFor, type HomeEntity } from "../../mqtt/home-devices/home-entity.ts";
 import { Inventory } from "../../mqtt/home-devices/inventory.ts";
 import { accessUser, grantRemedy } from "../../mqtt/requester/access.ts";
@@ -41,14 +41,14 @@ export async function deviceChecks(options: DeviceCheckOptions): Promise<readonl
   const reservedPrefixes = (): readonly string[] => reservedPrefixesOf(config.channels);
   const feed = new TopicFeed({ settings, connectTimeoutMs, reservedPrefixes, log });
   const inventory = new Inventory({ feed, prefix, reservedPrefixes, log });
-  const grants = discoveryFilters(prefix).map((filter) => `topic read ${filter}`);
+  const grants = announcementFilters(prefix).map((filter) => `topic read ${filter}`);
   const remedy = `${grantRemedy(settings, ...grants)}; picoclaw acl mosquitto prints all of it`;
   try {
     await abortable(inventory.ready(), signal);
     const all = entitiesFor(inventory, feed, { read: ["#"], publish: ["#"] });
     if (all.length > 0)
       return seenChecks(viewers, all.length, { facts, inventory, feed, settings });
-    const message = `no device is announced below ${prefix}/, or ${accessUser(settings)} may not read that`;
+    const message = `no device is announced below ${prefix}/ or tasmota/discovery/, or ${accessUser(settings)} may not read that`;
     return [{ ...facts, result: "warn", message, remedy: `if there are devices, ${remedy}` }];
   } catch (thrown) {
     signal.throwIfAborted();

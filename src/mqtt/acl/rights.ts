@@ -1,7 +1,6 @@
 import type { MqttSettings } from "../../config/contract.ts";
 import { HOME_ASSISTANT } from "../../config/keys/channel.ts";
-import { discoveryFilters } from "../home-devices/discovery.ts";
-import { TASMOTA_FILTERS } from "../home-devices/tasmota/devices.ts";
+import { announcementFilters } from "../home-devices/discovery.ts";
 import { discoveryTopic, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
 import {
   a2aAddressOf,
@@ -134,9 +133,7 @@ function devicesPart(
   { homeassistant }: MqttSettings,
   { findsDevices, read: some, publish, retains }: ToolTopics,
 ): readonly Part[] {
-  const announced = findsDevices
-    ? [...discoveryFilters(homeassistant.discovery_prefix), ...TASMOTA_FILTERS]
-    : [];
+  const announced = findsDevices ? announcementFilters(homeassistant.discovery_prefix) : [];
   const retain = retains ? {} : ({ retain: "NOT_RETAINED" } as const);
   const gateway = [
     ...[...announced, ...some].map(read),

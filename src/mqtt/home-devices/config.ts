@@ -64,6 +64,7 @@ const SHORT: Readonly<Record<string, string>> = {
   mode_state_template: "mode_stat_tpl",
   mode_state_topic: "mode_stat_t",
   object_id: "obj_id",
+  on_command_type: "on_cmd_type",
   options: "ops",
   origin: "o",
   oscillation_command_template: "osc_cmd_tpl",

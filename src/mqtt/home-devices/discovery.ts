@@ -21,6 +21,14 @@ export function discoveryFilters(prefix: string): readonly string[] {
   return [`${prefix}/+/+/config`, `${prefix}/+/+/+/config`];
 }
 
+/** Where Tasmota announces a device, and what that measures, in its own words. Its firmware has them fixed. */
+export const TASMOTA_FILTERS = ["tasmota/discovery/+/config", "tasmota/discovery/+/sensors"];
+
+/** The filters of all topics on which devices are announced. */
+export function announcementFilters(prefix: string): readonly string[] {
+  return [...discoveryFilters(prefix), ...TASMOTA_FILTERS];
+}
+
 /** Whether a topic is one of discovery payloads, for whatever prefix; its levels after the prefix. */
 function levelsOf(prefix: string, topic: string): readonly string[] | undefined {
   if (!topic.startsWith(`${prefix}/`)) return undefined;

@@ -34,6 +34,8 @@ export interface Feature {
   readonly source: Source | undefined;
   /** How it is set; absent if it is only read. */
   readonly command: Command | undefined;
+  /** It has no command to turn on, but is on as soon as it has a brightness. */
+  readonly isOnByBrightness?: true;
 }
 
 export interface Source {

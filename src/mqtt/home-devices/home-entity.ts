@@ -161,9 +161,20 @@ export class HomeEntity {
 
   #changesOf(wanted: Readonly<Record<string, HomeValue>>): readonly Change[] {
     const changes = Object.entries(wanted).map(([name, value]) => this.#changeOf(name, value));
+    const onlyOn = changes.find(
+      ({ feature, value }) => feature.isOnByBrightness === true && value === "on",
+    );
+    if (onlyOn !== undefined) return this.#turnedOn(changes.filter((one) => one !== onlyOn));
     const isLamp = changes.some(({ command }) => command.form.type === "json");
     // A lamp that gets a brightness or a colour is on, and says so even if it does not report the colour.
     return isLamp && !("state" in wanted) ? [this.#changeOf("state", "on"), ...changes] : changes;
+  }
+
+  /** With a brightness: the one that it has, if there is one, else all of it. */
+  #turnedOn(changes: readonly Change[]): readonly Change[] {
+    if (changes.some(({ feature }) => feature.name === "brightness")) return changes;
+    const before = this.readings().find(({ name }) => name === "brightness")?.value;
+    return [...changes, this.#changeOf("brightness", Number(before) > 0 ? Number(before) : 100)];
   }
 
   #changeOf(name: string, value: HomeValue): Change {

@@ -6,10 +6,15 @@ import { matchesFilter } from "../../base/topic-filter.ts";
 import type { FeedMessage, FeedSubscription, TopicFeed } from "../topic-feed/topic-feed.ts";
 import { buildEntity, topicsOf } from "./build-entity.ts";
 import { SharedObjects, type ReaderOptions } from "./config-reader.ts";
-import { discoveryFilters, readDiscovery, type DiscoveredEntity } from "./discovery.ts";
+import {
+  discoveryFilters,
+  readDiscovery,
+  TASMOTA_FILTERS,
+  type DiscoveredEntity,
+} from "./discovery.ts";
 import type { Entity } from "./entity.ts";
 import { StateTopics, type StateTopic } from "./state-topics.ts";
-import { TASMOTA_FILTERS, TasmotaDevices, tasmotaKey } from "./tasmota/devices.ts";
+import { TasmotaDevices, tasmotaKey } from "./tasmota/devices.ts";
 
 export interface InventoryOptions {
   readonly feed: Pick<TopicFeed, "listen" | "publish">;

@@ -64,8 +64,14 @@ const COLOURS = [
 function basicLight(config: ConfigReader): Features {
   const brightness = percent(0, config.number("brightness_scale", 255));
   const [key, form] = COLOURS.find(([one]) => config.has(`${one}_command_topic`)) ?? COLOURS[0];
+  // Home Assistant would not publish that either; Tasmota has it all the same.
+  const isOnByBrightness =
+    config.text("on_command_type") === "brightness" &&
+    config.has("brightness_command_topic") &&
+    !config.has("payload_on");
+  const state = onOff(config, "state_value_template");
   return [
-    ...onOff(config, "state_value_template"),
+    ...state.flatMap((one) => (isOnByBrightness ? [{ ...one, isOnByBrightness }] : [one])),
     ...feature(
       "brightness",
       brightness,

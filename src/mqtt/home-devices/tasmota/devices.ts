@@ -3,9 +3,6 @@ import { Config, TopicParts } from "../config.ts";
 import type { DiscoveredEntity } from "../discovery.ts";
 import { tasmotaSensors } from "./sensors.ts";
 
-/** Where Tasmota announces a device, and what that measures. Only what calls itself so in its firmware has another. */
-export const TASMOTA_FILTERS = ["tasmota/discovery/+/config", "tasmota/discovery/+/sensors"];
-
 const TOPIC = /^tasmota\/discovery\/([0-9A-F]{12})\/(config|sensors)$/;
 /** Bytes of a payload, and devices. */
 const MAX_PAYLOAD = 16 * 1024;
