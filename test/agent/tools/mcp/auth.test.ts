@@ -172,6 +172,15 @@ describe("a server that a person has to allow", () => {
     }
   });
 
+  it("is named in the log with the reason if its tokens cannot be read", async () => {
+    await using oauth = await openOAuthServer();
+    const denied = Object.assign(new Error("CANARY"), { code: "EACCES" });
+    const documents = { ...mapDocuments(), read: () => Promise.reject(denied) };
+    await using servers = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    assert.match(servers.log.text(), /not connected.*tokens for it cannot be read \(EACCES\)/);
+    assert.doesNotMatch(servers.log.text(), /CANARY/);
+  });
+
   it("asks for another login when the tokens are taken back", async () => {
     await using oauth = await openOAuthServer();
     const documents = mapDocuments();

@@ -3,7 +3,9 @@ import type {
   StoredOAuthClientInformation,
   StoredOAuthTokens,
 } from "@modelcontextprotocol/client";
+import { codeOf } from "../../../../base/failure.ts";
 import { at, isObject, textAt } from "../../../../base/unknown.ts";
+import { ServerError } from "../server-error.ts";
 import type { TokensOptions } from "./token-source.ts";
 
 /** What a login leaves behind for the gateway. */
@@ -21,9 +23,14 @@ export interface Login {
 
 type Place = Pick<TokensOptions, "settings" | "documents" | "learn">;
 
-/** The login of a server; undefined if there is none for its address. Learns its secrets. */
+/** The login of a server; undefined if there is none for its address. Learns its secrets. Throws a `ServerError`. */
 export async function readLogin({ settings, documents, learn }: Place): Promise<Login | undefined> {
-  const found = await documents.read(nameOf(settings)).catch(() => undefined);
+  const found = await documents.read(nameOf(settings)).catch((thrown: unknown) => {
+    throw new ServerError(
+      "login",
+      `the tokens for it cannot be read (${codeOf(thrown) || "no JSON"})`,
+    );
+  });
   if (!isLogin(found) || found.url !== settings.url) return undefined;
   learn(secretsOf(found), nameOf(settings));
   return found;

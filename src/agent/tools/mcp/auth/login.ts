@@ -41,7 +41,7 @@ export async function logIn(options: LoginOptions): Promise<void> {
   try {
     const fetchFn = oauthFetch(options.fetch, url);
     const challenge = await firstChallenge(options);
-    const { wanted } = (await readLogin(options)) ?? {};
+    const { wanted } = (await readLogin(options).catch(() => undefined)) ?? {};
     const scope = computeScopeUnion(settings.auth.scope || challenge?.scope, wanted);
     const provider = new LoginProvider(options);
     const request = {
