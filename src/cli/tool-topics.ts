@@ -28,7 +28,9 @@ export function toolTopicsOf(config: Config, { name, settings }: MqttChannel): T
       tools.watch.filter(({ channel }) => channel === name).map(({ topic }) => topic),
     ),
     asked: widest(profiles.flatMap((profile) => askedBy(profile, settings.agent_id))),
-    requesters: tools.profiles.flatMap(({ pattern }) => requesterIn(pattern, settings) ?? []),
+    requesters: [
+      ...new Set(tools.profiles.flatMap(({ pattern }) => requesterIn(pattern, settings) ?? [])),
+    ],
     isUnbounded: tools.exec.allow_remote === true,
   };
 }

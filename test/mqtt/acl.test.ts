@@ -200,7 +200,7 @@ describe("an access list", () => {
       const facts = factsOf({ tools: { ...TOOLS, watched: [topic] } });
       assert.throws(() => accessList("emqx", facts), /cannot be written/, topic);
     }
-    for (const topic of ["$SYS/#", "Wohnzimmer/große lampe/+", "a/#"]) {
+    for (const topic of ["$SYS/#", "$a2a/v1/#", "Wohnzimmer/große lampe/+", "a/#"]) {
       accessList("emqx", factsOf({ tools: { ...TOOLS, watched: [topic] } }));
     }
   });

@@ -25,7 +25,7 @@ const WRITERS: Readonly<Record<AclBroker, Writer>> = { mosquitto, emqx, hivemq, 
 /** Blanks, control and invisible characters, and characters with a meaning in the format of a broker. */
 const UNSAFE = /[\s\p{C}"'`\\%$&<>{}#+,;]/u;
 /** The same for topic filters, whose levels may have blanks within. */
-const UNSAFE_FILTER = /[^\S ]|^ | $|[\p{C}"'`\\%&<>{},;]|(?!^\$SYS\/)\$/u;
+const UNSAFE_FILTER = /[^\S ]|^ | $|[\p{C}"'`\\%&<>{},;]|(?<!^)\$/u;
 
 /**
  * Returns an access list for the broker. A device may publish its own requests and read its own responses;
