@@ -93,6 +93,35 @@ describe("the agent card", () => {
   });
 });
 
+describe("the agent card that somebody replaced", () => {
+  it("is published again, ever later, and that is told", needs, async () => {
+    await using place = await openPlace();
+    const gateway = await place.start();
+    await using cards = await openTestDevice(place.broker.url, CARD);
+    const { payload: ours } = await cards.message(0);
+    const userProperties = facts("online", "agent");
+    const lie = JSON.stringify({
+      name: "assistant",
+      supportedInterfaces: [{ url: "mqtt://evil" }],
+    });
+    const lies = [Buffer.from(lie), Buffer.alloc(200_000, "x")];
+    for (const [index, payload] of lies.entries()) {
+      const options = { qos: 1, retain: true, properties: { userProperties } } as const;
+      await cards.client.publishAsync(CARD, payload, options);
+      const { payload: again, properties } = await cards.message(2 * index + 2);
+      assert.deepEqual(again, ours);
+      assert.deepEqual({ ...properties?.userProperties }, userProperties);
+    }
+    await gateway.said('"msg":"somebody has replaced the agent card"');
+    assert.doesNotMatch(gateway.stderr(), /evil|xxx/);
+    gateway.kill("SIGTERM");
+    await gateway.ended;
+    assert.equal(cards.messages.length, 6);
+    const last = cards.messages.at(-1)?.properties?.userProperties;
+    assert.deepEqual({ ...last }, facts("offline", "agent"));
+  });
+});
+
 describe("a task of another agent", () => {
   it("is submitted at once, and answered in pieces or as a whole", needs, async () => {
     await using place = await openPlace();

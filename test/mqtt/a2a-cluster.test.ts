@@ -99,7 +99,10 @@ describe("an A2A agent of several gateways", needsMosquitto, () => {
     await using a = openAgent(broker.url, { onRequest: () => stored.promise });
     await using b = openAgent(broker.url);
     await using caller = await openCaller(broker.url, "phone");
+    const acknowledged = () =>
+      broker.log().split("Received PUBACK from acme/house/assistant").length - 1;
     await a.hear();
+    await until("its own card is acknowledged", () => acknowledged() === 1);
     await caller.send(asking("t1", "one"), "c1");
     await a.request();
     a.lease.held = false;
@@ -110,14 +113,13 @@ describe("an A2A agent of several gateways", needsMosquitto, () => {
     for (let trip = 0; trip < 5; trip += 1) {
       await caller.device.client.publishAsync("/elsewhere", "", { qos: 1 });
     }
-    const acknowledged = /Received PUBACK from acme\/house\/assistant/;
-    assert.doesNotMatch(broker.log(), acknowledged);
+    assert.equal(acknowledged(), 1);
     a.lease.revoke();
     await b.hear();
     assert.deepEqual([(await b.request()).text, (await b.request(1)).text], ["one", "two"]);
     await until("it is answered", () => caller.events("g")[0]?.error?.code === -32001);
     assert.equal(a.requests.length, 1);
-    await until("the next one acknowledges", () => acknowledged.test(broker.log()));
+    await until("the next one acknowledges", () => acknowledged() > 3);
   });
 
   it("says offline when its last gateway stops, whichever heard", async () => {

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
+import { PublishedCard } from "../../src/mqtt/a2a/published-card.ts";
 import { Retries } from "../../src/mqtt/a2a/retries.ts";
 import { decodeRpc } from "../../src/mqtt/a2a/rpc.ts";
+import { ConnectionLost } from "../../src/mqtt/protocol/message.ts";
 import { a2aReplyTopic, a2aTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestChannel } from "../support/channel.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
@@ -106,6 +108,28 @@ it("a request is replaced by a later one of the same task and topic alone, and n
   }
   assert.deepEqual(replaced(), [false, false, false, false]);
   assert.equal(retries.isReplaced(sentTo("2998", { taskId: "1499" })), true);
+});
+
+it("the agent card is not read where the broker ends the connection for that", async () => {
+  const topic = a2aTopic("discovery", OWN);
+  const card = { topic, payload: "{}", qos: 1, retain: true } as const;
+  const kept = new PublishedCard(card, "online", createMemoryLog());
+  let [published, subscribed] = [0, 0];
+  for (let connection = 0; connection < 4; connection += 1) {
+    const lost = Promise.withResolvers<never>();
+    await kept.announce({
+      lost: lost.promise,
+      publish: async () => {
+        published += 1;
+        return { noMatchingSubscribers: false };
+      },
+      subscribe: async () => {
+        subscribed += 1;
+        throw new ConnectionLost("cut");
+      },
+    });
+  }
+  assert.deepEqual([published, subscribed], [4, 2]);
 });
 
 it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {

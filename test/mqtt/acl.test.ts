@@ -121,6 +121,7 @@ const EXPECTED = [
   "gw read /picoclaw/+/+/response",
   // A2A
   "gw write $a2a/v1/discovery/acme/home/edge",
+  "gw read $a2a/v1/discovery/acme/home/edge",
   "gw read $a2a/v1/request/acme/home/edge",
   "gw write $a2a/v1/reply/acme/home/#",
   "planner write $a2a/v1/request/acme/home/edge",

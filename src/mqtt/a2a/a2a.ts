@@ -9,7 +9,7 @@ import {
 import { Connection } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import type { Channel, ChannelRequest, Recipient } from "../contract.ts";
-import { ConnectionLost, type Incoming } from "../protocol/message.ts";
+import type { Incoming } from "../protocol/message.ts";
 import {
   a2aAddressOf,
   a2aReplyTopic,
@@ -19,6 +19,7 @@ import {
 } from "../protocol/topics.ts";
 import { encodeAddress, parseAddress } from "./address.ts";
 import { cardOf } from "./card.ts";
+import { PublishedCard } from "./published-card.ts";
 import { type A2aRecipient, createA2aReply, publishTo, unitsOf } from "./reply.ts";
 import { Retries } from "./retries.ts";
 import * as rpc from "./rpc.ts";
@@ -77,6 +78,7 @@ class Responder {
   readonly #log: ReturnType<typeof taggedLog>;
   readonly #card: string;
   readonly #requests: PublishTopic;
+  readonly #cards: PublishedCard;
   readonly #retries = new Retries();
   #pending = 0;
   /** Settles when all earlier requests are handed over. */
@@ -92,6 +94,8 @@ class Responder {
     this.#log = taggedLog(log, `${channel.name} a2a`);
     this.#card = cardOf(settings, options.info.version);
     this.#maxMessageBytes = settings.max_message_bytes;
+    const online = this.#cardMessage("online", "agent");
+    this.#cards = new PublishedCard({ ...online, qos: 1, retain: true }, "online", this.#log);
     const logConnected = createConnectedLog(this.#log);
     this.#voice = intake && this.#openVoice();
     this.#agent = new FurtherConnection({
@@ -107,7 +111,7 @@ class Responder {
       onSession: async (session) => {
         await session.subscribe([this.#requests], 1);
         logConnected(session);
-        void this.#announce(session);
+        void this.#cards.announce(session);
       },
       sayOffline: (session) => this.#sayOffline(session),
       onFailure: (failure) => this.#failed(failure),
@@ -167,18 +171,8 @@ class Responder {
     return { topic, payload: this.#card, properties: { userProperties } };
   }
 
-  /** Never rejects: after a loss the next session announces itself. */
-  async #announce(session: Session): Promise<void> {
-    try {
-      await session.publish({ ...this.#cardMessage("online", "agent"), qos: 1, retain: true });
-    } catch (error) {
-      if (error instanceof ConnectionLost) return;
-      const { message, why } = asFailure(error);
-      this.#log.warn("the agent card cannot be published", { error: message, why });
-    }
-  }
-
   #receive(message: Incoming): Promise<void> | undefined {
+    if (this.#cards.received(message)) return undefined;
     const to = this.#wayBack(message);
     if (to === undefined) return undefined;
     const asked = this.#decode(message.payload, to.correlationData.length);

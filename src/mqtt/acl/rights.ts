@@ -169,6 +169,8 @@ function a2aPart(settings: MqttSettings, { requesters }: ToolTopics): Part {
     about: "a2a",
     gateway: [
       { ...write(card), retain: "RETAINED" },
+      // To notice that somebody has replaced it.
+      read(card),
       read(requests),
       { ...write(a2aReplies(address, "#")), retain: "NOT_RETAINED" },
     ],

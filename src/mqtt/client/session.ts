@@ -250,6 +250,7 @@ function typedOf({
 }: NonNullable<IPublishPacket["properties"]>): IncomingProperties {
   const traceparent = userProperties?.["traceparent"];
   const mcpClient = userProperties?.["MCP-MQTT-CLIENT-ID"];
+  const a2aStatus = userProperties?.["a2a-status"];
   return {
     ...(typeof responseTopic === "string" && { responseTopic }),
     ...(Buffer.isBuffer(correlationData) && { correlationData }),
@@ -257,6 +258,7 @@ function typedOf({
     ...(typeof contentType === "string" && { contentType }),
     ...(typeof traceparent === "string" && { traceparent }),
     ...(typeof mcpClient === "string" && { mcpClient }),
+    ...(typeof a2aStatus === "string" && { a2aStatus }),
   };
 }
 

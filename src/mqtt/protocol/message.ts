@@ -37,6 +37,8 @@ export interface IncomingProperties {
   readonly traceparent?: string;
   /** The user property `MCP-MQTT-CLIENT-ID`: who sends, as it says itself (MCP over MQTT). */
   readonly mcpClient?: string;
+  /** The user property `a2a-status` of an agent card (A2A over MQTT). */
+  readonly a2aStatus?: string;
 }
 
 /** The connection was lost while something waited for it; the caller may try again on the next one. */
