@@ -19,7 +19,8 @@ import { resultOf } from "./dedupe.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { wireFailureOf } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
-import { laneOf, requestNameOf } from "./request-keys.ts";
+import { joinKnown } from "./known-requests.ts";
+import { laneOf } from "./request-keys.ts";
 import { clientFields } from "./request-log.ts";
 import type { RequestRecord } from "./request-log.ts";
 import type { Place, RequestQueue } from "./request/request-queue.ts";
@@ -106,30 +107,15 @@ export class Acceptor<M> {
    * a crash it gets the answer, too.
    */
   async #join(request: Request, answer: AnswerStream): Promise<void> {
-    const { cluster, direct } = this.#options;
+    const { cluster, direct, durableRequests } = this.#options;
     const send = (): void => direct.send({ request, answer, duplicate: "joined", unlimited: true });
     if (answer.addresses.has(request.address)) this.#ignore(request);
     else if (cluster === undefined || !request.durable) {
       answer.addresses.add(request.address);
       send();
-      if (request.durable) await this.#keepAddress(request).catch(() => {});
-    } else if (await this.#keepAddress(request).catch(() => held())) this.#joined(request);
+      if (request.durable) await joinKnown(request, durableRequests).catch(() => {});
+    } else if (await joinKnown(request, durableRequests).catch(() => held())) this.#joined(request);
     else send();
-  }
-
-  /** Stores where the answer of an accepted request also goes. False if it is delivered, or not in the store. */
-  async #keepAddress(request: Request, known?: Claim): Promise<boolean> {
-    const { durableRequests } = this.#options;
-    const named = { lane: laneOf(request), name: requestNameOf(request) };
-    const claim = known ?? (await durableRequests.find(named))?.claim;
-    const { address, id, stream, expiresAt } = request;
-    const to = {
-      address,
-      stream,
-      ...(id !== undefined && { id }),
-      ...(expiresAt !== undefined && { expiresAt }),
-    };
-    return claim !== undefined && durableRequests.join(claim, to);
   }
 
   /** A poll of the store has it sent. */
@@ -315,13 +301,13 @@ export class Acceptor<M> {
 
   /** The answer of a request that waits, or runs elsewhere, also goes to this client's address. */
   async #attach(request: Request, claim: Claim): Promise<void> {
-    const { cluster, queue } = this.#options;
+    const { cluster, queue, durableRequests } = this.#options;
     if (cluster === undefined) {
       queue.attach(claim, withoutContent(request));
-      await this.#keepAddress(request, claim).catch(() => {});
+      await joinKnown(request, durableRequests, claim).catch(() => {});
       return;
     }
-    const isJoined = await this.#keepAddress(request, claim).catch(() => held());
+    const isJoined = await joinKnown(request, durableRequests, claim).catch(() => held());
     // It was delivered meanwhile: the store has its answer.
     if (!isJoined) return this.accept(request);
     this.#joined(request);

@@ -1,5 +1,6 @@
 import type { Failure } from "../base/failure.ts";
-import type { JoinedAddress, StoredRequest } from "../store/contract.ts";
+import type { Claim, JoinedAddress, StoredRequest } from "../store/contract.ts";
+import type { Request } from "./contract.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { wireFailure } from "./errors.ts";
 import { laneOf, requestNameOf } from "./request-keys.ts";
@@ -47,6 +48,23 @@ export async function cancelKnown<M>(
   const stored = await durableRequests.find(namedBy(key));
   if (stored === undefined || stored.answer !== undefined) return false;
   return durableRequests.join(stored.claim, CANCELLATION);
+}
+
+/** Stores where the answer of an accepted request also goes. False if it is delivered, or not in the store. */
+export async function joinKnown<M>(
+  request: Request,
+  durableRequests: Pick<DurableRequests<M>, "find" | "join">,
+  known?: Claim,
+): Promise<boolean> {
+  const claim = known ?? (await durableRequests.find(namedBy(request)))?.claim;
+  const { address, id, stream, expiresAt } = request;
+  const to = {
+    address,
+    stream,
+    ...(id !== undefined && { id }),
+    ...(expiresAt !== undefined && { expiresAt }),
+  };
+  return claim !== undefined && durableRequests.join(claim, to);
 }
 
 function namedBy(key: RequestKey): { readonly lane: string; readonly name: string } {

@@ -232,7 +232,7 @@ class Responder {
     known: KnownRequest | undefined,
   ): Promise<void> | undefined {
     const { id, taskId, text, stream } = asked;
-    if (known !== undefined && asked.contextId !== "" && asked.contextId !== known.context) {
+    if (known?.context !== undefined && !["", known.context].includes(asked.contextId)) {
       const message = "the task has another contextId";
       return this.#say(to, rpc.encodeError({ id, code: rpc.INVALID_PARAMS, message }));
     }
