@@ -165,6 +165,30 @@ describe("a device that Tasmota announces in its own words", () => {
     assert.equal(set.filters.has("tasmota_49A3BC/tele/SENSOR"), false);
   });
 
+  it("is gone with its sensors when it does not come again after a reconnect", async () => {
+    using set = await openTestInventory();
+    announce(set, { rl: [1] }, { ENERGY: { Power: 1 } });
+    assert.equal(set.entities().length, 3);
+    set.reconnect();
+    await until("it is gone", () => set.entities().length === 0);
+    set.report(`tasmota/discovery/${MAC}/sensors`, { sn: { ENERGY: { Power: 1 } } }, true);
+    assert.deepEqual(set.entities(), []);
+  });
+
+  it("is one of no more than 2,000, with 4 MiB of announcements", { timeout: 60_000 }, async () => {
+    using set = await openTestInventory();
+    const filler = "x".repeat(15_000);
+    for (let index = 0; index < 400; index += 1) {
+      const mac = index.toString(16).toUpperCase().padStart(12, "0");
+      set.report(`tasmota/discovery/${mac}/config`, { ...tasmotaConfig, rl: [1], filler }, true);
+    }
+    const kept = set.entities().length / 2;
+    assert.ok(kept > 200 && kept < 280, String(kept));
+    set.report("tasmota/discovery/000000000000/config", "", true);
+    announce(set, { rl: [1] });
+    assert.equal(set.entities().length, kept * 2);
+  });
+
   it("that lies has no topics but those that a client may have, and no more than some values", async () => {
     using set = await openTestInventory();
     for (const ft of [
@@ -178,6 +202,8 @@ describe("a device that Tasmota announces in its own words", () => {
       assert.deepEqual(set.entities(), [], ft);
     }
     announce(set, { rl: [1], t: "" });
+    announce(set, { rl: [1], t: "x".repeat(2_000), ft: "%prefix%/%topic%/%topic%/" });
+    announce(set, { rl: [1], ft: `%prefix%/${"%topic%".repeat(100)}` });
     assert.deepEqual(set.entities(), []);
     const many = Object.fromEntries(
       Array.from({ length: 300 }, (_none, index) => [`S${index}`, { "a'] }}{{ x": 1, A: 1 }]),

@@ -210,7 +210,10 @@ export class Inventory {
     this.#stale = new Set(this.#entities.keys());
     clearTimeout(this.#gone);
     this.#gone = setTimeout(() => {
-      for (const topic of this.#stale) this.#remove(topic);
+      for (const key of this.#stale) {
+        this.#remove(key);
+        this.#tasmota.remove(key);
+      }
     }, this.#options.goneMs ?? GONE_MS);
     this.#gone.unref();
   }

@@ -4,35 +4,56 @@ import type { DiscoveredEntity } from "../discovery.ts";
 import { tasmotaSensors } from "./sensors.ts";
 
 const TOPIC = /^tasmota\/discovery\/([0-9A-F]{12})\/(config|sensors)$/;
-/** Bytes of a payload, and devices. */
+/** Bytes of a payload, characters of all, and devices. */
 const MAX_PAYLOAD = 16 * 1024;
+const MAX_SIZE = 4 * 1024 * 1024;
 const MAX_DEVICES = 2_000;
+/** Characters of what topics are made of. */
+const MAX_LEVEL = 100;
 /** Relays of one device. */
 const MAX_RELAYS = 32;
 
+/** The payloads of a device: one may come before the other, or again without it. */
 interface Announced {
-  readonly config?: unknown;
-  readonly sensors?: unknown;
+  readonly config?: string;
+  readonly sensors?: string;
 }
 
 /** What Tasmota devices have announced in their own words, in those of Home Assistant. */
 export class TasmotaDevices {
   readonly #announced = new Map<string, Announced>();
+  #size = 0;
 
   /** What the entities of a device are after a message; undefined if it is none of Tasmota's. */
   received(topic: string, payload: Uint8Array): readonly DiscoveredEntity[] | undefined {
     const [, mac, part] = TOPIC.exec(topic) ?? [];
     if (mac === undefined || part === undefined) return undefined;
-    const before = this.#announced.get(mac);
-    if (before === undefined && this.#announced.size >= MAX_DEVICES) return [];
-    const announced: Announced = { ...before, [part]: parsed(payload) };
-    if (announced.config === undefined && announced.sensors === undefined)
-      this.#announced.delete(mac);
-    else this.#announced.set(mac, announced);
-    return isObject(announced.config) && hasTopics(announced.config)
-      ? entitiesOf(mac, announced.config, at(announced.sensors, "sn"))
+    const announced: Announced = { ...this.#announced.get(mac), [part]: textOf(payload) };
+    this.#forget(mac);
+    const size = sizeOf(announced);
+    const isRoom = this.#announced.size < MAX_DEVICES && this.#size + size <= MAX_SIZE;
+    if (size === 0 || !isRoom) return [];
+    this.#announced.set(mac, announced);
+    this.#size += size;
+    const config = parsed(announced.config);
+    return isObject(config) && hasTopics(config)
+      ? entitiesOf(mac, config, at(parsed(announced.sensors), "sn"))
       : [];
   }
+
+  /** Forgets the device of that key, which is announced no more. */
+  remove(key: string): void {
+    this.#forget(key.slice(key.lastIndexOf("/") + 1));
+  }
+
+  #forget(mac: string): void {
+    this.#size -= sizeOf(this.#announced.get(mac) ?? {});
+    this.#announced.delete(mac);
+  }
+}
+
+function sizeOf({ config = "", sensors = "" }: Announced): number {
+  return config.length + sensors.length;
 }
 
 /** One name for both topics of a device. */
@@ -42,13 +63,21 @@ export function tasmotaKey(topic: string): string {
 
 /** Commands and states have the same topics but for a prefix. */
 function hasTopics(config: object): boolean {
-  return textAt(config, "t") !== "" && textAt(config, "ft").includes("%prefix%");
+  const levels = [textAt(config, "t"), textAt(config, "ft"), textAt(config, "hn")];
+  const isShort = [...levels, ...listAt(config, "tp").map(String)].every(
+    (level) => level.length <= MAX_LEVEL,
+  );
+  return isShort && textAt(config, "t") !== "" && textAt(config, "ft").includes("%prefix%");
 }
 
-function parsed(payload: Uint8Array): unknown {
+function textOf(payload: Uint8Array): string | undefined {
   if (payload.length === 0 || payload.length > MAX_PAYLOAD) return undefined;
+  return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString();
+}
+
+function parsed(text: string | undefined): unknown {
   try {
-    return fromJson(Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString());
+    return text === undefined ? undefined : fromJson(text);
   } catch {
     return undefined;
   }
