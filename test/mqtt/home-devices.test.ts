@@ -130,7 +130,8 @@ describe("the inventory of devices", () => {
       rgb_stat_t: "wled/a/c",
       rgb_cmd_t: "wled/a/col",
       rgb_cmd_tpl: "{{'#%02x%02x%02x' | format(red, green, blue)}}",
-      rgb_val_tpl: "{{value[1:3]|int(base=16)}},{{value[3:5]|int(base=16)}}",
+      rgb_val_tpl:
+        "{{value[1:3]|int(base=16)}},{{value[3:5]|int(base=16)}},{{value[5:7]|int(base=16)}}",
       bri_cmd_t: "wled/a",
       bri_stat_t: "wled/a/g",
       bri_val_tpl: "{{value}}",
@@ -144,6 +145,8 @@ describe("the inventory of devices", () => {
     });
     const wled = set.entity("light/wled");
     set.report("wled/a/g", "128");
+    set.report("wled/a/c", "#FFAA00");
+    assert.equal(readingsOf(wled)["color"], "#ffaa00");
     assert.deepEqual(settingsOf(wled), {
       state: ["on", "off"],
       brightness: [0, 100],
