@@ -18,7 +18,9 @@ export type Failpoint =
   | "job_claimed"
   | "job_ran"
   | "job_pushed"
-  | "watch_stored";
+  | "watch_stored"
+  | "call_confirmed"
+  | "call_begun";
 
 /** Set only by `scripts/build.ts --faults`; in every other build `failpoint` compiles to nothing. */
 declare const PICOCLAW_FAULTS: boolean | undefined;

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Confirmation, ConfirmationStore, NewConfirmation } from "../../store/contract.ts";
@@ -107,6 +108,7 @@ export class Confirmations {
     const move = { state: decision, until, decidedBy: by.client };
     const isFirst = await store.move(found.id, "waiting", move);
     if (!isFirst) return store.find(found.id);
+    failpoint("call_confirmed");
     const decided = { ...found, ...move };
     await this.#continue(decided).catch((thrown: unknown) => this.#report(thrown));
     return decided;
@@ -125,7 +127,9 @@ export class Confirmations {
     if (call === undefined || call.channel !== channel || call.client !== client) return undefined;
     if (call.state === "begun") return { call, isFirst: false };
     if (call.state !== "confirmed" || call.until <= clock.epoch()) return undefined;
-    return { call, isFirst: await store.move(id, "confirmed", { state: "begun" }) };
+    const isFirst = await store.move(id, "confirmed", { state: "begun" });
+    failpoint("call_begun");
+    return { call, isFirst };
   }
 
   async #ask(waiting: Confirmation): Promise<Confirmation> {
