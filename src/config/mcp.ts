@@ -66,7 +66,8 @@ function serverSettings(
   const { enabled: _, env_file, env, ...rest } = output;
   const type = output.type || (output.command === "" ? "http" : "stdio");
   const needed = type === "http" ? "url" : "command";
-  if (output[needed].trim() === "") findings.problem(path, `${needed} is missing`);
+  const missing = output.type === "" && output.url.trim() === "" ? "command or url" : needed;
+  if (output[needed].trim() === "") findings.problem(path, `${missing} is missing`);
   checkAuth(output, type, path, findings);
   for (const variable of Object.keys(env).filter((each) => NEVER_GIVEN.has(each))) {
     const text = "has no effect: this variable is never given to another program";

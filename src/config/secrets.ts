@@ -179,7 +179,7 @@ async function fileCredential(name: string, folder: string): Promise<string | Se
     const secret = readSecretFile(file);
     return secret === "" ? { fault: "names a file that is empty" } : secret;
   } catch (error) {
-    return { fault: `names a file that cannot be read (${codeOf(error)})` };
+    return { fault: `names a file in ${folder} that cannot be read (${codeOf(error)})` };
   }
 }
 

@@ -112,7 +112,15 @@ function serversIn(tree: Branch): readonly string[] {
 function checkName(name: string, path: Path, { findings, servers }: NameCheck): void {
   if (name === "*" || TOOL_NAMES.includes(name)) return;
   const server = name.slice(0, name.indexOf("."));
-  if (name.includes(".") && servers.includes(server)) return;
+  if (name.includes(".")) {
+    if (servers.includes(server)) return;
+    findings.warn(
+      path,
+      `"${quotable(name)}" allows nothing: tools.mcp.servers has no "${quotable(server)}"${didYouMean(nearestWord(server, servers))}`,
+      "add that MCP server, or remove the name",
+    );
+    return;
+  }
   const nearest = nearestWord(name, TOOL_NAMES);
   findings.warn(
     path,

@@ -77,7 +77,7 @@ describe("tools.mcp", () => {
     );
     const text = allTextOf(failure);
     assert.match(text, /servers\.a: command is missing/);
-    assert.match(text, /servers\.b: url is missing/);
+    assert.match(text, /servers\.b: command or url is missing/);
     assert.match(text, /servers\.c\.url.*http or https/);
     assert.match(text, /servers\.d\.headers/);
     assert.match(text, /servers\.e\.timeout_seconds/);
@@ -187,6 +187,6 @@ describe("tools of MCP servers in profiles", () => {
     const warnings = warningText(await loadedFrom({ version: 3, tools }));
     assert.doesNotMatch(warnings, /files\.read_file|off\.\*/);
     assert.match(warnings, /"files" is not a tool/);
-    assert.match(warnings, /"nope\.x" is not a tool/);
+    assert.match(warnings, /"nope\.x" allows nothing: tools\.mcp\.servers has no "nope"/);
   });
 });

@@ -79,7 +79,7 @@ describe("file:// secrets", () => {
 
   const faults: readonly [reference: string, fault: RegExp][] = [
     ["file://", /has no file name after file:\/\//],
-    ["file://missing", /cannot be read \(ENOENT\)/],
+    ["file://missing", /names a file in \/.+ that cannot be read \(ENOENT\)/],
     ["file://empty", /names a file that is empty/],
     ["file://keys", /cannot be read \(EISDIR\)/],
     ["file://../outside", /outside of the folder/],

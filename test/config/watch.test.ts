@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { readCondition, readPath, readTime } from "../../src/config/watch/condition.ts";
-import { allTextOf, failureFrom, loadedFrom } from "./home.ts";
+import { allTextOf, failureFrom, loadedFrom, warningText } from "./home.ts";
 
 const WATCH = { topic: "sensors/+", prompt: "Say it.", client: "hall" };
 
@@ -67,6 +67,12 @@ describe("a condition", () => {
     assert.deepEqual(readCondition("missing for 90"), { missingMs: 90_000 });
   });
 
+  it("may have values with names that are nearly words of it", () => {
+    for (const written of ["change > 5", "$.become == 1", "missing > 3"]) {
+      assert.ok(typeof readCondition(written) === "object", written);
+    }
+  });
+
   const wrong: readonly [written: string, said: RegExp][] = [
     ["", /ends where one of/],
     ["$.a >", /ends where a number/],
@@ -76,9 +82,15 @@ describe("a condition", () => {
     ["a == 1 b == 2", /has b where/],
     ["a == 1 and", /ends where/],
     ["3 > 5", /has 3 where/],
-    ["a == 'x", /cannot be read from 'x/],
+    ["a == 'x", /has 'x, which is no path, operator, number or text/],
     ['a == "\\x"', /not a text as JSON has it/],
-    ["process.exit() == 1", /cannot be read from/],
+    ["process.exit() == 1", /has \(\) == 1, which is no path/],
+    ["t > 30C", /has 30C, which is no path/],
+    ["become $.t > 30", /has become: write becomes, or \$\.become if/],
+    ["becom > 30", /write becomes/],
+    ["changes $.state", /has \$\.state where .* \(or the word changed in front\) is expected/],
+    ["changes", /ends where .* \(or the word changed in front\) is expected/],
+    ["missing 15m", /has to follow `missing for`/],
     ["missing for ever", /10s to 30d/],
     ["missing for 1s", /10s to 30d/],
     [Array.from({ length: 9 }, () => "a == 1").join(" and "), /more than 8/],
@@ -192,6 +204,11 @@ describe("tools.mqtt.watch", () => {
       assert.match(await faultOf(watch), said);
     });
   }
+
+  it("warns of a client that looks like a pattern", async () => {
+    const warnings = warningText(await loadedFrom(configOf([{ ...WATCH, client: "panel-*" }])));
+    assert.match(warnings, /watch\[0\]\.client: is the id of one client, and no pattern/);
+  });
 
   it("needs a channel where there are several", async () => {
     assert.match(await faultOf({}, ["one", "two"]), /watch\[0\]\.channel: is missing: .+ one, two/);

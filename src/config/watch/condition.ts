@@ -4,6 +4,7 @@ import type {
   JsonPath,
   MessageCondition,
 } from "../../base/contract.ts";
+import { nearestWord } from "../../base/spelling.ts";
 
 /** A condition, or the time without a message; a string says what is wrong with it. */
 export type ReadCondition =
@@ -40,7 +41,7 @@ class Unreadable extends Error {}
 /** Reads `when`: `$.temperature > 30 and door == "open"`, `changed $.state`, `missing for 10m`, `becomes …`. */
 export function readCondition(written: string): ReadCondition {
   return orFault(() => {
-    const missing = /^\s*missing\s+for\s+(.*)$/is.exec(written);
+    const missing = /^\s*missing\s+(?:for\s+(.*)|\d.*)$/is.exec(written);
     if (missing !== null) return { missingMs: silenceOf(missing[1] ?? "") };
     if (written.length > MAX_LENGTH) throw new Unreadable(`is longer than ${MAX_LENGTH}`);
     return { when: conditionOf(new Tokens(written)) };
@@ -85,6 +86,7 @@ function silenceOf(written: string): number {
 
 function conditionOf(tokens: Tokens): MessageCondition {
   const becomes = tokens.accept("becomes");
+  if (!becomes) refuseMisspelt(tokens.peek());
   const anyOf = [termsOf(tokens)];
   while (tokens.accept("or")) anyOf.push(termsOf(tokens));
   tokens.end();
@@ -92,6 +94,14 @@ function conditionOf(tokens: Tokens): MessageCondition {
     throw new Unreadable(`has more than ${MAX_TERMS} comparisons`);
   }
   return { becomes, anyOf };
+}
+
+/** A path that is nearly `becomes` would be a condition that never holds. */
+function refuseMisspelt(first: Token | undefined): void {
+  if (first?.kind !== "word" || nearestWord(first.text, ["becomes"]) === undefined) return;
+  throw new Unreadable(
+    `has ${first.text}: write becomes, or $.${first.text} if that is the name of a value`,
+  );
 }
 
 function termsOf(tokens: Tokens): readonly ConditionTerm[] {
@@ -108,8 +118,11 @@ function termOf(tokens: Tokens): ConditionTerm {
     const isPath = next?.kind === "word" && !JOINING.has(next.text.toLowerCase());
     return { path: isPath ? pathOf(tokens.take("word")) : [], operator: "changed" };
   }
-  const path = tokens.peek()?.kind === "word" ? pathOf(tokens.take("word")) : [];
-  const operator = operatorOf(tokens.take("operator", "one of == != < <= > >="));
+  const word = tokens.peek()?.kind === "word" ? tokens.take("word") : undefined;
+  const path = word === undefined ? [] : pathOf(word);
+  const isChanged = word !== undefined && nearestWord(word, ["changed"]) !== undefined;
+  const hint = isChanged ? " (or the word changed in front)" : "";
+  const operator = operatorOf(tokens.take("operator", `one of == != < <= > >=${hint}`));
   const value = valueOf(tokens.take("", "a number, a text in quotes, true, false or null"));
   if (operator !== "==" && operator !== "!=" && typeof value !== "number") {
     throw new Unreadable(`${operator} compares numbers, not ${JSON.stringify(value)}`);
@@ -209,7 +222,9 @@ function tokensOf(written: string): readonly Token[] {
     if (at === written.length) break;
     const token = tokenAt(written, at);
     if (token === undefined)
-      throw new Unreadable(`cannot be read from ${written.slice(at, at + 20)}`);
+      throw new Unreadable(
+        `has ${written.slice(at, at + 20)}, which is no path, operator, number or text in quotes`,
+      );
     tokens.push(token);
     at += token.text.length;
   }

@@ -50,6 +50,13 @@ function watchOf(written: Written, path: Path, around: Around): WatchSettings | 
   if (own !== undefined) {
     fault("topic", `is a topic of the agent itself (channel ${own.name}): it would answer itself`);
   }
+  if (/[*?]/.test(client)) {
+    findings.warn(
+      [...path, "client"],
+      "is the id of one client, and no pattern",
+      "name one client",
+    );
+  }
   const channel = channelOf(written.channel, around, fault);
   const cooldownMs = readTime(written.cooldown);
   if (cooldownMs === undefined) {
