@@ -70,7 +70,18 @@ async function nextOfCron(
   try {
     return new Cron(expr, { timezone: zone, paused: true }).nextRun(new Date(after))?.getTime();
   } catch (thrown) {
-    throw new Failure("bad_request", `"${expr}" in ${zone} is no schedule: ${messageOf(thrown)}`);
+    const message = isZone(zone)
+      ? `"${expr}" in ${zone} is no schedule: ${messageOf(thrown)}`
+      : `"${zone}" is no time zone: name one such as Europe/Berlin`;
+    throw new Failure("bad_request", message);
+  }
+}
+
+function isZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat("en", { timeZone: name }) !== undefined;
+  } catch {
+    return false;
   }
 }
 

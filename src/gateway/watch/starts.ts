@@ -63,6 +63,8 @@ export class Starts {
   readonly #options: StartsOptions;
   /** When the cooldown of a watch and a topic ends. */
   readonly #cooldowns = new Map<string, number>();
+  /** The keys of those into which a match fell, as the log has said. */
+  readonly #matchedAgain = new Set<string>();
   /** When the hour ends in which a watch, or all, may start no more. */
   readonly #fullUntil = new Map<string, number>();
   readonly #inTurn = createSerialQueue();
@@ -93,7 +95,9 @@ export class Starts {
   #match(watch: StartingWatch, match: WatchMatch): void {
     const now = this.#options.clock.epoch();
     const key = `${watch.id} ${match.topic}`;
-    if (this.#isClosed || isWithin(this.#cooldowns.get(key), now, watch.cooldownMs)) return;
+    if (this.#isClosed) return;
+    const until = this.#cooldowns.get(key);
+    if (isWithin(until, now, watch.cooldownMs)) return this.#again(key, until, watch, match);
     const isFull = [ALL, watch.starts].some((name) =>
       isWithin(this.#fullUntil.get(name), now, HOUR_MS),
     );
@@ -232,11 +236,21 @@ export class Starts {
     this.#retries.set(key, cancel);
   }
 
+  /** Says once in each cooldown that the topic matches, and begins nothing. */
+  #again(key: string, until: number, { client }: WatchRule, { topic }: WatchMatch): void {
+    if (this.#matchedAgain.has(key)) return;
+    this.#matchedAgain.add(key);
+    const facts = { topic, client, until: new Date(until).toISOString() };
+    this.#options.log.info("a watched topic matches again within its cooldown", facts);
+  }
+
   #cool(key: string, until: number): void {
     const [oldest] = this.#cooldowns.keys();
     if (oldest !== undefined && this.#cooldowns.size >= MOST_COOLDOWNS) {
       this.#cooldowns.delete(oldest);
+      this.#matchedAgain.delete(oldest);
     }
+    this.#matchedAgain.delete(key);
     this.#cooldowns.set(key, until);
   }
 
@@ -260,7 +274,7 @@ function hashOf(...parts: readonly string[]): string {
 }
 
 /** Whether a time that lasts so long has not ended; one that began in the future has: the clock was set back. */
-function isWithin(end: number | undefined, now: number, lasts: number): boolean {
+function isWithin(end: number | undefined, now: number, lasts: number): end is number {
   return end !== undefined && end > now && end - lasts <= now;
 }
 
