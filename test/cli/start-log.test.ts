@@ -15,7 +15,8 @@ async function channelsOf(...brokers: readonly string[]): Promise<readonly MqttC
 
 const refused = () => Promise.reject(new Error("refused"));
 const ADDRESSES = ["http://127.0.0.1:18790", "http://[::1]:18790"];
-const place = { config: "/etc/config.json", host: "localhost", addresses: ADDRESSES };
+const gateway = { mcp: { enabled: false }, ollama: { enabled: false } };
+const place = { config: "/etc/config.json", host: "localhost", addresses: ADDRESSES, gateway };
 const model = () => ({ name: "gpt", provider: "openai", model: "gpt-5.4" });
 
 it("says what a device needs, and started only when the channel is subscribed", async () => {
@@ -68,6 +69,18 @@ it("a built-in broker has the URL that devices take, and other hosts their own p
   assert.equal(facts.broker, "mqtt://127.0.0.1:1884");
   assert.equal(facts.page, "http://[::1]:80/");
   assert.equal(facts.model, "none, offline agent");
+});
+
+it("what other programs find at the port is there with its URL", async () => {
+  const log = createMemoryLog();
+  const dialled = await channelsOf("tcp://broker:1883");
+  const enabled = { mcp: { enabled: true }, ollama: { enabled: true } };
+  const running = { dialled, model, subscribed: () => Promise.resolve() };
+  logStart(running, { ...place, gateway: enabled, log });
+  await setImmediate();
+  const facts = log.lines.find(({ message }) => message === "gateway started")?.fields;
+  assert.equal(facts?.["mcp"], "http://localhost:18790/mcp");
+  assert.equal(facts?.["ollama"], "http://localhost:18790/");
 });
 
 it("a channel that is refused for good is never said to be served", async () => {

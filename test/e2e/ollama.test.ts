@@ -42,6 +42,23 @@ async function startServed(gateway: object): Promise<Served> {
 }
 
 describe("the API of Ollama", { skip: needsMosquitto.skip || onceInCi.skip }, () => {
+  it("says what to set where it is not enabled", async () => {
+    await using served = await startServed({});
+    for (const [path, key] of [
+      ["api/chat", "gateway.ollama.enabled"],
+      ["api/tags", "gateway.ollama.enabled"],
+      ["mcp", "gateway.mcp.enabled"],
+    ] as const) {
+      const method = path === "api/tags" ? "GET" : "POST";
+      const response = await fetch(new URL(path, served.url), { method });
+      assert.equal(response.status, 404);
+      assert.match(
+        JSON.stringify(await response.json()),
+        new RegExp(`not enabled: set ${key} to true`),
+      );
+    }
+  });
+
   it("is spoken to by the client of Ollama, streamed and whole", async () => {
     await using served = await startServed({
       tokens: { "home-assistant": TOKEN },

@@ -159,7 +159,9 @@ async function serve(
     socket = await openStatusSocket(serving, log);
     compileHotCode();
     const { logStart } = await import("../runtime/start-log.ts");
-    logStart(serving, { config: loaded.file, host, addresses: health.addresses, log });
+    const { addresses } = health;
+    const { gateway } = loaded.config;
+    logStart(serving, { config: loaded.file, host, addresses, gateway, log });
     if (context.host.env["NOTIFY_SOCKET"]) {
       const { reportToSystemd } = await import("../service/notify.ts");
       reportToSystemd(serving, context, log);

@@ -18,13 +18,13 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => Promise<v
 export function otherPaths(options: OtherPathsOptions): Handler | undefined {
   const page = gatewayPage(options);
   const { ollama, mcp } = options.loaded.config.gateway;
-  if (!ollama.enabled && !mcp.enabled) return page;
+  if (page === undefined && !ollama.enabled && !mcp.enabled) return undefined;
   const api = ollama.enabled ? ollamaApi(options) : undefined;
   const mcpServer = mcp.enabled ? mcpOver(options) : undefined;
   return (request, response) => {
     const { url = "" } = request;
-    if (api && url.startsWith("/api/")) return api(request, response);
-    if (mcpServer && /^\/mcp(?:\?|$)/.test(url)) return mcpServer(request, response);
+    if (url.startsWith("/api/")) return (api ?? switchedOff("ollama"))(request, response);
+    if (/^\/mcp(?:\?|$)/.test(url)) return (mcpServer ?? switchedOff("mcp"))(request, response);
     return (page ?? notFound)(request, response);
   };
 }
@@ -73,6 +73,14 @@ function once({ log }: OtherPathsOptions, open: () => Promise<Handler>): Handler
       if (response.headersSent) response.destroy();
       else response.writeHead(500, { "content-length": 0 }).end();
     }
+  };
+}
+
+function switchedOff(face: "ollama" | "mcp"): Handler {
+  const error = `not enabled: set gateway.${face}.enabled to true, and start the gateway again`;
+  return async (request, response) => {
+    request.resume();
+    response.writeHead(404, { "content-type": "application/json" }).end(JSON.stringify({ error }));
   };
 }
 

@@ -9,6 +9,8 @@ export interface StartFacts {
   /** The host that was asked to listen on, and the URLs on which it listens. */
   readonly host: string;
   readonly addresses: readonly string[];
+  /** What other programs find at the page's URL, as far as it is enabled. */
+  readonly gateway: Readonly<Record<"mcp" | "ollama", { readonly enabled: boolean }>>;
   readonly log: Log;
 }
 
@@ -18,7 +20,7 @@ export interface StartFacts {
  */
 export function logStart(
   { dialled, subscribed, model }: Pick<Runtime, "dialled" | "subscribed" | "model">,
-  { config, host, addresses, log }: StartFacts,
+  { config, host, addresses, gateway, log }: StartFacts,
 ): void {
   const health = addresses.join(" ");
   const page = pageUrl(host, addresses);
@@ -31,7 +33,14 @@ export function logStart(
     isStarted = true;
     const current = model();
     const name = current && `${current.name} (${current.provider}, ${current.model})`;
-    log.info("gateway started", { config, model: name ?? "none, offline agent", page, health });
+    log.info("gateway started", {
+      config,
+      model: name ?? "none, offline agent",
+      page,
+      ...(gateway.mcp.enabled && { mcp: `${page}mcp` }),
+      ...(gateway.ollama.enabled && { ollama: page }),
+      health,
+    });
   };
   // A channel that failed for good has said so by itself.
   Promise.all(dialled.map(serve)).then(started, () => {});
