@@ -120,6 +120,16 @@ describe("MCP over MQTT", () => {
     await hall.close();
   });
 
+  it("says why a client that does not name itself is not heard", needs, async () => {
+    await using place = await openPlace();
+    const kitchen = await connect(place.broker.url, "kitchen");
+    const hello = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: {} });
+    await kitchen.mqtt.publishAsync(CONTROL, hello, { qos: 1 });
+    await place.gateway.said("it does not say whose it is");
+    await place.gateway.said("user property MCP-MQTT-CLIENT-ID");
+    await kitchen.close();
+  });
+
   it("cancels the turn of a client that leaves", needs, async () => {
     await using place = await openPlace();
     const { broker, model } = place;

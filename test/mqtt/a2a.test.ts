@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
+import { connectAsync } from "mqtt";
 import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
 import { PublishedCard } from "../../src/mqtt/a2a/published-card.ts";
 import { Retries } from "../../src/mqtt/a2a/retries.ts";
@@ -157,6 +158,62 @@ it("who takes its name is no conflict of the channel's client id", needsMosquitt
     await until("it says so", () => /another program connects/.test(log.text()));
     assert.equal(conflicts, 0);
   } finally {
+    await agent.close();
+  }
+});
+
+it("says once why a request that nobody can answer is dropped", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using main = openTestChannel(broker.url);
+  const a2a = { ...channelFor(broker.url).settings.a2a, enabled: true, org: "acme", unit: "house" };
+  const log = createMemoryLog();
+  const heard: string[] = [];
+  const agent = withA2a(main.channel, {
+    channel: channelFor(broker.url, { a2a }),
+    connectTimeoutMs: 5_000,
+    reconnectMs: 20,
+    info: { version: "0.0.0-test", instance: "here" },
+    log,
+    onConflict: () => {},
+    onRequest: async ({ key = "" }) => void heard.push(key),
+    find: async () => undefined,
+    cancel: async () => false,
+  });
+  const asker = await connectAsync(broker.url, { protocolVersion: 5 });
+  try {
+    await until(`it is connected; ${log.text()}`, () => /info connected/.test(log.text()));
+    const ask = (taskId: string, responseTopic?: string) =>
+      asker.publishAsync(
+        "$a2a/v1/request/acme/house/edge",
+        JSON.stringify({
+          jsonrpc: "2.0",
+          id: 1,
+          method: "SendMessage",
+          params: {
+            message: { messageId: "m", taskId, role: "ROLE_USER", parts: [{ text: "x" }] },
+          },
+        }),
+        {
+          qos: 1,
+          properties: {
+            correlationData: Buffer.from("c"),
+            ...(responseTopic && { responseTopic }),
+          },
+        },
+      );
+    await ask("lost-1");
+    await ask("lost-2", "foo/bar");
+    await ask("heard", "$a2a/v1/reply/acme/house/phone/1");
+    await until("the last one is heard", () => heard.length === 1);
+    assert.match(heard[0] ?? "", /heard/);
+    const dropped = log.lines.filter(({ message }) => /is dropped/.test(message));
+    assert.deepEqual(
+      dropped.map(({ level }) => level),
+      ["warn", "debug"],
+    );
+    assert.match(String(dropped[0]?.fields["try"]), /\$a2a\/v1\/reply\/acme\/house\/<its name>\//);
+  } finally {
+    await asker.endAsync(true);
     await agent.close();
   }
 });

@@ -1,5 +1,6 @@
 import type { Part } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
+import { truncate } from "../../base/truncate.ts";
 import { createConnectedLog, taggedLog } from "../agent-channel/channel.ts";
 import {
   FurtherConnection,
@@ -12,6 +13,7 @@ import type { Channel, ChannelRequest, Recipient } from "../contract.ts";
 import type { Incoming } from "../protocol/message.ts";
 import {
   a2aAddressOf,
+  a2aReplies,
   a2aReplyTopic,
   a2aTopic,
   type A2aAddress,
@@ -81,6 +83,7 @@ class Responder {
   readonly #cards: PublishedCard;
   readonly #retries = new Retries();
   #pending = 0;
+  #hasDropped = false;
   /** Settles when all earlier requests are handed over. */
   #order: Promise<unknown> = Promise.resolve();
 
@@ -203,12 +206,22 @@ class Responder {
     const { responseTopic = "", correlationData = Buffer.alloc(0) } = properties;
     const way = a2aReplyTopic(this.#address, responseTopic);
     if (way === undefined) {
-      this.#log.debug("a request without an allowed Response Topic is dropped");
+      this.#sayDropped(responseTopic);
       return undefined;
     }
     const { messageExpiryInterval: seconds } = properties;
     const expiresAt = seconds === undefined ? undefined : Date.now() + seconds * 1000;
     return { ...way, correlationData, expiresAt };
+  }
+
+  /** Warns once: whoever may publish there could fill the log. */
+  #sayDropped(responseTopic: string): void {
+    const level = this.#hasDropped ? "debug" : "warn";
+    this.#hasDropped = true;
+    this.#log[level]("a request of another agent is dropped: nobody can be answered on its topic", {
+      response_topic: truncate(responseTopic, 128),
+      try: `let it ask with a Response Topic of its own name: ${a2aReplies(this.#address, "<its name>")}/…`,
+    });
   }
 
   #decode(payload: Uint8Array, correlated: number): rpc.RpcRequest | rpc.RpcError {

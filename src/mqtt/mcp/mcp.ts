@@ -67,6 +67,7 @@ class McpServer {
   readonly #connection: FurtherConnection;
   readonly #log: ReturnType<typeof taggedLog>;
   #pending = 0;
+  #hasDropped = false;
 
   constructor(options: McpOptions) {
     const { channel, log } = options;
@@ -138,7 +139,7 @@ class McpServer {
       ? { kind: "control", client: properties?.mcpClient ?? "" }
       : mcpClientOf(this.#address, topic);
     const to = from && mcpRpcTopic(this.#address, from.client);
-    if (from === undefined || to === undefined) return;
+    if (from === undefined || to === undefined) return isControl ? this.#sayUnnamed() : undefined;
     const { client } = from;
     if (from.kind === "presence") {
       if (isGone(payload)) sessions.end(client);
@@ -148,6 +149,16 @@ class McpServer {
       const text = Buffer.from(payload).toString();
       sessions.receive({ client, text, isControl }, (answer) => this.#send(to, answer));
     }
+  }
+
+  /** Warns once: whoever may publish there could fill the log. */
+  #sayUnnamed(): undefined {
+    const level = this.#hasDropped ? "debug" : "warn";
+    this.#hasDropped = true;
+    this.#log[level]("a message of an MCP client is dropped: it does not say whose it is", {
+      topic: this.#control,
+      try: "let it connect with MQTT 5 and name its client id in the user property MCP-MQTT-CLIENT-ID",
+    });
   }
 
   async #send(topic: PublishTopic, payload: string): Promise<void> {
