@@ -274,8 +274,15 @@ function namesWhatIsOff({ profile, tools: { off, exec } }: ProfileContext): Find
   if (empty.length === 0) return undefined;
   return {
     message: `names tools that can do nothing: ${empty.join(", ")}`,
-    remedy: "add the paths to read or write, or the topics",
+    remedy: `add what they may use to the profile: ${[...new Set(empty.map(neededBy))].join(", ")}`,
   };
+}
+
+/** The keys of a profile without which a tool can do nothing. */
+function neededBy(tool: string): string {
+  if (tool === "ask_agent") return "agents";
+  if (tool === "set_device") return "topics.publish";
+  return tool === "mqtt" || tool === "devices" ? "topics" : "read or write";
 }
 
 /** Where commands and the tools for files run, if several gateways share one store. */

@@ -156,21 +156,23 @@ async function summarize(
   const longest = Math.min(LONGEST_SUMMARY, room);
   const before = summary && truncate(summary.text, longest);
   const text = question(before, transcriptOf(messages, room));
+  let last: { readonly error: string; readonly why?: string | undefined } | undefined;
   for (let tried = 1; tried <= TRIES; tried += 1) {
     await giveWay();
     signal.throwIfAborted();
     try {
       const reply = await callModel(text, options);
       if (reply !== "") return truncate(reply, longest);
-      log.debug("the model's summary is empty", { tried });
+      last = { error: "the model's summary is empty" };
     } catch (thrown) {
       signal.throwIfAborted();
       if (thrown instanceof Failure && thrown.code === "budget") throw thrown;
       const { message, why } = asFailure(thrown);
-      log.debug("the model gave no summary", { tried, error: message, why });
+      last = { error: message, why };
     }
+    log.debug("the model gave no summary", { tried, ...last });
   }
-  log.warn("a conversation could not be summarized", { tries: TRIES });
+  log.warn("a conversation could not be summarized", { tries: TRIES, ...last });
   return undefined;
 }
 

@@ -108,6 +108,8 @@ describe("a look at what clients may do", () => {
     assert.match(lines(profiles, {}, ["skills"]).join(), /switched off: use_skill/);
     const idle = [toolProfile({ pattern: "a", tools: ["read_file", "mqtt"] })];
     assert.match(lines(idle).join(), /can do nothing: read_file, mqtt/);
+    const asks = [toolProfile({ pattern: "a", tools: ["ask_agent", "set_device", "devices"] })];
+    assert.match(lines(asks).join(), /to the profile: agents, topics\.publish, topics\)/);
   });
 });
 

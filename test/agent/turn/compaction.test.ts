@@ -220,7 +220,8 @@ describe("a compaction", () => {
     const { compact: vain, log } = createTestCompaction(second.model, SIX);
     assert.equal(await vain({ turns: turns(4) }, NEVER), undefined);
     assert.equal(second.questions.length, 3);
-    assert.ok(log.lines.some(({ level }) => level === "warn"));
+    const warning = log.lines.find(({ level }) => level === "warn");
+    assert.equal(warning?.fields["error"], "the model is away");
 
     const third = createScriptedModel("half", AWAY, AWAY, AWAY);
     const { compact: half } = createTestCompaction(third.model, SIX);

@@ -57,10 +57,12 @@ export async function findEntities(
   }
 }
 
+const NO_DEVICES = "[no devices that this client may see; picoclaw doctor tells the owner why]";
+
 function listText({ entities, ...facts }: FoundEntities, wanted: Wanted): string {
   const found = matching(entities, wanted);
   const more = remarks(facts);
-  if (entities.length === 0) return ["[no devices that this client may see]", ...more].join("\n");
+  if (entities.length === 0) return [NO_DEVICES, ...more].join("\n");
   if (found.length === 0) {
     return ["[no device matches; there are:]", ...overview(entities), ...more].join("\n");
   }

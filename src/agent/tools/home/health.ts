@@ -19,7 +19,7 @@ export function healthText(
 ): string {
   const { entities } = found;
   if (entities.length === 0)
-    return "No devices are announced on the broker that this client may see.";
+    return "No devices are announced on the broker that this client may see; picoclaw doctor tells the owner why.";
   const lines = facts.map((fact) => LINES[fact](entities));
   return [...lines, ...remarks(found)].join("\n");
 }

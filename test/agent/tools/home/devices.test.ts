@@ -108,7 +108,10 @@ describe("the tool devices", () => {
       await call("devices", all, { search: "pool" }),
       /^\[no device matches; there are:\]\n4 devices/,
     );
-    assert.equal(await call("devices", []), "[no devices that this client may see]");
+    assert.equal(
+      await call("devices", []),
+      "[no devices that this client may see; picoclaw doctor tells the owner why]",
+    );
   });
 
   it("gives counts instead of many names, and says what it leaves out", async () => {
