@@ -65,9 +65,7 @@ function serverSettings(
   }
   const { enabled: _, env_file, env, ...rest } = output;
   const type = output.type || (output.command === "" ? "http" : "stdio");
-  const needed = type === "http" ? "url" : "command";
-  const missing = output.type === "" && output.url.trim() === "" ? "command or url" : needed;
-  if (output[needed].trim() === "") findings.problem(path, `${missing} is missing`);
+  checkTarget(output, type, path, findings);
   checkAuth(output, type, path, findings);
   for (const variable of Object.keys(env).filter((each) => NEVER_GIVEN.has(each))) {
     const text = "has no effect: this variable is never given to another program";
@@ -76,6 +74,17 @@ function serverSettings(
   const given = Object.entries(env).filter(([variable]) => !NEVER_GIVEN.has(variable));
   const file = env_file.trim() === "" ? {} : { env_file: absolutePath(env_file.trim(), bases) };
   return { ...rest, name, type, env: Object.fromEntries(given), ...file };
+}
+
+function checkTarget(
+  output: Pick<McpServerSettings, "command" | "url"> & { readonly type: string },
+  type: McpServerSettings["type"],
+  path: Path,
+  findings: Findings,
+): void {
+  const needed = type === "http" ? "url" : "command";
+  const missing = output.type === "" ? "command or url" : needed;
+  if (output[needed].trim() === "") findings.problem(path, `${missing} is missing`);
 }
 
 /** Adds what is wrong with how tokens are got. */

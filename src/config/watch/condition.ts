@@ -120,14 +120,17 @@ function termOf(tokens: Tokens): ConditionTerm {
   }
   const word = tokens.peek()?.kind === "word" ? tokens.take("word") : undefined;
   const path = word === undefined ? [] : pathOf(word);
-  const isChanged = word !== undefined && nearestWord(word, ["changed"]) !== undefined;
-  const hint = isChanged ? " (or the word changed in front)" : "";
-  const operator = operatorOf(tokens.take("operator", `one of == != < <= > >=${hint}`));
+  const operator = operatorOf(tokens.take("operator", expectedAfter(word)));
   const value = valueOf(tokens.take("", "a number, a text in quotes, true, false or null"));
   if (operator !== "==" && operator !== "!=" && typeof value !== "number") {
     throw new Unreadable(`${operator} compares numbers, not ${JSON.stringify(value)}`);
   }
   return { path, operator, value };
+}
+
+function expectedAfter(word = ""): string {
+  const isNearlyChanged = nearestWord(word, ["changed"]) !== undefined;
+  return `one of == != < <= > >=${isNearlyChanged ? " (or the word changed in front)" : ""}`;
 }
 
 function operatorOf(written: string): ComparisonOperator {

@@ -50,13 +50,7 @@ function watchOf(written: Written, path: Path, around: Around): WatchSettings | 
   if (own !== undefined) {
     fault("topic", `is a topic of the agent itself (channel ${own.name}): it would answer itself`);
   }
-  if (/[*?]/.test(client)) {
-    findings.warn(
-      [...path, "client"],
-      "is the id of one client, and no pattern",
-      "name one client",
-    );
-  }
+  warnOfPattern(client, [...path, "client"], findings);
   const channel = channelOf(written.channel, around, fault);
   const cooldownMs = readTime(written.cooldown);
   if (cooldownMs === undefined) {
@@ -83,6 +77,11 @@ function watchOf(written: Written, path: Path, around: Around): WatchSettings | 
     channel,
     cooldownMs,
   };
+}
+
+function warnOfPattern(client: string, path: Path, findings: Findings): void {
+  if (!/[*?]/.test(client)) return;
+  findings.warn(path, "is the id of one client, and no pattern", "name one client");
 }
 
 type Fault = (key: string, text: string) => void;

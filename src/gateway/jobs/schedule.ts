@@ -79,7 +79,8 @@ async function nextOfCron(
 
 function isZone(name: string): boolean {
   try {
-    return new Intl.DateTimeFormat("en", { timeZone: name }) !== undefined;
+    new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions();
+    return true;
   } catch {
     return false;
   }

@@ -139,7 +139,8 @@ class McpServer {
       ? { kind: "control", client: properties?.mcpClient ?? "" }
       : mcpClientOf(this.#address, topic);
     const to = from && mcpRpcTopic(this.#address, from.client);
-    if (from === undefined || to === undefined) return isControl ? this.#sayUnnamed() : undefined;
+    if (to === undefined) this.#sayUnnamed(isControl);
+    if (from === undefined || to === undefined) return;
     const { client } = from;
     if (from.kind === "presence") {
       if (isGone(payload)) sessions.end(client);
@@ -152,7 +153,8 @@ class McpServer {
   }
 
   /** Warns once: whoever may publish there could fill the log. */
-  #sayUnnamed(): undefined {
+  #sayUnnamed(isControl: boolean): void {
+    if (!isControl) return;
     const level = this.#hasDropped ? "debug" : "warn";
     this.#hasDropped = true;
     this.#log[level]("a message of an MCP client is dropped: it does not say whose it is", {
