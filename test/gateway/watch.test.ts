@@ -229,22 +229,22 @@ describe("the start of a watched turn", () => {
   it("says once in a cooldown that it matches again", async () => {
     const { clock, watch, pushed, lines } = createPlace();
     const { hear } = watch(ruleOf(""));
-    const told = () =>
+    const logged = () =>
       lines.filter(
         ({ message }) => message === "a watched topic matches again within its cooldown",
       );
     await hear("x");
-    assert.equal(told().length, 0);
+    assert.equal(logged().length, 0);
     for (const payload of ["y", "z"]) await hear(payload);
     const until = new Date(clock.epoch() + 10 * MINUTE).toISOString();
     assert.deepEqual(
-      told().map(({ fields }) => fields),
+      logged().map(({ fields }) => fields),
       [{ topic: "s/a", client: ruleOf("").client, until }],
     );
     await clock.advance(10 * MINUTE);
     for (const payload of ["y", "z"]) await hear(payload);
     assert.equal(pushed.length, 2);
-    assert.equal(told().length, 2);
+    assert.equal(logged().length, 2);
   });
 
   it("has a cooldown for each topic, which a restart remembers", async () => {
