@@ -95,20 +95,30 @@ describe("an A2A agent of three gateways with one database", { timeout: 120_000 
     async () => {
       await using place = await openGateways("a2a");
       const { model, seen: cards } = place;
-      model.script(hangs());
-      const caller = await place.caller("phone");
+      const released = Promise.withResolvers<void>();
+      model.script(hangs(), async (request, response) => {
+        await released.promise;
+        await answers("elsewhere")(request, response);
+      });
+      const [caller, tablet] = [await place.caller("phone"), await place.caller("tablet")];
       await caller.send(asking("t1", "hello", "ctx"), "c1");
       await model.received(0);
       await caller.send(asking("t1", "hello", "ctx"), "c2");
       await until("the retry is taken", () => caller.states("c2").includes("SUBMITTED"));
+      // The one that hears has one place for turns: this one runs at another gateway.
+      await tablet.send(asking("t2", "hello", "ctx"), "d1");
+      await model.received(1);
       model.otherwise(answers("once"));
       const first = place.only();
       first.kill("SIGKILL");
       await first.ended;
+      released.resolve();
+      await tablet.ended("d1");
+      assert.deepEqual([tablet.text("d1"), ends(tablet, "d1")], ["elsewhere", ["COMPLETED"]]);
       // This one waits at the broker for the gateway that takes over.
       await caller.send(asking("t1", "hello", "ctx"), "c3");
       await Promise.all(["c1", "c2", "c3"].map((one) => caller.ended(one)));
-      assert.equal(model.requests.length, 2);
+      assert.equal(model.requests.length, 3);
       for (const one of ["c1", "c2", "c3"]) {
         assert.equal(caller.text(one), "once");
         assert.deepEqual(ends(caller, one), ["COMPLETED"]);
@@ -120,7 +130,7 @@ describe("an A2A agent of three gateways with one database", { timeout: 120_000 
         status: { state: "TASK_STATE_COMPLETED" },
         artifacts: [{ artifactId: "answer", parts: [{ text: "once" }] }],
       });
-      assert.equal(await resultOf(caller, "GetTask", "t2"), -32001);
+      assert.equal(await resultOf(caller, "GetTask", "t3"), -32001);
       assert.equal(await resultOf(caller, "CancelTask", "t1"), -32002);
       // Its clients were claimed after 15 s: the will of the one that was killed would have come before.
       assert.deepEqual(new Set(saidBy(cards)), new Set(["online agent"]));
