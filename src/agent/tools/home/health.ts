@@ -1,3 +1,4 @@
+import type { HomeValue } from "../../../base/contract.ts";
 import type { FoundEntities, HomeEntity } from "./contract.ts";
 import { shown } from "./describe.ts";
 
@@ -43,7 +44,7 @@ const LINES: Readonly<Record<HealthFact, (entities: readonly HomeEntity[]) => st
     return lineOf("Offline", away, online.size, "devices that report whether they are online");
   },
   battery(entities) {
-    const all = readingsOf(entities, (entity) => entity.deviceClass === "battery");
+    const all = eachOnce(readingsOf(entities, (entity) => entity.deviceClass === "battery"));
     const low = all.filter(({ value }) => value === "on" || Number(value) < LOW_BATTERY);
     const named = low.map(({ device, value }) =>
       value === "on" ? shown(device) : `${shown(device)} ${shown(String(value))} %`,
@@ -64,7 +65,26 @@ const LINES: Readonly<Record<HealthFact, (entities: readonly HomeEntity[]) => st
   },
 };
 
-function readingsOf(entities: readonly HomeEntity[], isOne: (entity: HomeEntity) => boolean) {
+interface Reading {
+  readonly device: string;
+  readonly value: HomeValue;
+}
+
+/** One for each device: a percentage, if it has that and a warning too. */
+function eachOnce(readings: readonly Reading[]): readonly Reading[] {
+  const found = new Map<string, Reading>();
+  for (const reading of readings) {
+    const before = found.get(reading.device);
+    if (before === undefined || Number.isNaN(Number(before.value)))
+      found.set(reading.device, reading);
+  }
+  return [...found.values()];
+}
+
+function readingsOf(
+  entities: readonly HomeEntity[],
+  isOne: (entity: HomeEntity) => boolean,
+): readonly Reading[] {
   return entities.filter(isOne).flatMap((entity) => {
     const value = entity.readings().find(({ name }) => name === "state")?.value;
     return value === undefined ? [] : [{ device: entity.device, value }];

@@ -164,6 +164,9 @@ describe("the tool devices", () => {
         readings: [{ value: "on" }],
       }),
       entity({ name: "D battery", device: "D", deviceClass: "battery", readings: [{ value: 90 }] }),
+      // Many devices report a warning as well.
+      entity({ name: "B low", device: "B", deviceClass: "battery", readings: [{ value: "on" }] }),
+      entity({ name: "D low", device: "D", deviceClass: "battery", readings: [{ value: "off" }] }),
       entity({ name: "A Linkquality", device: "A", readings: [{ value: 12 }] }),
       entity({
         name: "E",
