@@ -114,14 +114,27 @@ const OF_SERVERS: ReadonlySet<unknown> = new Set(["headers", "env"]);
 /** Short words, and some that variables often hold. */
 const WORD =
   /^(?:[a-z]{1,7}|true|false|debug|info|warn(?:ing)?|error|production|development|localhost)$/i;
-const PATH = /^(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[\w .-]{1,40}[/\\]?)*$/;
+const PATH = /^(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[\w .-]{1,40}(?:[/\\]|$))*$/;
 /** `application/json`, `Europe/Berlin`. */
 const TYPE = /^[A-Za-z]{2,14}\/[\w.+*-]{1,40}(?:[;,][ -~]*)?$/;
+/** `192.168.1.2`, `broker.local:1883`. */
+const HOST =
+  /^(?:\d{1,3}(?:\.\d{1,3}){3}|[a-z][a-z\d-]{0,40}\.(?:home|internal|lan|local))(?::\d{1,5})?$/i;
+/** `2025-06-18`, `en_US.UTF-8`. */
+const DATE_OR_LOCALE = /^(?:\d{4}-\d\d-\d\d|[a-z]{2}_[A-Z]{2}(?:\.UTF-8)?)$/;
+const ORDINARY = [/^\d{1,5}$/, WORD, PATH, TYPE, HOST, DATE_OR_LOCALE];
 
 /** Whether a variable or a header of a server is plainly none: masking it would mask what everybody writes. */
 function isOrdinary(text: string): boolean {
+  // The address of a webhook is a secret.
+  if (text.split(/[^\w-]/).some((part) => isRandom(part))) return false;
   const isUrl = /^https?:\/\/\S+$/.test(text) && urlSecrets(text).every((secret) => secret === "");
-  return isUrl || /^\d{1,5}$/.test(text) || [WORD, PATH, TYPE].some((one) => one.test(text));
+  return isUrl || ORDINARY.some((one) => one.test(text));
+}
+
+function isRandom(part: string): boolean {
+  if (part.length < 20) return false;
+  return /^[\da-f]{32,}$/i.test(part) || [/\d/, /[a-z]/, /[A-Z]/].every((one) => one.test(part));
 }
 
 /** Whether an entry of `env` or `headers` of a server is a secret. */

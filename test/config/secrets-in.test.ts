@@ -53,6 +53,10 @@ describe("secrets to be redacted", () => {
       "https://api.test/v1?page=2",
       "application/json, text/event-stream",
       "Europe/Berlin",
+      "192.168.1.20",
+      "homeassistant.local:8123",
+      "2025-06-18",
+      "en_US.UTF-8",
     ]) {
       assert.ok(!isServerSecret("FOO", text), text);
       assert.ok(isServerSecret("MY_TOKEN", text), text);
@@ -67,9 +71,19 @@ describe("secrets to be redacted", () => {
       "/aGVsbG8+d29ybGQ=",
       "https://u:pass@api.test/",
       "https://api.test/?token=abc",
+      "https://hooks.test/services/T00/B00/Xy7abcdefGHIJ1234567klmn",
+      "/9j4AAQSkZJRgABAQAAAQABAADabcdef",
+      "https://h.test/0123456789abcdef0123456789abcdef",
     ]) {
       assert.ok(isServerSecret("FOO", text), text);
     }
+  });
+
+  it("of servers are told apart at once, however long a word without a separator is", () => {
+    const startedAt = performance.now();
+    assert.ok(isServerSecret("FOO", `/${"a".repeat(60)}=`));
+    assert.ok(isServerSecret("FOO", `/${"a ".repeat(30_000)}=`));
+    assert.ok(performance.now() - startedAt < 1000);
   });
 
   it("are the passwords of the environment's proxies, as they are written and as they are meant", () => {
