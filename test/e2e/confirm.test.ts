@@ -2,10 +2,15 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { SILENT } from "../../src/base/log.ts";
+import { openInstance } from "../../src/store/home/instance-lock.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { BOUNDS } from "../store/contract.ts";
+import { MANY, newJob } from "../store/job-contract.ts";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import { answers, calls, hangs, refuses, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
-import { quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
+import { picoclaw, quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { until } from "../support/until.ts";
 
@@ -27,7 +32,7 @@ async function openPlace() {
   const workspace = join(home, "workspace");
   const topics = { read: ["home/#"], publish: ["home/#"] };
   const profiles = {
-    panel: { tools: ["exec", "mqtt"], topics, confirm: { by: ["phone"], minutes: 5 } },
+    panel: { tools: ["exec", "mqtt", "cron"], topics, confirm: { by: ["phone"], minutes: 5 } },
     "*": { tools: [] },
   };
   const tools = { profiles, exec: { sandbox: "none" } };
@@ -251,6 +256,45 @@ describe("a call that a person has to allow", () => {
       assert.equal(pushesOf(place.panel)[0].text, "It was cut off.");
       assert.match(resultsOf(place), /Whether it took effect is not known/);
       assert.equal(await ran(), "once\n");
+    },
+  );
+
+  it(
+    "is asked for when a job's command that nobody allowed is enabled again, and does not run before",
+    needsMosquitto,
+    async () => {
+      await using place = await openPlace();
+      const home = await openInstance(join(place.workspace, "state"), { log: SILENT });
+      const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
+      const opened = await openSqliteStore<string>(home.databaseFile, facts);
+      const payload = { kind: "command", text: "echo once >> ran" } as const;
+      const schedule = { kind: "every", ms: 3_600_000 } as const;
+      const job = newJob("j1", { client: "panel", schedule, payload, nextAt: Date.now() });
+      await (await opened.jobs()).addJob(job, MANY);
+      await opened.close();
+      home.close();
+      await using _gateway = await startGateway({ home: place.home });
+      const listed = async () => {
+        const { stdout } = await picoclaw(["jobs", "list", "--json"], { home: place.home });
+        return JSON.parse(stdout.split("\n")[0] ?? "{}");
+      };
+      await until("it is disabled", async () => (await listed()).enabled === false);
+      assert.match((await listed()).last_error, /phone must confirm this command/);
+      const enable = JSON.stringify({ action: "enable", job_id: "j1" });
+      place.model.script(calls({ name: "cron", arguments: enable }), answers("I have asked."));
+      await place.ask("panel", "enable it");
+      const id = await place.asked();
+      assert.match(
+        pushesOf(place.phone)[0].text,
+        /"enable","job_id":"j1"\}, which runs \{"command":"echo once >> ran"\}/,
+      );
+      place.model.script(answers("It is enabled."));
+      await place.ask("phone", `/confirm ${id}`);
+      await until("it is enabled", async () => (await listed()).enabled === true);
+      const ran = () => readFile(join(place.workspace, "ran"), "utf8").catch(() => "");
+      assert.equal(await ran(), "");
+      await picoclaw(["jobs", "run", "j1"], { home: place.home });
+      await until("it runs", async () => (await ran()) === "once\n");
     },
   );
 });
