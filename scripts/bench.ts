@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import { cpus, release } from "node:os";
+import { cpus, loadavg, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { acceptedFigures } from "./bench/accepted.ts";
@@ -20,7 +20,8 @@ import { watchFigures } from "./bench/watch.ts";
 
 /**
  * `npm run bench [-- --runs N] [--only GROUP] [--soak MINUTES] [--write]`: what the compiled program costs, each figure
- * beside a reference that is measured in turn with it. `--write` puts the table and the plot into docs.
+ * beside a reference that is measured in turn with it. `--write` puts the table and the plot into docs, with the load
+ * of the machine: what other work does to the figures.
  */
 const GROUPS = {
   start: (runs: number) => startFigures(contenders, runs),
@@ -48,6 +49,7 @@ const contenders: Contender[] = [picoclaw, buildReference(), goPicoclaw].filter(
   (each) => each !== undefined,
 );
 const figures: Figure[] = [];
+const [loadBefore = 0] = loadavg();
 for (const [name, measure] of Object.entries(GROUPS)) {
   if (values.only !== undefined ? values.only !== name : name === "soak" && values.soak === "0")
     continue;
@@ -62,7 +64,9 @@ function write(measured: readonly Figure[]): void {
   const docs = join(import.meta.dirname, "../docs");
   const page = join(docs, "performance.md");
   const [model = "unknown"] = cpus().map((cpu) => cpu.model);
-  const machine = `${cpus().length} × ${model}, Linux ${release()}, ${process.arch}, Bun ${process.versions.bun}`;
+  const [loadAfter = 0] = loadavg();
+  const load = [loadBefore, loadAfter].map((value) => value.toFixed(1)).join(" before, ");
+  const machine = `${cpus().length} × ${model}, Linux ${release()}, ${process.arch}, Bun ${process.versions.bun}; load average ${load} after`;
   const text = readFileSync(page, "utf8");
   const [before] = text.split("<!-- measured -->");
   const now = `<!-- measured -->\n\nMeasured on ${machine}.\n\n${tableOf(measured)}\n`;
