@@ -386,6 +386,37 @@ describe("the start of a watched turn", () => {
     assert.deepEqual(later.texts(), []);
   });
 
+  it("waits for a store that does not answer, and is lost only if that stays away", async () => {
+    const clock = createManualClock();
+    const store = createTestStore(clock);
+    let isAway = true;
+    const away: typeof store = Object.assign(Object.create(store), {
+      counter: (name: string) =>
+        isAway ? Promise.reject(new Failure("busy", "away")) : store.counter(name),
+      count: (take: Parameters<typeof store.count>[0]) => store.count(take),
+    });
+    const { watch, pushed, lines } = createPlace({ clock, store: away });
+    const { hear } = watch(ruleOf(""));
+    await hear("x");
+    await hear("y");
+    await clock.advance(11_000);
+    assert.equal(pushed.length, 0);
+    isAway = false;
+    await clock.advance(MINUTE);
+    assert.deepEqual(
+      pushed.map(({ data }) => data?.text),
+      ["x"],
+    );
+    isAway = true;
+    await hear("z", "s/b");
+    await clock.advance(2 * MINUTE);
+    const warned = lines.filter(({ message }) => message.includes("could not begin a turn"));
+    assert.equal(warned.length, 1);
+    isAway = false;
+    await hear("z", "s/b");
+    assert.equal(pushed.length, 2);
+  });
+
   it("begins in memory while nothing can be stored", async () => {
     const clock = createManualClock();
     const store = createTestStore(clock);

@@ -25,9 +25,9 @@ const MOST_OF_ALL = 60;
 const MOST_WAITING = MOST_OF_ALL;
 /** Cooldowns in memory; the store has all. */
 const MOST_COOLDOWNS = 20_000;
-/** Milliseconds after which a match tries again for which the store did not answer. */
+/** Milliseconds after which what was left to start is looked for again, if the store did not answer. */
 const RETRY_MS = 10_000;
-/** Milliseconds after which a push is tried again that found the gateway busy. */
+/** Milliseconds after which a match is tried again, if the store did not answer or the gateway was busy. */
 const AGAIN_MS = [2_000, 10_000, 60_000] as const;
 /** Milliseconds for which a stored match may still begin its turn: as long as its push is known. */
 const KEPT_MS = 24 * HOUR_MS;
@@ -103,19 +103,36 @@ export class Starts {
     );
     if (isFull || this.#waiting >= MOST_WAITING) return;
     this.#cool(key, now + watch.cooldownMs);
+    void this.#tryStart(watch, match, key);
+  }
+
+  /** Tries again while the store does not say whether it may start. Does not reject. */
+  async #tryStart(
+    watch: StartingWatch,
+    match: WatchMatch,
+    key: string,
+    attempt = 0,
+  ): Promise<void> {
     this.#waiting += 1;
-    void this.#inTurn(() => this.#start(watch, match, key))
-      .catch((thrown: unknown) => {
-        this.#cool(key, now + RETRY_MS);
-        const { message, why } = asFailure(thrown);
-        const { topic } = match;
-        this.#options.log.warn("a watched topic could not begin a turn", {
-          error: message,
-          why,
-          topic,
-        });
-      })
-      .finally(() => (this.#waiting -= 1));
+    try {
+      await this.#inTurn(() => this.#start(watch, match, key));
+    } catch (thrown) {
+      const wait = this.#retries.size < MOST_WAITING ? AGAIN_MS[attempt] : undefined;
+      if (wait !== undefined) {
+        this.#later(key, wait, () => this.#tryStart(watch, match, key, attempt + 1));
+        return;
+      }
+      this.#cooldowns.delete(key);
+      const { message, why } = asFailure(thrown);
+      const { topic } = match;
+      this.#options.log.warn("a watched topic could not begin a turn", {
+        error: message,
+        why,
+        topic,
+      });
+    } finally {
+      this.#waiting -= 1;
+    }
   }
 
   async close(): Promise<void> {
