@@ -126,6 +126,20 @@ describe("a device that Tasmota announces in its own words", () => {
     assert.deepEqual([door.name, readingsOf(door)], ["Tasmota Door", { state: "on" }]);
   });
 
+  it("has several switches that report on one topic", async () => {
+    using set = await openTestInventory();
+    announce(set, { rl: [], swc: [1, 1], swn: ["Door", "Window"] });
+    set.report("tasmota_49A3BC/tele/SENSOR", { Switch1: "ON", Switch2: "OFF" });
+    const states = (count: number) =>
+      Array.from({ length: count }, (_none, index) =>
+        readingsOf(set.entity(`tasmota/${MAC}/switch${index + 1}`)),
+      );
+    assert.deepEqual(states(2), [{ state: "on" }, { state: "off" }]);
+    announce(set, { rl: [], swc: [1], swn: ["Door"] });
+    set.report("tasmota_49A3BC/tele/SENSOR", { Switch1: "OFF" });
+    assert.deepEqual(states(1), [{ state: "off" }]);
+  });
+
   it("has sensors, whichever of its two announcements comes first", async () => {
     using set = await openTestInventory();
     const sensors = {

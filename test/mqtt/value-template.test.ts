@@ -34,6 +34,8 @@ describe("a value template", () => {
     ["{{ value_json['__proto__'] }}", "{}", undefined],
     ["{{ value_json['constructor']['name'] }}", "{}", undefined],
     ["{{ value.a }}", "{}", undefined],
+    ["{{ [{'a': {1: value}}] | tojson }}", "x", '[{"a":{"1":"x"}}]'],
+    ["{{ value | truncate(9) }}", "hello big world", "hello..."],
     ["text {{ value }}, {{ value }}", "1", "text 1, 1"],
     ["{{ value | replace(',', '.') | float }}", "21,5", 21.5],
     ['{% if value_json["silence"] %}true{% else %}false{% endif %}', '{"silence":true}', "true"],
@@ -137,6 +139,15 @@ describe("value templates of a liar", () => {
     const doubling = `{% set a = value %}${"{% set a = a ~ a %}".repeat(80)}{{ a }}`;
     for (const template of ["{{ value ~ value ~ value }}", growing, doubling])
       assert.equal(valueOf(template, long), undefined);
+    const ten = (name: string): string => `[${Array.from({ length: 10 }, () => name).join(",")}]`;
+    const nested = `{% set a = value %}${`{% set a = ${ten("a")} %}`.repeat(9)}`;
+    for (const use of ["{{ a }}", "{{ a | tojson }}", "{{ a | join(',') }}", "{{ {'b': a} }}"])
+      assert.equal(valueOf(nested + use, "x"), undefined);
+    assert.equal(valueOf("{{ value | list | join(value) }}", long), undefined);
+    const blanks = `${" ".repeat(8_000)}a bc`;
+    assert.ok(
+      valueOf("{{ value | truncate(8002, false, '') }}", blanks) === blanks.slice(0, 8_001),
+    );
     const passed = performance.now() - begun;
     assert.ok(passed < 4_000, `${passed} ms`);
     assert.deepEqual(valueOf("{{ value |  round ( 1 )  }}", "1.25"), 1.3);

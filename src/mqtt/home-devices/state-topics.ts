@@ -48,8 +48,8 @@ export class StateTopic {
 export class StateTopics {
   /** By their names, joined. */
   readonly #topics = new Map<string, StateTopic>();
-  /** Those of several names, by each. */
-  readonly #parts = new Map<string, StateTopic>();
+  /** Those of several names, by each: two switches report on one topic, too. */
+  readonly #parts = new Map<string, Set<StateTopic>>();
   readonly #subscription: () => FeedSubscription;
   readonly #listeners = new Set<(topic: StateTopic) => void>();
   /** First levels that are subscribed to as a whole. */
@@ -79,7 +79,7 @@ export class StateTopics {
     if (topic.users > 1) return;
     const { names } = topic;
     this.#topics.set(names.join("\n"), topic);
-    if (names.length > 1) for (const name of names) this.#parts.set(name, topic);
+    if (names.length > 1) for (const name of names) this.#partsOf(name).add(topic);
     this.#wanted.push(...names);
     this.#timer ??= setTimeout(() => this.#subscribe(), SOON_MS);
   }
@@ -89,9 +89,19 @@ export class StateTopics {
     if (topic.users > 0) return;
     const { names } = topic;
     this.#topics.delete(names.join("\n"));
-    for (const name of names) if (this.#parts.get(name) === topic) this.#parts.delete(name);
+    for (const name of names) {
+      const parts = this.#parts.get(name);
+      parts?.delete(topic);
+      if (parts?.size === 0) this.#parts.delete(name);
+    }
     this.#characters -= topic.payload?.length ?? 0;
     this.#subscription().remove(names.filter((name) => !this.#isUsed(name)));
+  }
+
+  #partsOf(name: string): Set<StateTopic> {
+    const parts = this.#parts.get(name) ?? new Set<StateTopic>();
+    this.#parts.set(name, parts);
+    return parts;
   }
 
   #isUsed(name: string): boolean {
@@ -99,9 +109,9 @@ export class StateTopics {
   }
 
   received(message: FeedMessage): void {
-    for (const topic of [this.#topics.get(message.topic), this.#parts.get(message.topic)]) {
-      if (topic !== undefined) this.#update(topic, message);
-    }
+    const own = this.#topics.get(message.topic);
+    if (own !== undefined) this.#update(own, message);
+    for (const topic of this.#parts.get(message.topic) ?? []) this.#update(topic, message);
   }
 
   #update(topic: StateTopic, { payload, retained }: FeedMessage): void {

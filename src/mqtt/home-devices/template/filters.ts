@@ -32,11 +32,12 @@ function rounded(value: unknown, [precision = 0, method = "common"]: readonly un
   return change(toNumber(value) * factor) / factor;
 }
 
-function truncated(value: unknown, [length = 255, kill, end = "..."]: readonly unknown[]): string {
-  const [text, most, mark] = [textOf(value), numberOf(length), textOf(end)];
+function truncated(value: unknown, [length = 255, kill, dots = "..."]: readonly unknown[]): string {
+  const [text, most, mark] = [textOf(value), numberOf(length), textOf(dots)];
   if (text.length <= most) return text;
   const cut = text.slice(0, Math.max(0, most - mark.length));
-  return (kill === true ? cut : cut.replace(/\s+\S*$/, "")) + mark;
+  const end = kill === true ? -1 : cut.lastIndexOf(" ");
+  return (end === -1 ? cut : cut.slice(0, end)) + mark;
 }
 
 /** `%d`, `%s`, `%.1f`, `%02x`. */
@@ -95,6 +96,14 @@ function replaced(value: unknown, [from, to]: readonly unknown[]): string {
   return old === "" ? text : text.replaceAll(old, () => fresh);
 }
 
+function joined(value: unknown, [mark = ""]: readonly unknown[]): string {
+  const between = textOf(mark);
+  let text = "";
+  for (const [index, one] of listOf(value).entries())
+    text = bounded(text + (index === 0 ? "" : between) + textOf(one));
+  return text;
+}
+
 const truth: Filter = (value) => {
   const text = textOf(value).toLowerCase();
   if (["true", "yes", "on", "enable", "1"].includes(text)) return true;
@@ -143,7 +152,7 @@ const FILTERS: Readonly<Record<string, Filter>> = {
   list: listOf,
   first: (value) => listOf(value)[0],
   last: (value) => listOf(value).at(-1),
-  join: (value, [mark = ""]) => bounded(listOf(value).map(textOf).join(textOf(mark))),
+  join: joined,
 };
 
 /** What is called on a text or an object. */

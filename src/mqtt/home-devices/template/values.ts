@@ -13,9 +13,15 @@ export function textOf(value: unknown): string {
   return jsonOf(value);
 }
 
+/** A few lists that hold each other many times would be a text of gigabytes: it is counted while it is made. */
 export function jsonOf(value: unknown): string {
-  const plain = value instanceof Map ? Object.fromEntries(value) : value;
-  return bounded(JSON.stringify(plain) ?? "null");
+  let size = 0;
+  const text = JSON.stringify(value, function counted(this: unknown, key: string, one: unknown) {
+    size += 1 + (Array.isArray(this) ? 0 : key.length) + (typeof one === "string" ? one.length : 0);
+    if (size > MAX_TEXT) throw new Error("too long a text");
+    return one instanceof Map ? Object.fromEntries(one) : one;
+  });
+  return bounded(text ?? "null");
 }
 
 export function bounded(text: string): string {
