@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { describe, it } from "node:test";
 import { logIn } from "../../../../src/agent/tools/mcp/auth/login.ts";
+import { oauthFetch } from "../../../../src/agent/tools/mcp/auth/oauth-fetch.ts";
 import type { McpDocuments } from "../../../../src/agent/tools/mcp/contract.ts";
 import { Secret } from "../../../../src/base/secret.ts";
 import type { McpAuthSettings } from "../../../../src/config/contract.ts";
@@ -124,6 +125,29 @@ describe("a server that wants tokens of the gateway itself", () => {
       assert.doesNotMatch(servers.log.text(), /CANARY|BEGIN/);
     }
     assert.deepEqual(oauth.grants, []);
+  });
+});
+
+describe("what a server says about its authorization server", () => {
+  it("is looked for nowhere but on the web, wherever it leads", async () => {
+    const asked: string[] = [];
+    const send = (location: string) =>
+      oauthFetch(async (address) => {
+        asked.push(address);
+        return new Response(null, { status: 302, headers: { location } });
+      }, "https://mcp.test/mcp");
+    for (const inner of [
+      "http://169.254.169.254/latest",
+      "http://127.0.0.1/x",
+      "file:///etc/passwd",
+    ])
+      await assert.rejects(async () => send(inner)("https://mcp.test/a"), /not reached by https/);
+    assert.deepEqual(
+      asked,
+      Array.from({ length: 3 }, () => "https://mcp.test/a"),
+    );
+    await assert.rejects(async () => send("/b")("https://mcp.test/a"), /redirects without an end/);
+    assert.equal(asked.length, 7);
   });
 });
 
