@@ -133,6 +133,33 @@ it("the agent card is not read where the broker ends the connection for that", a
   assert.deepEqual([published, subscribed], [4, 2]);
 });
 
+it("the agent card is not published again once the agent says offline", async () => {
+  const topic = a2aTopic("discovery", OWN);
+  const card = { topic, payload: "{}", qos: 1, retain: true } as const;
+  const open = async () => {
+    const kept = new PublishedCard(card, "online", createMemoryLog());
+    let published = 0;
+    await kept.announce({
+      lost: new Promise(() => {}),
+      publish: async () => {
+        published += 1;
+        return { noMatchingSubscribers: false };
+      },
+      subscribe: async () => {},
+    });
+    return { kept, published: () => published };
+  };
+  const [ending, other] = [await open(), await open()];
+  const said = { topic, payload: Buffer.from("{}"), qos: 1, dup: false, retain: false } as const;
+  const offline = { ...said, properties: { a2aStatus: "offline" } };
+  ending.kept.received(offline);
+  ending.kept.close();
+  ending.kept.received(offline);
+  other.kept.received(offline);
+  await until("the other one is published again", () => other.published() === 2);
+  assert.equal(ending.published(), 1);
+});
+
 it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   await using main = openTestChannel(broker.url);

@@ -165,6 +165,7 @@ class Responder {
   }
 
   async #sayOffline(session: Session): Promise<void> {
+    this.#cards.close();
     await session.publish({ ...this.#cardMessage("offline", "agent"), qos: 1, retain: true });
   }
 

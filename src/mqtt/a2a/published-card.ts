@@ -50,6 +50,11 @@ export class PublishedCard {
     if (this.#cuts < MOST_CUTS) await this.#watch(session);
   }
 
+  /** The agent ends: its card may say so. */
+  close(): void {
+    if (this.#session !== undefined) this.#end(this.#session);
+  }
+
   /** Whether it is a message about the card; publishes ours again if it is another one. */
   received({ topic, payload, properties }: Incoming): boolean {
     if (topic !== this.#card.topic) return false;
