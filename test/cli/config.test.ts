@@ -325,6 +325,32 @@ describe("config set", () => {
     });
   });
 
+  it("says what is suspicious about the value, and not about others", async () => {
+    await inHome(MINE, async (run) => {
+      const { code, stderr } = await run("set tools.profiles.kitchen.tools device,cron");
+      assert.equal(code, 0);
+      assert.match(
+        stderr,
+        /^note: .+"device,cron" is not a tool and allows nothing; the tools are: .+\n$/,
+      );
+      assert.equal((await run("set gateway.port 7")).stderr, "");
+    });
+  });
+
+  it("takes a whole list, but none that holds a secret", async () => {
+    await inHome(MINE, async (run, file) => {
+      const watch = '[{"topic":"bell","prompt":"Ring.","client":"hall"}]';
+      const { code, stdout } = await run(`set tools.mqtt.watch ${watch}`);
+      assert.equal(code, 0);
+      assert.match(stdout, /^tools\.mqtt\.watch\[0\]\.topic = "bell" /);
+      const written = await readFile(file, "utf8");
+      const model = '[{"model_name":"l","model":"openai/m","api_keys":["s-k-1-2-3"]}]';
+      assert.match((await run(`set model_list ${model}`)).stderr, /holds a secret/);
+      assert.match((await run("set model_list x")).stderr, /must be a JSON array/);
+      assert.equal(await readFile(file, "utf8"), written);
+    });
+  });
+
   it("writes nothing with --dry-run", async () => {
     await inHome(MINE, async (run, file) => {
       assert.match((await run("set gateway.port 7 --dry-run")).stdout, /^gateway\.port = 7 /);

@@ -58,7 +58,8 @@ export async function setValue(options: SetOptions): Promise<SetResult> {
   const problems = after.problems.filter((one) => !isCredential || pathText(one.path) !== key);
   refuseFaults(before, { ...after, problems }, settings, { file, isSecret });
   if (!options.dryRun) await saveFile(file, { former, text, keepsMode: !isSecret });
-  return { file, settings, notes: notesOf(after, place, file) };
+  const notes = [...notesOf(after, place, file), ...newWarnings(before, after, key)];
+  return { file, settings, notes };
 }
 
 async function writtenOf(
@@ -105,9 +106,13 @@ async function valueOf(place: Place, written: string): Promise<unknown> {
   if (place.row.kind === "key") {
     return valueOfKey(place.row, place.path, [...(json ? [json] : []), leaf(written, DEFAULT)]);
   }
-  if (json?.kind === "branch") return jsonOf(json);
+  const isList = place.row.kind === "list";
+  if (json?.kind === (isList ? "list" : "branch")) return jsonOf(json);
   const key = pathText(place.path);
-  throw new Failure("usage", `${key} holds keys: the value must be a JSON object`, {
+  const holds = isList
+    ? "a list: the value must be a JSON array"
+    : "keys: the value must be a JSON object";
+  throw new Failure("usage", `${key} holds ${holds}`, {
     remedy: `picoclaw config show ${key} lists its keys`,
   });
 }
@@ -163,6 +168,15 @@ function settingsOf({ tree }: Inspection, place: Place): readonly Setting[] {
 interface Target {
   readonly file: string;
   readonly isSecret: boolean;
+}
+
+/** What the value is warned of that was not warned of before. */
+function newWarnings(before: Inspection, after: Inspection, key: string): readonly string[] {
+  const known = new Set(before.warnings.map(({ message }) => withoutLine(message)));
+  const added = after.warnings.filter(
+    ({ message }) => message.includes(` ${key}`) && !known.has(withoutLine(message)),
+  );
+  return added.map(({ message, remedy }) => (remedy ? `${message}; ${remedy}` : message));
 }
 
 /** Refuses what would make the configuration worse. */
