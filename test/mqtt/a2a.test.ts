@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { connectAsync } from "mqtt";
-import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
+import type { Log } from "../../src/base/log.ts";
+import { withA2a, type A2aOptions } from "../../src/mqtt/a2a/a2a.ts";
 import { PublishedCard } from "../../src/mqtt/a2a/published-card.ts";
 import { Retries } from "../../src/mqtt/a2a/retries.ts";
 import { decodeRpc } from "../../src/mqtt/a2a/rpc.ts";
@@ -10,7 +11,7 @@ import { ConnectionLost } from "../../src/mqtt/protocol/message.ts";
 import { a2aReplyTopic, a2aTopic } from "../../src/mqtt/protocol/topics.ts";
 import { channelFor, openTestChannel } from "../support/channel.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
-import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { needsMosquitto, startMosquitto, withAcl } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";
 
 const OWN = { org: "acme", unit: "house", agent: "assistant" };
@@ -160,22 +161,29 @@ it("the agent card is not published again once the agent says offline", async ()
   assert.equal(ending.published(), 1);
 });
 
-it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {
-  await using broker = await startMosquitto();
-  await using main = openTestChannel(broker.url);
-  const a2a = { ...channelFor(broker.url).settings.a2a, enabled: true, org: "acme", unit: "house" };
-  const log = createMemoryLog();
-  let conflicts = 0;
-  const agent = withA2a(main.channel, {
-    channel: channelFor(broker.url, { a2a }),
+function optionsOf(url: string, log: Log): A2aOptions {
+  const a2a = { ...channelFor(url).settings.a2a, enabled: true, org: "acme", unit: "house" };
+  return {
+    channel: channelFor(url, { a2a }),
     connectTimeoutMs: 5_000,
     reconnectMs: 20,
     info: { version: "0.0.0-test", instance: "here" },
     log,
-    onConflict: () => (conflicts += 1),
+    onConflict: () => {},
     onRequest: async () => {},
     find: async () => undefined,
     cancel: async () => false,
+  };
+}
+
+it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {
+  await using broker = await startMosquitto();
+  await using main = openTestChannel(broker.url);
+  const log = createMemoryLog();
+  let conflicts = 0;
+  const agent = withA2a(main.channel, {
+    ...optionsOf(broker.url, log),
+    onConflict: () => (conflicts += 1),
   });
   try {
     await until(`it is connected; ${log.text()}`, () => /info connected/.test(log.text()));
@@ -192,19 +200,11 @@ it("who takes its name is no conflict of the channel's client id", needsMosquitt
 it("says once why a request that nobody can answer is dropped", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   await using main = openTestChannel(broker.url);
-  const a2a = { ...channelFor(broker.url).settings.a2a, enabled: true, org: "acme", unit: "house" };
   const log = createMemoryLog();
   const heard: string[] = [];
   const agent = withA2a(main.channel, {
-    channel: channelFor(broker.url, { a2a }),
-    connectTimeoutMs: 5_000,
-    reconnectMs: 20,
-    info: { version: "0.0.0-test", instance: "here" },
-    log,
-    onConflict: () => {},
+    ...optionsOf(broker.url, log),
     onRequest: async ({ key = "" }) => void heard.push(key),
-    find: async () => undefined,
-    cancel: async () => false,
   });
   const asker = await connectAsync(broker.url, { protocolVersion: 5 });
   try {
@@ -241,6 +241,24 @@ it("says once why a request that nobody can answer is dropped", needsMosquitto, 
     assert.match(String(dropped[0]?.fields["try"]), /\$a2a\/v1\/reply\/acme\/house\/<its name>\//);
   } finally {
     await asker.endAsync(true);
+    await agent.close();
+  }
+});
+
+it("says how to get the rights for its card", needsMosquitto, async () => {
+  await using broker = await startMosquitto(withAcl("topic readwrite #", "topic read $a2a/#"));
+  await using main = openTestChannel(broker.url);
+  const log = createMemoryLog();
+  const agent = withA2a(main.channel, optionsOf(broker.url, log));
+  try {
+    await until(`it says so; ${log.text()}`, () =>
+      log.lines.some(
+        ({ message, fields }) =>
+          message === "the agent card cannot be published" &&
+          /rights that picoclaw acl prints/.test(String(fields["try"])),
+      ),
+    );
+  } finally {
     await agent.close();
   }
 });

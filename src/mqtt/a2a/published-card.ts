@@ -1,5 +1,6 @@
 import { asFailure } from "../../base/failure.ts";
 import { shouldLog, type Log } from "../../base/log.ts";
+import { GRANT_RIGHTS } from "../client/reasons.ts";
 import type { Session } from "../client/session.ts";
 import { ConnectionLost, type Incoming, type Outgoing } from "../protocol/message.ts";
 
@@ -43,7 +44,11 @@ export class PublishedCard {
     } catch (error) {
       if (error instanceof ConnectionLost) return;
       const { message, why } = asFailure(error);
-      this.#log.warn("the agent card cannot be published", { error: message, why });
+      this.#log.warn("the agent card cannot be published", {
+        error: message,
+        why,
+        try: GRANT_RIGHTS,
+      });
     }
     // What came before is older, perhaps the will of the last session.
     this.#session = session;

@@ -2,6 +2,7 @@ import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import { HOME_ASSISTANT } from "../../config/keys/channel.ts";
+import { GRANT_RIGHTS } from "../client/reasons.ts";
 import type { Session } from "../client/session.ts";
 import type { AgentUsage, ChannelOptions } from "../contract.ts";
 import { discoveryTopic, HOME_ASSISTANT_STATUS } from "../protocol/discovery.ts";
@@ -125,7 +126,7 @@ export class Discovery {
     this.#log.warn("the agent could not be published as a device of Home Assistant", {
       topic: this.#topic,
       why,
-      try: "give the gateway's user at the broker the rights that picoclaw acl prints",
+      try: GRANT_RIGHTS,
     });
   }
 }

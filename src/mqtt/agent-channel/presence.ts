@@ -1,6 +1,7 @@
 import { settlesWithin } from "../../base/async.ts";
 import { Failure, asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { GRANT_RIGHTS } from "../client/reasons.ts";
 import type { Session } from "../client/session.ts";
 import type { AgentUsage, ChannelOptions } from "../contract.ts";
 import { decodeInfo, processOf, type GatewayFacts, type GatewayInfo } from "../protocol/info.ts";
@@ -402,7 +403,7 @@ export class Presence {
       this.#log.warn(`${what} could not be published`, {
         topic: message.topic,
         error: error.message,
-        try: "give the gateway's user at the broker the rights that picoclaw acl prints",
+        try: GRANT_RIGHTS,
       });
     }
   }

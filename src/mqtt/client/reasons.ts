@@ -3,6 +3,10 @@ import { Failure } from "../../base/failure.ts";
 import { ProtocolFault } from "../limiter/packet-limiter.ts";
 import type { Transport } from "./transport.ts";
 
+/** The way out where a broker refuses a message of the gateway. */
+export const GRANT_RIGHTS =
+  "give the gateway's user at the broker the rights that picoclaw acl prints";
+
 /** What to do after a refusal: end the connection, use the older protocol, or try again later. */
 export type Disposition = "fatal" | "downgrade" | "retry";
 

@@ -4,6 +4,7 @@ import {
   FurtherConnection,
   type SharedChannelOptions,
 } from "../agent-channel/further-connection.ts";
+import { GRANT_RIGHTS } from "../client/reasons.ts";
 import type { Session } from "../client/session.ts";
 import type { Channel } from "../contract.ts";
 import { ConnectionLost, type Incoming } from "../protocol/message.ts";
@@ -127,7 +128,11 @@ class McpServer {
     } catch (error) {
       if (error instanceof ConnectionLost) return;
       const { message, why } = asFailure(error);
-      this.#log.warn("the presence of the MCP server cannot be published", { error: message, why });
+      this.#log.warn("the presence of the MCP server cannot be published", {
+        error: message,
+        why,
+        try: GRANT_RIGHTS,
+      });
     }
   }
 
