@@ -106,14 +106,19 @@ async function valueOf(place: Place, written: string): Promise<unknown> {
   if (place.row.kind === "key") {
     return valueOfKey(place.row, place.path, [...(json ? [json] : []), leaf(written, DEFAULT)]);
   }
-  const isList = place.row.kind === "list";
+  return valueOfKeys(place, json);
+}
+
+/** The object or the array of a place that holds keys or a list. */
+function valueOfKeys({ path, row }: Place, json: Tree | undefined): unknown {
+  const isList = row.kind === "list";
   if (json?.kind === (isList ? "list" : "branch")) return jsonOf(json);
-  const key = pathText(place.path);
+  const key = pathText(path);
   const holds = isList
     ? "a list: the value must be a JSON array"
     : "keys: the value must be a JSON object";
   throw new Failure("usage", `${key} holds ${holds}`, {
-    remedy: `picoclaw config show ${key} lists its keys`,
+    remedy: `picoclaw config show ${key} lists ${isList ? "its entries" : "its keys"}`,
   });
 }
 

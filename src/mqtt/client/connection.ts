@@ -102,8 +102,8 @@ export class Connection {
   }
 
   /**
-   * Disconnects within two seconds; `beforeDisconnect` runs first, on the current session. With `keepsWill` the
-   * broker publishes the will after its delay.
+   * Disconnects within two seconds; `beforeDisconnect` runs first, on the current session, and may fail: brokers
+   * refuse messages. With `keepsWill` the broker publishes the will after its delay. Does not reject.
    */
   async close(
     beforeDisconnect?: (session: Session) => Promise<void>,
@@ -111,7 +111,12 @@ export class Connection {
   ): Promise<void> {
     const last = this.#session;
     const end = performance.now() + CLOSE_MS;
-    if (last && beforeDisconnect) await settlesWithin(beforeDisconnect(last), CLOSE_MS);
+    if (last && beforeDisconnect) {
+      await settlesWithin(
+        beforeDisconnect(last).catch(() => {}),
+        CLOSE_MS,
+      );
+    }
     this.#stop.abort(closed());
     await last?.end(end - performance.now(), keepsWill);
     await this.ended;
