@@ -42,7 +42,7 @@ export async function resultText(
 const MAX_VALUES = 200;
 const MAX_SEARCHED = 100_000;
 
-/** Whether a text repeats a structured result: it holds its texts and numbers, the first of many. */
+/** Whether a text repeats a structured result: it holds its plain values as words, the first of many. */
 function isRepeated(structured: unknown, text: string): boolean {
   if (text === "") return false;
   const rest: unknown[] = [structured];
@@ -51,12 +51,30 @@ function isRepeated(structured: unknown, text: string): boolean {
     if (typeof value === "object" && value !== null) {
       const inner: readonly unknown[] = Object.values(value);
       rest.push(...inner.slice(0, MAX_VALUES));
-    } else if (typeof value === "string" || typeof value === "number") {
+    } else if (isPlain(value)) {
       const quoted = JSON.stringify(value).replaceAll(/^"|"$/g, "");
-      if (!text.includes(String(value)) && !text.includes(quoted)) return false;
+      if (!hasWord(text, String(value)) && !hasWord(text, quoted)) return false;
     }
   }
   return true;
+}
+
+function isPlain(value: unknown): value is string | number | boolean {
+  return ["string", "number", "boolean"].includes(typeof value);
+}
+
+const LETTER = /[\p{L}\p{N}_]/u;
+
+/** Whether a text has a word, and not only as a part of another: 5 is none of 15. */
+function hasWord(text: string, word: string): boolean {
+  if (word === "") return true;
+  for (let from = text.indexOf(word); from !== -1; from = text.indexOf(word, from + word.length)) {
+    const isPart = [text.charAt(from - 1), text.charAt(from + word.length)].some((one) =>
+      LETTER.test(one),
+    );
+    if (!isPart) return true;
+  }
+  return false;
 }
 
 async function partText(part: unknown, showImage: CallContext["showImage"]): Promise<string> {

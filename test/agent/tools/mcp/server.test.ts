@@ -293,6 +293,10 @@ describe("what a server of MCP tools says of them", () => {
       content: [{ type: "text", text: JSON.stringify(found, undefined, 2) }],
       structuredContent: found,
     };
+    const part = {
+      content: [{ type: "text", text: "Looked at 15 doors, done." }],
+      structuredContent: { doors: 15, isLocked: false },
+    };
     const files = [
       { type: "resource_link", uri: `file:///${"x".repeat(5000)}`, name: "big", mimeType: "a/b" },
       { type: "resource", resource: { uri: "demo://text", text: "of a file" } },
@@ -306,6 +310,7 @@ describe("what a server of MCP tools says of them", () => {
       { name: "data", result: { content: [], structuredContent: { a: [1] } } },
       { name: "both", result: both },
       { name: "more", result: { ...both, content: [{ type: "text", text: "2 were found" }] } },
+      { name: "part", result: part },
       { name: "files", result: { content: files } },
       { name: "none", result: { content: [] } },
       { name: "wrong", result: { content: "text" } },
@@ -322,6 +327,7 @@ describe("what a server of MCP tools says of them", () => {
     assert.equal(await servers.run("mcp_test_data"), '{"a":[1]}');
     assert.equal(await servers.run("mcp_test_both"), both.content[0]?.text);
     assert.equal(await servers.run("mcp_test_more"), `2 were found\n${JSON.stringify(found)}`);
+    assert.match(await servers.run("mcp_test_part"), /done\.\n\{"doors":15,"isLocked":false\}$/);
     const listed = (await servers.run("mcp_test_files", {}, { showImage })).split("\n");
     assert.match(listed[0] ?? "", /^\[resource big: file:\/\/\/x{192}\]$/);
     assert.deepEqual(listed.slice(1, 4), [
