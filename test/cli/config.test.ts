@@ -351,6 +351,26 @@ describe("config set", () => {
     });
   });
 
+  it("takes every line of the README", async () => {
+    const readme = await readFile(join(import.meta.dirname, "../../README.md"), "utf8");
+    const [, table = ""] = /\n## What else it does\n(.*?)\n## /s.exec(readme) ?? [];
+    const rows = table.split("\n").map((row) => row.split("|")[2] ?? "");
+    const values = rows.flatMap((row) =>
+      [...row.matchAll(/`([^`]+)`/g)].map(([, one = ""]) => one),
+    );
+    const settings = values.filter((one) => !one.startsWith("picoclaw "));
+    assert.ok(settings.length > 8, table);
+    await inHome(MINE, async (run) => {
+      for (const setting of settings) {
+        const words = [...setting.matchAll(/'([^']*)'|(\S+)/g)].map(
+          ([, text, word]) => text ?? word ?? "",
+        );
+        const { code, stderr } = await run(["set", ...words]);
+        assert.deepEqual([code, stderr], [0, ""], setting);
+      }
+    });
+  });
+
   it("writes nothing with --dry-run", async () => {
     await inHome(MINE, async (run, file) => {
       assert.match((await run("set gateway.port 7 --dry-run")).stdout, /^gateway\.port = 7 /);
