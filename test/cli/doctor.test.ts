@@ -610,6 +610,15 @@ describe("a fault of the configuration is named with its place and its remedy", 
     assert.match(out, /^warn {2}config .*config\.json:\d+: .*topic_prefx.*topic_prefix/m);
   });
 
+  it("what is watched has no model, and its client may not ask", async () => {
+    const watch = [{ topic: "bell", prompt: "Ring.", client: "hall" }];
+    const settings = { broker: "tcp://127.0.0.1:1", agent_id: "assistant" };
+    const mqtt = { enabled: true, type: "mqtt", allow_from: ["kitchen"], settings };
+    const { out } = await examined({ channel_list: { mqtt }, tools: { mqtt: { watch } } });
+    assert.match(out, /^warn +access\.watch +watch: without a model no prompt is followed/m);
+    assert.match(out, /^warn +access\.watch +watch: bell begins no turn: its client hall is not/m);
+  });
+
   it("keep_alive is negative, and the default is used", async () => {
     await using home = await temporaryFolder();
     await writeConfig(home.path, quickConfig("tcp://127.0.0.1:1", { keep_alive: -1 }));

@@ -125,8 +125,8 @@ function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
     }));
 }
 
-/** What is watched, and the clients that are not allowed to get what comes of it. */
-function watchChecks({ channels, tools: { watch } }: Config): readonly Check[] {
+/** What is watched, that no model says what comes of it, and the clients that are not allowed to get it. */
+function watchChecks({ channels, tools: { watch }, model_list }: Config): readonly Check[] {
   if (watch.length === 0) return [];
   const texts = watch.map(({ topic, written, client }) => `${topic} (${written}) for ${client}`);
   const more = texts.length > MOST_WATCHES ? ` and ${texts.length - MOST_WATCHES} more` : "";
@@ -136,6 +136,7 @@ function watchChecks({ channels, tools: { watch } }: Config): readonly Check[] {
   });
   return [
     { name: "watch", result: "ok", message: texts.slice(0, MOST_WATCHES).join(", ") + more },
+    ...(model_list.some(({ enabled }) => enabled) ? [] : [UNTHINKING]),
     ...refused.map(({ topic, client, channel }): Check => ({
       name: "watch",
       result: "warn",
@@ -146,6 +147,12 @@ function watchChecks({ channels, tools: { watch } }: Config): readonly Check[] {
 }
 
 const MOST_WATCHES = 10;
+const UNTHINKING: Check = {
+  name: "watch",
+  result: "warn",
+  message: "without a model no prompt is followed: each match sends what the offline agent says",
+  remedy: "add an entry to model_list, with its api_keys in .security.yml",
+};
 
 /** Models without prices, which a budget of cost does not count. */
 function priceChecks({ channels, gateway, model_list }: Config): readonly Check[] {
