@@ -10,6 +10,8 @@ import { askLine } from "./terminal/prompt.ts";
 
 /** Milliseconds for a person to allow a server. */
 const PATIENCE_MS = 10 * 60_000;
+/** Milliseconds in which the browser gets the page. */
+const FLUSH_MS = 500;
 
 /**
  * Lets a person allow a server in a browser, and keeps the tokens. `show` prints the address to open. Throws a
@@ -92,7 +94,8 @@ async function listenFor(redirectUrl: string, { host, state, signal }: Waiting) 
   onAbort(signal, () => {
     // The answer on its way has `connection: close`.
     server.close();
-    server.closeIdleConnections();
+    // Anyone at this machine can connect and say nothing.
+    setTimeout(() => server.closeAllConnections(), FLUSH_MS).unref();
     reject(signal.reason);
   });
   server.listen(Number(port), hostname);

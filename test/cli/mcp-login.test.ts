@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFile, stat } from "node:fs/promises";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { openOAuthServer } from "../support/mcp-oauth-server.ts";
@@ -77,6 +79,25 @@ describe("picoclaw mcp login", () => {
     assert.equal(code, 0, stderr);
     assert.match(stderr, /port \d+ cannot be listened on: another program uses it/);
     assert.deepEqual(oauth.grants, ["authorization_code"]);
+  });
+
+  it("ends although another program holds a connection to its port", async () => {
+    await using oauth = await openOAuthServer();
+    const redirect_port = await freePort();
+    await using home = await temporaryHome(configOf(oauth, { redirect_port }));
+    await using login = startPicoclaw(["mcp", "login", "notes"], { home: home.path, typed: true });
+    const address = await allowed(login);
+    const silent = connect(redirect_port, "127.0.0.1");
+    await once(silent, "connect");
+    silent.write("GET /callback HTTP/1.1\r\n");
+    silent.on("error", () => {});
+    const startedAt = performance.now();
+    assert.equal((await fetch(address)).status, 200);
+    const { code, stderr } = await login.ended;
+    assert.equal(code, 0, stderr);
+    const passed = performance.now() - startedAt;
+    assert.ok(passed < 9_000, `${passed} ms`);
+    silent.destroy();
   });
 
   it("is seen by a gateway that runs already", needsMosquitto, async () => {
