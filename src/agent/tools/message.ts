@@ -23,8 +23,8 @@ interface OutgoingMessage {
 }
 
 const MAX_CONTENT = 8_000;
-/** Characters of a sender's id before its message. */
-const MAX_SENDER = 64;
+/** Characters of an id that is shown. */
+const MAX_SHOWN = 64;
 /** Messages that one caller may have sent within a minute, and callers that are remembered. */
 const MAX_PER_MINUTE = 10;
 const MINUTE_MS = 60_000;
@@ -59,13 +59,15 @@ export function createMessageTool(
       const { isOwn, ...to } = recipientOf({ client: chat_id, channel }, call);
       if (!takeTurn(call.owner)) throw new ToolError("too many messages, try again in a minute");
       try {
-        await outbox.send({ ...to, text: isOwn ? text : `${senderOf(call)}: ${text}` });
+        await outbox.send({ ...to, text: isOwn ? text : `${shownId(call.client)}: ${text}` });
       } catch (thrown) {
         call.signal.throwIfAborted();
         if (thrown instanceof Failure) throw new ToolError(`nothing was sent: ${thrown.message}`);
         throw thrown;
       }
-      return isOwn ? "[sent: do not repeat it in your answer]" : "[sent]";
+      // A recipient in a wrong field would be the caller.
+      const sent = `sent to ${shownId(to.client)}`;
+      return isOwn ? `[${sent}: do not repeat it in your answer]` : `[${sent}]`;
     },
   });
 }
@@ -77,7 +79,7 @@ function recipientOf(
   const { client = own, channel = here } = wanted;
   const isOwn = client === own && channel === here;
   if (isOwn && !isRemote) throw new ToolError("who is at this machine gets the answer alone");
-  const shown = escapeControl(truncate(client, MAX_SENDER));
+  const shown = shownId(client);
   const patterns = permissions.messageTo ?? [];
   if (!isOwn && !patterns.some((pattern) => matchesPattern(pattern, client))) {
     throw new RefusedCall(`the client may not write to ${shown}`);
@@ -88,9 +90,9 @@ function recipientOf(
   return { client, channel, isOwn };
 }
 
-/** Clients see who has a message sent to them. */
-function senderOf({ client }: CallContext): string {
-  return escapeControl(truncate(client, MAX_SENDER));
+/** An id for models, and for clients that see who has a message sent to them. */
+function shownId(client: string): string {
+  return escapeControl(truncate(client, MAX_SHOWN));
 }
 
 /** Whether the caller may send one more message now. */

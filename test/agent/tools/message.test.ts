@@ -40,7 +40,8 @@ function createTool(refusal?: Failure) {
 describe("the tool message", () => {
   it("writes to the client that it talks with, by default and by its name", async () => {
     const { sent, call } = createTool();
-    await call({ content: " hello " });
+    const said = await call({ content: " hello ", to: "panel-1" });
+    assert.equal(said, "[sent to desk: do not repeat it in your answer]");
     await call({ content: "again", chat_id: "desk", channel: "mqtt" });
     assert.deepEqual(sent, [
       { channel: "mqtt", client: "desk", text: "hello" },
@@ -50,7 +51,8 @@ describe("the tool message", () => {
 
   it("writes to others that the profile names, and says whose message it is", async () => {
     const { sent, call } = createTool();
-    await call({ content: "hello", chat_id: "panel-1" }, { messageTo: ["panel-*"] });
+    const said = await call({ content: "hello", chat_id: "panel-1" }, { messageTo: ["panel-*"] });
+    assert.equal(said, "[sent to panel-1]");
     await call({ content: "hello", chat_id: "desk", channel: "other" }, { messageTo: ["desk"] });
     assert.deepEqual(sent, [
       { channel: "mqtt", client: "panel-1", text: "desk: hello" },
