@@ -93,6 +93,15 @@ function toolProfile(
   for (const [index, name] of tools.entries()) {
     checkName(name, [...path, "tools", index], { findings, servers });
   }
+  const { by, tools: waiting } = output.confirm;
+  // Those with `tools` are warned of where profiles are checked.
+  if (childOf(entry, "confirm") !== undefined && by.length + waiting.length === 0) {
+    findings.warn(
+      [...path, "confirm"],
+      "has nobody in by: no call waits",
+      "name the clients that may confirm in by",
+    );
+  }
   return { ...output, tools };
 }
 

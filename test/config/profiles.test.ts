@@ -15,6 +15,13 @@ describe("tools.profiles", () => {
     assert.deepEqual(config.tools.profiles[1]?.tools, ["exec"]);
   });
 
+  it("say so if a profile wants confirmation by nobody", async () => {
+    const profiles = { a: { confirm: { minutes: 5 } }, b: { confirm: { by: ["anna"] } }, c: {} };
+    const warnings = warningText(await loadedFrom({ tools: { profiles } }));
+    assert.match(warnings, /tools\.profiles\.a\.confirm: has nobody in by: no call waits/);
+    assert.doesNotMatch(warnings, /profiles\.[bc]\.confirm/);
+  });
+
   it("have paths that are relative to the workspace, to the user's home, or absolute", async () => {
     const tools = { profiles: { kitchen: { read: [".", "logs"], write: "~/notes" } } };
     await inHome({ "config.json": { tools } }, async (home) => {
