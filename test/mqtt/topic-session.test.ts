@@ -11,6 +11,7 @@ import {
 } from "../../src/mqtt/requester/topic-session.ts";
 import { channelFor, openTestDevice } from "../support/channel.ts";
 import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { fakeBroker, politeOn5 } from "../support/packets.ts";
 import { until } from "../support/until.ts";
 
 const slow = { ...needsMosquitto, timeout: 30_000 };
@@ -107,6 +108,22 @@ describe("reading topics", () => {
       assert.deepEqual([big.messages.length, big.isCut], [1, true]);
     },
   );
+
+  it("is broken off with its signal while the broker acknowledges no subscription", async () => {
+    await using broker = await fakeBroker((packet, socket) => {
+      if (packet.type !== 8) politeOn5(packet, socket);
+      else stop.abort(new Failure("cancelled", "stopped"));
+    });
+    const stop = new AbortController();
+    const startedAt = performance.now();
+    const reading = readTopics(lineTo(broker.url, {}, { signal: stop.signal }), {
+      ...WANTED,
+      filter: "home/#",
+    });
+    await assert.rejects(reading, codeOf("cancelled"));
+    const passed = performance.now() - startedAt;
+    assert.ok(passed < 15_000, `${passed} ms`);
+  });
 
   it("is broken off with its signal, and lets go of the broker", slow, async () => {
     await using broker = await startMosquitto();

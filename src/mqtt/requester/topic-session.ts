@@ -1,4 +1,4 @@
-import { settlesWithin } from "../../base/async.ts";
+import { abortable, settlesWithin } from "../../base/async.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
@@ -130,7 +130,7 @@ export async function withSession<T>(
   });
   try {
     const session = await Promise.race([connection.ready(signal), failed]);
-    return await Promise.race([work(session, failed), failed]);
+    return await abortable(Promise.race([work(session, failed), failed]), signal);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof ConnectionLost)
