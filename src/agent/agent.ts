@@ -310,6 +310,7 @@ function memoryDocuments(): McpDocuments {
   return {
     read: (name) => Promise.resolve(documents.get(name)),
     write: async (name, document) => void documents.set(name, document),
+    remove: async (name) => void documents.delete(name),
   };
 }
 

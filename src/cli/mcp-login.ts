@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { logIn } from "../agent/tools/mcp/auth/login.ts";
+import { logOut } from "../agent/tools/mcp/auth/logout.ts";
+import type { Logout } from "../agent/tools/mcp/auth/logout.ts";
 import { onAbort, startDeadline } from "../base/async.ts";
 import { codeOf, Failure, messageOf } from "../base/failure.ts";
 import type { Config, McpServerSettings } from "../config/contract.ts";
@@ -48,6 +50,30 @@ export async function logInToServer(
     throw new Failure("failed", `not logged in to the MCP server ${name}`, { why });
   } finally {
     deadline.close();
+  }
+}
+
+/** Forgets a login and has it revoked. Throws a `Failure`. */
+export async function logOutOfServer(
+  settings: McpServerSettings,
+  config: Config,
+  { signal, redactor }: Context,
+): Promise<Logout> {
+  const { name, url } = settings;
+  try {
+    return await logOut({
+      settings: { name, url },
+      documents: mcpDocumentsIn(config),
+      fetch: (address, init) => {
+        const signals = [signal, ...(init?.signal ? [init.signal] : [])];
+        return globalThis.fetch(address, { ...init, signal: AbortSignal.any(signals) });
+      },
+      learn: (secrets, of) => redactor.add(secrets, of),
+    });
+  } catch (thrown) {
+    signal.throwIfAborted();
+    const why = messageOf(thrown);
+    throw new Failure("failed", `not logged out of the MCP server ${name}`, { why });
   }
 }
 

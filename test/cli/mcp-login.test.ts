@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFile, stat } from "node:fs/promises";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, it } from "node:test";
@@ -144,5 +144,76 @@ describe("picoclaw mcp login", () => {
     const shown = await picoclaw(["config", "show"], { home: home.path });
     assert.match(shown.stdout, /client_credentials/);
     assert.doesNotMatch(shown.stdout, /s3cret-of/);
+  });
+});
+
+/** Logs in with a browser elsewhere, whose last address is pasted. */
+async function logInAt(home: string): Promise<void> {
+  await using login = startPicoclaw(["mcp", "login", "notes"], { home, typed: true });
+  login.type(`${await allowed(login)}\n`);
+  const { code, stderr } = await login.ended;
+  assert.equal(code, 0, stderr);
+}
+
+describe("picoclaw mcp logout", () => {
+  it("forgets the tokens here, and has both revoked", async () => {
+    await using oauth = await openOAuthServer({ revocation: 200 });
+    await using home = await temporaryHome(configOf(oauth, { redirect_port: await freePort() }));
+    await logInAt(home.path);
+    const { code, stdout, stderr } = await picoclaw(["mcp", "logout", "notes"], {
+      home: home.path,
+    });
+    assert.deepEqual([code, stdout, stderr], [0, "notes\tlogged out\n", ""]);
+    assert.deepEqual(oauth.revoked.toSorted(), oauth.given.toSorted());
+    const files = await readdir(join(home.path, "workspace", "state"));
+    assert.ok(!files.includes("mcp-login-notes.json"), files.join(" "));
+    const again = await picoclaw(["mcp", "logout", "notes", "--json"], { home: home.path });
+    assert.equal(again.code, 0, again.stderr);
+    assert.deepEqual(JSON.parse(again.stdout), {
+      v: 1,
+      type: "mcp_logout",
+      name: "notes",
+      forgotten: false,
+      revoked: false,
+    });
+  });
+
+  it("says so where the tokens are forgotten but not revoked", async () => {
+    for (const revocation of [undefined, 503] as const) {
+      await using oauth = await openOAuthServer(revocation && { revocation });
+      await using home = await temporaryHome(configOf(oauth, { redirect_port: await freePort() }));
+      await logInAt(home.path);
+      const { code, stdout, stderr } = await picoclaw(["mcp", "logout", "notes"], {
+        home: home.path,
+      });
+      assert.equal(stdout, "notes\tlogged out here\n");
+      assert.equal(code, revocation === undefined ? 0 : 1);
+      assert.ok(stderr.includes(`take them back at ${oauth.issuer}`), stderr);
+      assert.match(stderr, revocation ? /it refuses without a code/ : /offers no revocation/);
+      assert.ok(oauth.given.every((token) => !(stdout + stderr).includes(token)));
+      const after = await picoclaw(["mcp", "test"], { home: home.path });
+      assert.match(after.stdout, /a person has to allow it first/);
+    }
+  });
+
+  it("forgets a login that was for another address, and one that cannot be read", async () => {
+    await using oauth = await openOAuthServer({ revocation: 200 });
+    const config = configOf(oauth, { redirect_port: await freePort() });
+    await using home = await temporaryHome(config);
+    await logInAt(home.path);
+    await writeFile(
+      join(home.path, "config.json"),
+      JSON.stringify(configOf({ ...oauth, url: `${oauth.issuer}/moved` }, {})),
+    );
+    const moved = await picoclaw(["mcp", "logout", "notes"], { home: home.path });
+    assert.equal(moved.stdout, "notes\tlogged out\n", moved.stderr);
+    assert.equal(oauth.revoked.length, 2);
+    const file = join(home.path, "workspace", "state", "mcp-login-notes.json");
+    await writeFile(file, "{");
+    const broken = await picoclaw(["mcp", "logout", "notes"], { home: home.path });
+    assert.equal(broken.code, 0, broken.stderr);
+    await assert.rejects(stat(file), { code: "ENOENT" });
+    const nameless = await picoclaw(["mcp", "logout"], { home: home.path });
+    assert.equal(nameless.code, 2);
   });
 });

@@ -7,6 +7,7 @@ import type { Handler, WebServer } from "./web-server.ts";
 
 /** The client that may have tokens by its secret. */
 export const CLIENT = { id: "kitchen", secret: "s3cret-of-the-client" };
+const BASIC = `Basic ${Buffer.from(`${CLIENT.id}:${CLIENT.secret}`).toString("base64")}`;
 
 /** An MCP server, and its authorization server at the same address. */
 export interface OAuthServer extends AsyncDisposable {
@@ -19,6 +20,8 @@ export interface OAuthServer extends AsyncDisposable {
   readonly given: readonly string[];
   /** What signed requests for tokens were signed with. */
   readonly algorithms: readonly string[];
+  /** Every token that was taken back. */
+  readonly revoked: readonly string[];
   /** From now on all access tokens are refused. */
   readonly expire: () => void;
   /** From now on all refresh tokens are refused. */
@@ -32,11 +35,14 @@ interface OAuthServerOptions {
   readonly issuer?: string;
   /** Where the token endpoint sends its clients. */
   readonly movedTo?: string;
+  /** What it answers to a request to take a token back; it offers no such thing without it. */
+  readonly revocation?: 200 | 503;
 }
 
 export async function openOAuthServer({
   issuer,
   movedTo,
+  revocation,
 }: OAuthServerOptions = {}): Promise<OAuthServer> {
   const tokens = new Tokens();
   const guarded = new Guarded(tokens);
@@ -47,7 +53,14 @@ export async function openOAuthServer({
         const authorization_servers = [issuer ?? web.base];
         send(response, 200, { resource: `${web.base}/mcp`, authorization_servers });
       },
-      "/.well-known/oauth-authorization-server": () => send(response, 200, metadataOf(web.base)),
+      "/.well-known/oauth-authorization-server": () => {
+        const more = revocation && { revocation_endpoint: `${web.base}/revoke` };
+        send(response, 200, { ...metadataOf(web.base), ...more });
+      },
+      "/revoke": () => {
+        if (revocation === 200) tokens.takeBack(request, new URLSearchParams(body));
+        send(response, revocation ?? 404, {});
+      },
       "/register": () => {
         const asked = fromJson(body);
         send(response, 201, { ...(isObject(asked) && asked), client_id: randomUUID() });
@@ -71,6 +84,7 @@ export async function openOAuthServer({
     grants: tokens.grants,
     given: tokens.given,
     algorithms: tokens.algorithms,
+    revoked: tokens.revoked,
     expire: () => tokens.access.clear(),
     revoke: () => tokens.refresh.clear(),
     want: (scope) => {
@@ -105,6 +119,7 @@ class Tokens {
   readonly grants: string[] = [];
   readonly given: string[] = [];
   readonly algorithms: string[] = [];
+  readonly revoked: string[] = [];
   /** The scopes of the access tokens. */
   readonly access = new Map<string, string>();
   readonly refresh = new Set<string>();
@@ -131,6 +146,15 @@ class Tokens {
     send(response, 400, { error, error_description });
   }
 
+  /** RFC 7009, section 2.1. Clients that registered have no secret, and say their id. */
+  takeBack({ headers }: IncomingMessage, form: URLSearchParams): void {
+    const token = textOf(form, "token");
+    const isRefresh = textOf(form, "token_type_hint") === "refresh_token";
+    const isKnown = isRefresh ? this.refresh.delete(token) : this.access.delete(token);
+    const isClient = form.has("client_id") || headers.authorization === BASIC;
+    if (isKnown && isClient) this.revoked.push(token);
+  }
+
   /** Undefined if there is no token for it. Each code and each refresh token counts once. */
   #scopeFor(grant: string, authorization = "", form: URLSearchParams): string | undefined {
     if (form.has("client_assertion")) {
@@ -139,8 +163,7 @@ class Tokens {
       return "";
     }
     if (grant === "client_credentials") {
-      const basic = Buffer.from(`${CLIENT.id}:${CLIENT.secret}`).toString("base64");
-      return authorization === `Basic ${basic}` ? textOf(form, "scope") : undefined;
+      return authorization === BASIC ? textOf(form, "scope") : undefined;
     }
     if (grant === "refresh_token") {
       return this.refresh.delete(textOf(form, "refresh_token")) ? "" : undefined;

@@ -60,6 +60,7 @@ export function mapDocuments(found = new Map<string, object>()): McpDocuments {
   return {
     read: (name) => Promise.resolve(found.get(name)),
     write: async (name, document) => void found.set(name, document),
+    remove: async (name) => void found.delete(name),
   };
 }
 

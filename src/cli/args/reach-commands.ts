@@ -20,9 +20,9 @@ export const AGENTS: Command = {
 
 export const MCP: Command = {
   name: "mcp",
-  summary: "list, test and log in to the MCP servers, whose tools the agent has",
+  summary: "list, test, log in to and log out of the MCP servers, whose tools the agent has",
   arguments: [
-    { name: "subcommand", required: true, choices: ["list", "test", "login"] },
+    { name: "subcommand", required: true, choices: ["list", "test", "login", "logout"] },
     { name: "server" },
   ],
   flags: ["json"],
@@ -30,12 +30,14 @@ export const MCP: Command = {
     "list prints the servers of tools.mcp.servers that are enabled: name, type, and program or address. It connects to none.",
     "test connects to each, or to the one that is named, reads its tools, and ends the connection. It starts the programs of servers of type stdio. With a name it prints each tool as profiles name it, and takes the tools as they are from now on, for servers with pin. It ends with 1 if a server is not connected.",
     "login prints an address, where a person allows what a server with auth wants, and keeps the tokens in the folder of the conversations for the gateway; then it does what test does. The browser comes back to this machine; if it runs on another one, its last address can be pasted, within ten minutes.",
+    "logout forgets the tokens of a login, and has them revoked at the authorization server, if that offers it. A gateway that runs stops using them. It ends with 1 if they are forgotten here, and the authorization server refuses.",
   ],
   examples: [
     { line: "picoclaw mcp list", does: "what is configured" },
     { line: "picoclaw mcp test", does: "whether each server works, and how many tools it has" },
     { line: "picoclaw mcp test files", does: "the tools of one server, with their descriptions" },
     { line: "picoclaw mcp login notes", does: "allow the server notes in a browser" },
+    { line: "picoclaw mcp logout notes", does: "forget the tokens for it, here and there" },
   ],
   exits: [78, 130, 143],
 };

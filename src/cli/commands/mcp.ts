@@ -11,7 +11,7 @@ import { createCommandLog, type Context } from "../context.ts";
 import { wrapFor } from "../report.ts";
 import { mcpDocumentsIn } from "../state/state-folder.ts";
 
-/** `picoclaw mcp list|test [server]`, `picoclaw mcp login <server>`; 1 if a server that is tested is not connected. */
+/** `picoclaw mcp list|test [server]`, `picoclaw mcp login|logout <server>`; 1 if a server that is tested is not connected. */
 export async function run(context: Context): Promise<number> {
   const [what, name] = context.words;
   const log = await createCommandLog(context);
@@ -26,7 +26,23 @@ export async function run(context: Context): Promise<number> {
     for (const server of servers) await print(listed(server), context);
     return 0;
   }
+  if (what === "logout") return await loggedOut(servers, name, config, context);
   if (what === "login") await loggedIn(servers, name, config, context);
+  return await testAll(servers, { name, config, log, context });
+}
+
+interface Testing {
+  readonly name: string | undefined;
+  readonly config: Config;
+  readonly log: Log;
+  readonly context: Context;
+}
+
+/** Returns 1 if one is not connected. With a name also the tools of that one are printed. */
+async function testAll(
+  servers: readonly McpServerSettings[],
+  { name, config, log, context }: Testing,
+): Promise<number> {
   const tests = servers.map(async (server) => ({
     server,
     probed: await tested(server, config, { context, log, accepts: name !== undefined }),
@@ -48,16 +64,46 @@ async function loggedIn(
   config: Config,
   context: Context,
 ): Promise<void> {
-  if (server === undefined || name === undefined) {
-    throw new Failure("usage", "mcp login needs the name of a server", {
-      remedy: "picoclaw mcp list",
-    });
-  }
+  if (server === undefined || name === undefined) throw nameless("login");
   const { logInToServer } = await import("../mcp-login.ts");
   await logInToServer(server, config, context, async (address) => {
     await context.host.stderr.write("Open this address in a browser, and allow it there:\n");
     const json = { type: "mcp_login", name, address: address.href };
     await print({ cells: [address.href], json, isCopied: true }, context);
+  });
+}
+
+/** Logs out of the server that is named; 1 if its tokens are still good at the authorization server, which refused. */
+async function loggedOut(
+  [server]: readonly McpServerSettings[],
+  name: string | undefined,
+  config: Config,
+  context: Context,
+): Promise<number> {
+  if (server === undefined || name === undefined) throw nameless("logout");
+  const { logOutOfServer } = await import("../mcp-login.ts");
+  const done = await logOutOfServer(server, config, context);
+  const { kind } = done;
+  const isRevoked = kind === "revoked";
+  const words = {
+    none: "there is no login",
+    revoked: "logged out",
+    "not offered": "logged out here",
+    failed: "logged out here",
+  };
+  const json = { type: "mcp_logout", name, forgotten: kind !== "none", revoked: isRevoked };
+  await print({ cells: [name, words[kind]], json }, context);
+  if (kind === "none" || kind === "revoked") return 0;
+  const { issuer } = done;
+  const why = kind === "failed" ? done.why : "it offers no revocation";
+  const note = `note: the tokens for ${name} end by themselves, or take them back at ${issuer}: ${why}\n`;
+  await context.host.stderr.write(context.redactor.redact(escapeControl(note)));
+  return kind === "failed" ? 1 : 0;
+}
+
+function nameless(what: string): Failure {
+  return new Failure("usage", `mcp ${what} needs the name of a server`, {
+    remedy: "picoclaw mcp list",
   });
 }
 

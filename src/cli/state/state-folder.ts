@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { LearnedStore } from "../../agent/model/memory.ts";
 import type { McpDocuments } from "../../agent/tools/mcp/contract.ts";
@@ -30,6 +30,7 @@ export function mcpDocumentsIn(config: Pick<Config, "agents">): McpDocuments {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       await (await load()).writeLearned(fileOf(name), document);
     },
+    remove: (name) => rm(fileOf(name), { force: true }),
   };
 }
 

@@ -4,6 +4,8 @@ export interface McpDocuments {
   readonly read: (name: string) => Promise<unknown>;
   /** Rejects with the errors of the file system. */
   readonly write: (name: string, document: object) => Promise<void>;
+  /** Removes it, if there is one. Rejects with the errors of the file system. */
+  readonly remove: (name: string) => Promise<void>;
 }
 
 /** Learns secrets, to mask them; under a name only the last ones count. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { describe, it } from "node:test";
 import { logIn } from "../../../../src/agent/tools/mcp/auth/login.ts";
+import { logOut } from "../../../../src/agent/tools/mcp/auth/logout.ts";
 import { oauthFetch } from "../../../../src/agent/tools/mcp/auth/oauth-fetch.ts";
 import type { McpDocuments } from "../../../../src/agent/tools/mcp/contract.ts";
 import { Secret } from "../../../../src/base/secret.ts";
@@ -194,6 +195,41 @@ describe("a server that a person has to allow", () => {
       oauth.expire();
       assert.equal(await shout(servers), "HEY");
     }
+  });
+
+  it("is not used any more after a logout, though its tokens are still good", async () => {
+    await using oauth = await openOAuthServer({ revocation: 200 });
+    const documents = mapDocuments();
+    await logInTo(oauth, documents);
+    await using servers = await openTestMcp([serverOf(oauth, PERSON)], {}, documents);
+    assert.equal(await shout(servers), "HEY");
+    await documents.remove("mcp-login-test");
+    assert.match(await shout(servers), /a person has to allow it first: picoclaw mcp login test/);
+    assert.deepEqual(oauth.grants, ["authorization_code"]);
+  });
+
+  it("is revoked as the client with a secret that asked for it", async () => {
+    await using oauth = await openOAuthServer({ revocation: 200 });
+    const documents = mapDocuments();
+    const { id: client_id, secret } = CLIENT;
+    const client_secret = new Secret(secret);
+    const auth = { ...PERSON, client_id, client_secret, issuer: oauth.issuer };
+    await logInTo(oauth, documents, undefined, auth);
+    const sent: string[] = [];
+    const done = await logOut({
+      settings: { name: "test", url: oauth.url },
+      documents,
+      learn: () => {},
+      fetch: async (url, init) => {
+        sent.push(`${url} ${new Headers(init.headers).get("authorization")}`);
+        return await fetch(url, init);
+      },
+    });
+    assert.deepEqual(done, { kind: "revoked", issuer: oauth.issuer });
+    const basic = Buffer.from(`${client_id}:${secret}`).toString("base64");
+    const line = `${oauth.issuer}/revoke Basic ${basic}`;
+    assert.deepEqual(sent, [line, line]);
+    assert.deepEqual(oauth.revoked.toSorted(), oauth.given.toSorted());
   });
 
   it("is named in the log with the reason if its tokens cannot be read", async () => {

@@ -65,7 +65,8 @@ describe("what the tools of a server say", () => {
 
   it("counts even if it cannot be kept, and with pin nothing is used that cannot be compared", async () => {
     const full = Object.assign(new Error("no space"), { code: "ENOSPC" });
-    const documents = { read: () => Promise.reject(full), write: () => Promise.reject(full) };
+    const fails = () => Promise.reject(full);
+    const documents = { read: fails, write: fails, remove: fails };
     const plan = { tools: [LOOK, { name: "change", does: "change" }], later: [TURNED, MORE] };
     await using servers = await openTestMcp(
       [programServer(plan), programServer(plan, { name: "pinned", pin: true })],

@@ -21,17 +21,29 @@ export interface Login {
   readonly wanted?: string;
 }
 
-type Place = Pick<TokensOptions, "settings" | "documents" | "learn">;
+export interface Place extends Pick<TokensOptions, "documents" | "learn"> {
+  readonly settings: Pick<TokensOptions["settings"], "name" | "url">;
+}
 
 /** The login of a server; undefined if there is none for its address. Learns its secrets. Throws a `ServerError`. */
-export async function readLogin({ settings, documents, learn }: Place): Promise<Login | undefined> {
+export async function readLogin(place: Place): Promise<Login | undefined> {
+  const login = await readAnyLogin(place);
+  return login?.url === place.settings.url ? login : undefined;
+}
+
+/** The login under the name of a server, also if that had another address then. Throws a `ServerError`. */
+export async function readAnyLogin({
+  settings,
+  documents,
+  learn,
+}: Place): Promise<Login | undefined> {
   const found = await documents.read(nameOf(settings)).catch((thrown: unknown) => {
     throw new ServerError(
       "login",
       `the tokens for it cannot be read (${codeOf(thrown) || "no JSON"})`,
     );
   });
-  if (!isLogin(found) || found.url !== settings.url) return undefined;
+  if (!isLogin(found)) return undefined;
   learn(secretsOf(found), nameOf(settings));
   return found;
 }
@@ -43,6 +55,11 @@ export async function writeLogin(
 ): Promise<void> {
   learn(secretsOf(login), nameOf(settings));
   await documents.write(nameOf(settings), login);
+}
+
+/** Rejects with the errors of the file system. */
+export async function forgetLogin({ settings, documents }: Place): Promise<void> {
+  await documents.remove(nameOf(settings));
 }
 
 function nameOf({ name }: Place["settings"]): string {

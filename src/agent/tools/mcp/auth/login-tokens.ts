@@ -20,7 +20,7 @@ export function loginTokens(options: TokensOptions): TokenSource {
     new ServerError("login", `${why}: picoclaw mcp login ${settings.name}`);
   const renew = async (refused: string | undefined, challenge: Challenge): Promise<void> => {
     // Another request, or another process, was faster.
-    if (isWritten) login = (await readLogin(options)) ?? login;
+    if (isWritten) login = await readLogin(options);
     if (login === undefined || login.tokens?.access_token !== refused) return;
     if (challenge.isTooNarrow) {
       const wider = computeScopeUnion(login.wanted, login.tokens?.scope, challenge.scope);
@@ -35,8 +35,13 @@ export function loginTokens(options: TokensOptions): TokenSource {
     await keep(login);
     throw wanted("a person has to allow it anew");
   };
+  const ifKnown = (thrown: unknown): Login => {
+    if (login === undefined) throw thrown;
+    return login;
+  };
   // A token that cannot be written is still of use until the end of the process.
   const keep = async (changed: Login): Promise<void> => {
+    isWritten = false;
     isWritten = await writeLogin(changed, options).then(
       () => true,
       () => false,
@@ -44,7 +49,9 @@ export function loginTokens(options: TokensOptions): TokenSource {
   };
   return {
     async token() {
-      if (login?.tokens === undefined) login = await readLogin(options);
+      // A logout counts from the next request on.
+      const found = isWritten ? await readLogin(options).catch(ifKnown) : login;
+      if (isWritten) login = found;
       const token = login?.tokens?.access_token;
       if (token === undefined) throw wanted("a person has to allow it first");
       return token;
