@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { describe, it } from "node:test";
+import { loginTokens } from "../../../../src/agent/tools/mcp/auth/login-tokens.ts";
 import { logIn } from "../../../../src/agent/tools/mcp/auth/login.ts";
 import { logOut } from "../../../../src/agent/tools/mcp/auth/logout.ts";
 import { oauthFetch } from "../../../../src/agent/tools/mcp/auth/oauth-fetch.ts";
@@ -269,6 +270,34 @@ describe("a server that a person has to allow", () => {
     );
     await logInTo(oauth, documents);
     assert.equal(await shout(servers), "HEY");
+  });
+
+  it("that wants other scopes all the time is not remembered with all of them", async () => {
+    await using oauth = await openOAuthServer();
+    const found = new Map<string, object>();
+    let writes = 0;
+    const kept = mapDocuments(found);
+    const documents: McpDocuments = {
+      ...kept,
+      write(name, document) {
+        writes += 1;
+        return kept.write(name, document);
+      },
+    };
+    await logInTo(oauth, documents);
+    const tokens = loginTokens({
+      settings: { name: "test", url: oauth.url, auth: PERSON },
+      documents,
+      fetch: globalThis.fetch,
+      learn: () => {},
+    });
+    const before = writes;
+    for (let count = 0; count < 50; count += 1) {
+      const challenge = { scope: `scope-${count}-${"x".repeat(100)}`, isTooNarrow: true };
+      await assert.rejects(tokens.renew(await tokens.token(), challenge), /allow more of it/);
+    }
+    assert.ok(writes - before < 25, `${writes - before} writes`);
+    assert.ok(JSON.stringify(found.get("mcp-login-test")).length < 5_000);
   });
 
   it("gets no code of another login, and none that was refused", async () => {

@@ -2,7 +2,6 @@ import { createPrivateKey } from "node:crypto";
 import {
   auth,
   ClientCredentialsProvider,
-  computeScopeUnion,
   PrivateKeyJwtProvider,
 } from "@modelcontextprotocol/client";
 import { createSerialQueue } from "../../../../base/async.ts";
@@ -10,6 +9,7 @@ import type { McpAuthSettings } from "../../../../config/contract.ts";
 import { ServerError } from "../server-error.ts";
 import { tokenError } from "./errors.ts";
 import { oauthFetch } from "./oauth-fetch.ts";
+import { widened } from "./token-source.ts";
 import type { TokenSource, TokensOptions } from "./token-source.ts";
 
 /** Tokens for the gateway itself, as a client of the authorization server (RFC 6749, section 4.4). In memory only. */
@@ -26,7 +26,7 @@ export function clientTokens({ settings, fetch, learn }: TokensOptions): TokenSo
         if (refused !== token) return;
         const { resourceMetadataUrl, isTooNarrow } = challenge;
         const isGiven = settings.auth.scope !== "" && !isTooNarrow;
-        scope = isGiven ? scope : computeScopeUnion(scope, challenge.scope);
+        scope = isGiven ? scope : widened(scope, challenge.scope);
         try {
           const provider = providerOf(settings.auth);
           await auth(provider, {

@@ -5,6 +5,7 @@ import { tokenError } from "./errors.ts";
 import { readLogin, writeLogin } from "./login-document.ts";
 import type { Login } from "./login-document.ts";
 import { oauthFetch, TokenRefusal } from "./oauth-fetch.ts";
+import { widened } from "./token-source.ts";
 import type { Challenge, TokenSource, TokensOptions } from "./token-source.ts";
 
 /** Milliseconds in which another process writes its new tokens. */
@@ -23,9 +24,9 @@ export function loginTokens(options: TokensOptions): TokenSource {
     if (isWritten) login = await readLogin(options);
     if (login === undefined || login.tokens?.access_token !== refused) return;
     if (challenge.isTooNarrow) {
-      const wider = computeScopeUnion(login.wanted, login.tokens?.scope, challenge.scope);
-      login = { ...login, ...(wider !== undefined && { wanted: wider }) };
-      await keep(login);
+      const wider = withScopes(login, challenge);
+      if (wider !== login) await keep(wider);
+      login = wider;
       throw wanted("a person has to allow more of it first");
     }
     login = await renewed(login, options);
@@ -58,6 +59,12 @@ export function loginTokens(options: TokensOptions): TokenSource {
     },
     renew: (refused, challenge) => inTurn(() => renew(refused, challenge)),
   };
+}
+
+/** The login, with the scopes that the server wants now. */
+function withScopes(login: Login, { scope }: Challenge): Login {
+  const wider = widened(computeScopeUnion(login.wanted, login.tokens?.scope), scope);
+  return wider === undefined || wider === login.wanted ? login : { ...login, wanted: wider };
 }
 
 /** The login with new tokens, or with none if the authorization server refuses them. Throws a `ServerError`. */

@@ -1,4 +1,4 @@
-import { extractWWWAuthenticateParams } from "@modelcontextprotocol/client";
+import { computeScopeUnion, extractWWWAuthenticateParams } from "@modelcontextprotocol/client";
 import type { FetchLike } from "@modelcontextprotocol/client";
 import type { McpAuthSettings, McpServerSettings } from "../../../../config/contract.ts";
 import type { Fetch } from "../../../model/contract.ts";
@@ -65,4 +65,13 @@ export function challengeOf(response: Response): Challenge | undefined {
   const isTooNarrow = response.status === 403 && error === "insufficient_scope";
   if (response.status !== 401 && !isTooNarrow) return undefined;
   return { resourceMetadataUrl, scope, isTooNarrow };
+}
+
+/** Characters of all scopes together: a server can want others each time. */
+const MOST_SCOPE = 2_000;
+
+/** The scopes, with those of a challenge unless they are too many. */
+export function widened(known: string | undefined, wanted: string | undefined): string | undefined {
+  const all = computeScopeUnion(known, wanted);
+  return all !== undefined && all.length > MOST_SCOPE ? known : all;
 }
