@@ -316,7 +316,7 @@ describe("the device in Home Assistant", () => {
     const discoveryNotes = openNotes();
     await using one = openTestClusterChannel(broker.url, { settings: ON });
     await using two = openTestClusterChannel(broker.url, { settings: ON, discoveryNotes });
-    await two.channel.ready();
+    await until("its voice is connected", () => two.lease.canHear());
     await one.hear();
     await device.message();
     await device.client.publishAsync("homeassistant/end", "end", { qos: 1 });
@@ -342,6 +342,16 @@ describe("the device in Home Assistant", () => {
       assert.equal(asked.channel.problem(), undefined);
     },
   );
+
+  it("that cannot be removed is said to be so", needsMosquitto, async () => {
+    await using broker = await startMosquitto(withAcl("topic readwrite /picoclaw/#"));
+    const discoveryNotes = openNotes();
+    discoveryNotes.write(TOPIC);
+    await using asked = openTestChannel(broker.url, { settings: OFF, discoveryNotes });
+    await asked.ready();
+    await until("it is said", () => asked.log.text().includes("could not be removed"));
+    assert.equal(discoveryNotes.read(), TOPIC);
+  });
 
   it("is given up where the broker ends the connection for it", async () => {
     const cuts: number[] = [];

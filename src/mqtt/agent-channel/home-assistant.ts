@@ -123,7 +123,11 @@ export class Discovery {
 
   #giveUp(why: string): void {
     this.#isGivenUp = true;
-    this.#log.warn("the agent could not be published as a device of Home Assistant", {
+    const { enabled } = this.#options.channel.settings.homeassistant;
+    const what = enabled
+      ? "the agent could not be published as a device of Home Assistant"
+      : "the device in Home Assistant could not be removed";
+    this.#log.warn(what, {
       topic: this.#topic,
       why,
       try: GRANT_RIGHTS,
