@@ -104,5 +104,8 @@ function tooManyHops(most: number): Failure {
 }
 
 function tooLate(ms: number): Failure {
-  return new Failure("no_answer", `the agent has not answered within ${ms / 1000} s`);
+  return new Failure(
+    "no_answer",
+    `the agent has not answered within ${ms / 1000} s, or the broker keeps its answers from us`,
+  );
 }
