@@ -28,8 +28,8 @@ export interface Store<M> extends ConversationStore<M>, CounterStore {
   /** The whole request; undefined if the claim is stale. */
   load(claim: Claim): Promise<StoredRequest<M> | undefined>;
   /**
-   * The answer of a request also goes to this address, whoever holds the request now or later; a bounded number of them
-   * is kept. Returns false when the request is delivered already, or is not known.
+   * The answer of a request also goes to this address, whoever holds the request now or later; of those that
+   * its owner knows, the latest few are kept. Returns false when the request is delivered already, or is not known.
    */
   join(claim: Pick<Claim, "seq">, to: JoinedAddress): Promise<boolean>;
   /** Begins an attempt. Returns the claim to show from now on; undefined if the claim is stale. */

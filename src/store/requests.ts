@@ -18,7 +18,7 @@ import type { Statements } from "./database.ts";
 import { HeldSizes, heldOf } from "./held-sizes.ts";
 import { fromJson, keyOf } from "./json.ts";
 import { RowNumbers } from "./row-numbers.ts";
-import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "./states.ts";
+import { ACCEPTED, ANSWERED, DELIVERED, FAILED, MAX_JOINED, REJECTED } from "./states.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 type RequestFacts = StoredRequest<unknown>["request"];
@@ -29,8 +29,6 @@ const DELIVERED_FACTS = { text: "", address: "" };
 const ROW_BYTES = 512;
 /** Old requests that one purge deletes: the event loop waits for it, at the end of a flood's window, too. */
 const PURGED_AT_ONCE = 20_000;
-/** Further addresses of one request; who asks again later gets its answer, too. */
-const MAX_JOINED = 8;
 /** Rejections after which those over the bound are deleted. */
 const DROP_EVERY = 1024;
 /** The claim is in force: same owner, same attempt, and the request is in the state that the write expects. */
@@ -90,9 +88,8 @@ export class Requests<M> {
     const row = this.#sql("undelivered").get(seq);
     if (row === undefined) return false;
     const joined = fromJson<readonly JoinedAddress[]>(row["joined"]);
-    const isKnown = joined.some(({ address }) => address === to.address);
-    if (isKnown || joined.length >= MAX_JOINED) return true;
-    const text = JSON.stringify([...joined, to]);
+    if (joined.some(({ address }) => address === to.address)) return true;
+    const text = JSON.stringify([...joined, to].slice(-MAX_JOINED));
     this.#sql("join").run(text, seq);
     return true;
   }

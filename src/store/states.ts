@@ -7,3 +7,6 @@ export const DELIVERED = 2;
 export const FAILED = 1;
 /** It never ran: admission rejected it. */
 export const REJECTED = 2;
+
+/** Further addresses of a request that are kept for its next owner: the latest, for which somebody may still wait. */
+export const MAX_JOINED = 8;

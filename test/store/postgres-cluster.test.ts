@@ -264,6 +264,28 @@ describe("lanes in PostgreSQL", needsPostgres, () => {
     assert.deepEqual((await heir.load(claim))?.answer?.parts, ["!"]);
   });
 
+  it("keep the latest eight addresses of a request for the next owner", async () => {
+    await using home = await postgresHome();
+    const [intake, owner, heir] = [await home.open(), await home.open(), await home.open()];
+    await left(intake, "1");
+    const [first] = (await owner.cluster.poll(1)).claimed;
+    assert.ok(first !== undefined);
+    const addresses = Array.from({ length: 12 }, (_, index) => `address ${index}`);
+    const joining = async (some: readonly string[]): Promise<void> => {
+      for (const address of some)
+        assert.ok(await intake.join(first.claim, { address, stream: false }));
+    };
+    const heardBy = async ({ cluster }: typeof owner): Promise<readonly string[]> =>
+      (await cluster.poll(1)).joined.map(({ to }) => to.address);
+    await joining(addresses);
+    assert.deepEqual(await heardBy(owner), addresses);
+    await joining(["last"]);
+    assert.deepEqual(await heardBy(owner), ["last"]);
+    home.pass(LEASE_MS);
+    await heir.renew();
+    assert.deepEqual(await heardBy(heir), [...addresses, "last"].slice(-8));
+  });
+
   it("and requests may have any name, also in what a list or a key of the database would read otherwise", async () => {
     await using home = await postgresHome();
     const [intake, owner] = [await home.open(), await home.open({ owner: "o\0\ud83d" })];

@@ -8,7 +8,7 @@ import type {
   Store,
   StoreOptions,
 } from "../contract.ts";
-import { ANSWERED, DELIVERED, REJECTED } from "../states.ts";
+import { ANSWERED, DELIVERED, MAX_JOINED, REJECTED } from "../states.ts";
 import { arrayOf } from "./arrays.ts";
 import { clusterOf, POLL_ARGS, pollLanes, unreportedLanes } from "./cluster.ts";
 import type { ClusterOptions, PollResult } from "./cluster.ts";
@@ -238,11 +238,15 @@ const SQL = {
   load: `SELECT ${WHOLE_COLUMNS} FROM picoclaw.requests WHERE seq = ANY ($1::bigint[]) AND owner = $2`,
   rejections: `SELECT ${WHOLE_COLUMNS} FROM picoclaw.requests
     WHERE failed = ${REJECTED} AND state = ${ANSWERED} AND seq > $1 AND owner = $2 ORDER BY seq LIMIT $3`,
-  // The owner of the request waits with its delivery until this is written.
+  // The owner of the request waits with its delivery until this is written. It hears of all; of those that it has
+  // heard of, the latest are kept for the next owner.
   join: `WITH request AS (
       SELECT seq, owner FROM picoclaw.requests WHERE seq = $1 AND state < ${DELIVERED} FOR UPDATE),
     added AS (INSERT INTO picoclaw.joined (seq, address) SELECT seq, $2 FROM request
-      WHERE NOT EXISTS (SELECT FROM picoclaw.joined WHERE seq = $1 AND address = $2))
+      WHERE NOT EXISTS (SELECT FROM picoclaw.joined WHERE seq = $1 AND address = $2)),
+    dropped AS (DELETE FROM picoclaw.joined WHERE id IN (
+      SELECT j.id FROM picoclaw.joined AS j, request AS r WHERE j.seq = r.seq AND j.reported = r.owner
+      ORDER BY j.id DESC OFFSET ${MAX_JOINED - 1}))
     SELECT owner FROM request`,
   lockPurge: `SELECT pg_try_advisory_xact_lock(${PURGE_LOCK}) AS is_locked`,
   dropOld: `DELETE FROM picoclaw.requests WHERE seq IN (
