@@ -147,6 +147,11 @@ describe("value templates of a liar", () => {
     assert.ok(
       valueOf("{{ value | truncate(8002, false, '') }}", blanks) === blanks.slice(0, 8_001),
     );
+    for (const use of ["|title", "|list|join", "|tojson|from_json"])
+      assert.equal(valueOf(`{{ value${use.repeat(9)} }}`, "a"), "not read");
+    const large = `{"b":[${"[],".repeat(2_600)}1],"c":7}`;
+    for (let count = 0; count < 10_000; count += 1)
+      assert.equal(valueOf("{{ value_json.c }}", large), 7);
     const passed = performance.now() - begun;
     assert.ok(passed < 4_000, `${passed} ms`);
     assert.deepEqual(valueOf("{{ value |  round ( 1 )  }}", "1.25"), 1.3);

@@ -11,12 +11,21 @@ export function parseValueTemplate(text: string): ValueTemplate | undefined {
   return template?.names.has("value") || template?.names.has("value_json") ? template : undefined;
 }
 
+/** The last payload: the entities of a device read the same one after another, and change nothing in it. */
+let last: { readonly payload: string; readonly value: unknown } | undefined;
+
+/** Throws for what is no JSON. */
+function parsed(payload: string): unknown {
+  if (last?.payload !== payload) last = { payload, value: fromJson(payload) };
+  return last.value;
+}
+
 /** The value of a payload; undefined if it has none there. Without a template it is the payload itself. */
 export function readValue(template: ValueTemplate | undefined, payload: string): unknown {
   if (template === undefined) return payload;
   try {
     const scope = new Map<string, unknown>([["value", payload]]);
-    if (template.names.has("value_json")) scope.set("value_json", fromJson(payload));
+    if (template.names.has("value_json")) scope.set("value_json", parsed(payload));
     const value = template.evaluate(scope);
     return value === "" || value === null ? undefined : value;
   } catch {

@@ -1,4 +1,4 @@
-import { callable, testOf } from "./filters.ts";
+import { callable, isHeavy, testOf } from "./filters.ts";
 import type { Token } from "./tokens.ts";
 import { calculated, isEqual, isIn, isTrue, numberOf, valueUnder } from "./values.ts";
 
@@ -9,6 +9,8 @@ export type Scope = Map<string, unknown>;
 export type Evaluate = (scope: Scope) => unknown;
 
 const MAX_DEPTH = 32;
+/** Calls that take a text or a list apart. */
+const MAX_HEAVY = 8;
 
 /** Reads the expressions of a template, token by token. Its methods throw where there is none. */
 export class ExpressionReader {
@@ -16,6 +18,7 @@ export class ExpressionReader {
   readonly #names = new Set<string>();
   #at = 0;
   #depth = 0;
+  #heavy = 0;
 
   constructor(tokens: readonly Token[]) {
     this.#tokens = tokens;
@@ -162,9 +165,15 @@ export class ExpressionReader {
   }
 
   #filter(value: Evaluate): Evaluate {
-    const apply = callable("filter", this.name());
+    const apply = this.#callable("filter", this.name());
     const args = this.takeIf("(") === undefined ? [] : this.#arguments(")");
     return (scope) => apply(value(scope), valuesOf(args, scope));
+  }
+
+  #callable(kind: "filter" | "method", name: string): ReturnType<typeof callable> {
+    if (isHeavy(name)) this.#heavy += 1;
+    if (this.#heavy > MAX_HEAVY) throw new Error("it has too much to do");
+    return callable(kind, name);
   }
 
   #test(value: Evaluate): Evaluate {
@@ -186,7 +195,7 @@ export class ExpressionReader {
     const { type } = this.next ?? {};
     const name = type === "number" ? this.take().text : this.name();
     if (this.takeIf("(") === undefined) return (scope) => valueUnder(value(scope), name);
-    const apply = callable("method", name);
+    const apply = this.#callable("method", name);
     const args = this.#arguments(")");
     return (scope) => apply(value(scope), valuesOf(args, scope));
   }

@@ -195,6 +195,22 @@ const TESTS: Readonly<Record<string, (value: unknown) => boolean>> = {
   false: (value) => value === false,
 };
 
+const HEAVY: ReadonlySet<string> = new Set([
+  "from_json",
+  "join",
+  "keys",
+  "list",
+  "split",
+  "title",
+  "to_json",
+  "tojson",
+]);
+
+/** Whether a filter or a method takes time with each character: a template may have a few of them. */
+export function isHeavy(name: string): boolean {
+  return HEAVY.has(name);
+}
+
 const KINDS = { filter: FILTERS, method: CALLS, function: FUNCTIONS } as const;
 
 /** Throws if there is no such one. */
