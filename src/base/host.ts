@@ -114,6 +114,7 @@ function runtimeName(versions: NodeJS.ProcessVersions & { deno?: string }): stri
 }
 
 function listenForSignals(listener: (signal: StopSignal) => void): () => void {
+  isHangupIgnored ??= ignoresHangup();
   const signals: readonly StopSignal[] = ["SIGINT", "SIGTERM"];
   const handlers = signals.map((signal) => ({ signal, handler: () => listener(signal) }));
   for (const { signal, handler } of handlers) process.on(signal, handler);
@@ -122,11 +123,15 @@ function listenForSignals(listener: (signal: StopSignal) => void): () => void {
   };
 }
 
+/** As the process was started: under Deno the first listener, of any signal, ends that. */
+let isHangupIgnored: boolean | undefined;
+
 /** Milliseconds within which a shell that hangs up its jobs has closed its terminal, too. */
 const HANGUP_MS = 250;
 
 function listenForHangup(listener: (isTerminalClosed: boolean) => void): () => void {
-  const hadTerminal = hasTerminal() && !ignoresHangup();
+  isHangupIgnored ??= ignoresHangup();
+  const hadTerminal = hasTerminal() && !isHangupIgnored;
   const handler = (): void => {
     if (!hadTerminal) listener(false);
     else setTimeout(() => listener(process.platform === "win32" || !hasTerminal()), HANGUP_MS);
