@@ -11,6 +11,14 @@ import { coded } from "./checks.ts";
 
 const STORE = { code: "gateway.store", name: "gateway.store" } as const;
 
+const ASYNCHRONOUS: Check = {
+  ...STORE,
+  result: "warn",
+  message:
+    "its standby is asynchronous: what was acknowledged just before it is promoted can be lost",
+  remedy: "set synchronous_standby_names = '*' and synchronous_commit = on at the database",
+};
+
 /** Clients that are listed. */
 const HEAVIEST = 5;
 
@@ -39,6 +47,7 @@ export async function usageChecks(
     const cluster = { owner: "", gateways: () => Promise.resolve(gateways) };
     return [
       reached,
+      ...(shared.hasOnlyAsynchronousStandbys ? [ASYNCHRONOUS] : []),
       ...coded("cluster", await clusterChecks({ config, home, cluster })),
       ...usageChecksOf(config, usageIn(counters, { ...at, ...clock })),
     ];

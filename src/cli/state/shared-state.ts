@@ -10,7 +10,7 @@ import type { ConversationStore, Counter, JobStore, StoreClock } from "../../sto
 import type { OnCommit } from "../../store/group-commit.ts";
 import { openDiscoveryNotes } from "../../store/home/discovery-notes.ts";
 import { openInstance } from "../../store/home/instance-lock.ts";
-import { livingGateways } from "../../store/postgres/cluster.ts";
+import { hasOnlyAsynchronousStandbys, livingGateways } from "../../store/postgres/cluster.ts";
 import { methodsOf } from "../../store/postgres/conversations.ts";
 import { openPostgres } from "../../store/postgres/database.ts";
 import { PostgresJobs } from "../../store/postgres/jobs.ts";
@@ -72,6 +72,8 @@ export interface SharedFacts {
   readonly counters: readonly Counter[];
   readonly clock: StoreClock;
   readonly gateways: readonly ClusterGateway[];
+  /** What was committed last is lost when a standby of the database is promoted. */
+  readonly hasOnlyAsynchronousStandbys: boolean;
 }
 
 /** What gateways share at this moment, for `--check`, which is none of them. */
@@ -88,6 +90,7 @@ export async function readSharedFacts(
       counters: await counters.counters(),
       clock: await counters.clock(),
       gateways: await livingGateways(connections),
+      hasOnlyAsynchronousStandbys: await hasOnlyAsynchronousStandbys(connections),
     };
   } finally {
     await commits.close();

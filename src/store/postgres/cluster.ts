@@ -136,7 +136,25 @@ export async function livingGateways(
   }));
 }
 
+/**
+ * Whether the database has standbys, and commits wait for none of them: what was committed last is lost when one is
+ * promoted. Needs no rights. False where a provider does not let it be seen.
+ */
+export async function hasOnlyAsynchronousStandbys(
+  connections: Pick<Connections, "read">,
+): Promise<boolean> {
+  const [row] = await connections.read(SQL.standbys).catch(() => []);
+  return row?.["only_asynchronous"] === true;
+}
+
 const SQL = {
+  // Without rights a role sees of a standby only that it is there.
+  standbys: `SELECT (current_setting('synchronous_standby_names') = ''
+        OR current_setting('synchronous_commit') IN ('off', 'local'))
+      AND EXISTS (SELECT FROM pg_stat_replication AS s
+        WHERE s.application_name NOT IN ('pg_basebackup', 'pg_receivewal')
+          AND NOT EXISTS (SELECT FROM pg_replication_slots AS l
+            WHERE l.active_pid = s.pid AND l.slot_type = 'logical')) AS only_asynchronous`,
   identify: "INSERT INTO picoclaw.identity (id) VALUES ($1) ON CONFLICT DO NOTHING",
   identity: "SELECT id FROM picoclaw.identity",
   announce: "UPDATE picoclaw.owners SET about = $2 WHERE owner = $1",
