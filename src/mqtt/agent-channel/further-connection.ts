@@ -112,6 +112,8 @@ export class FurtherConnection {
     if (this.#isStopping) return;
     const connection = this.#current;
     this.#current = undefined;
+    // What it has taken is never acknowledged.
+    this.#open.clear();
     connection?.abort(`the lease of the intake is lost: ${why}`);
     this.#options.onEnd?.();
   }

@@ -137,6 +137,8 @@ export class IntakeConnection {
     const connection = this.#connection;
     this.#connection = undefined;
     this.#options.presence.stop();
+    // What it has taken is never acknowledged.
+    this.#storing.clear();
     connection?.abort(`the lease of the intake is lost: ${why}`);
   }
 
