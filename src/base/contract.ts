@@ -216,7 +216,7 @@ export interface PostgresHost {
 /** Paths are absolute. */
 export interface PostgresTls {
   /** As libpq's `sslmode`. */
-  readonly mode: "disable" | "prefer" | "require" | "verify-ca" | "verify-full";
+  readonly mode: "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full";
   /** Certificates to verify the server with (PEM); those of the runtime if it is absent. */
   readonly rootFile?: string;
   readonly certificateFile?: string;

@@ -172,7 +172,7 @@ describe("gateway.store", () => {
       "postgres://u:hunter2@a/db?sslmod=require",
       /parameter sslmod is unknown; did you mean sslmode\?/,
     ],
-    ["postgres://u:hunter2@a/db?sslmode=on", /sslmode must be one of disable, prefer/],
+    ["postgres://u:hunter2@a/db?sslmode=on", /sslmode must be one of disable, allow, prefer/],
     ["postgres://u@a/db?password=hunter2", /must not be a parameter: set gateway.store_password/],
     ["postgres://a/db?target_session_attrs=standby", /a store is written to/],
     [

@@ -30,7 +30,7 @@ export interface InvalidStore {
   readonly reason: string;
 }
 
-const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
+const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 /** The store needs a server that takes writes, so these mean the same. */
 const TARGETS = ["any", "read-write", "primary"];
 const PARAMETERS = [

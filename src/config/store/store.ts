@@ -130,7 +130,7 @@ function warnOfOpenNetwork({ hosts }: StoreUrl, { mode }: PostgresTls, findings:
   const isFar = hosts.some(({ host }) => !/^(?:\/|localhost$|127\.|::1$)/.test(host));
   if (!isFar) return;
   const text =
-    mode === "disable"
+    mode === "disable" || mode === "allow"
       ? "its connection is not encrypted: whoever is between reads the password and all conversations"
       : "the certificate of its database is not verified: whoever is between can pose as the database";
   findings.warn(STORE, text, "add ?sslmode=verify-full&sslrootcert=/path/of/ca.pem to the URL");

@@ -10,8 +10,9 @@ const TLS_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 const ACCEPTED = "S".charCodeAt(0);
 
 /**
- * Connects to one host, with TLS as the mode says; over a socket of this machine there is none. Rejects with the
- * signal's reason when that is aborted; no connection is left then.
+ * Connects to one host, with TLS as the mode says; over a socket of this machine there is none. With `prefer` there is
+ * none either where no handshake succeeds. Rejects with the signal's reason when that is aborted; no connection is left
+ * then.
  */
 export async function dial(
   { host, port }: PostgresHost,
@@ -20,21 +21,25 @@ export async function dial(
 ): Promise<Socket> {
   const isLocal = host.startsWith("/");
   const socket = connectPlain(isLocal ? { path: `${host}/.s.PGSQL.${port}` } : { host, port });
+  let isHandshaking = false;
   const stopListening = onAbort(signal, () => socket.destroy(asError(signal.reason)));
   try {
     await happens(socket, "connect");
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     if (isLocal || tls.mode === "disable") return socket;
-    if (await acceptsTls(socket)) return await secured(socket, host, tls);
+    isHandshaking = await acceptsTls(socket);
+    if (isHandshaking) return await secured(socket, host, tls);
     if (tls.mode === "prefer") return socket;
     throw new Error("the server offers no TLS");
   } catch (error) {
     socket.destroy();
-    throw error;
+    const isPlainNext = isHandshaking && tls.mode === "prefer" && !(error instanceof Failure);
+    if (!isPlainNext || signal.aborted) throw error;
   } finally {
     stopListening();
   }
+  return await dial({ host, port }, { ...tls, mode: "disable" }, signal);
 }
 
 /** Milliseconds of silence after which the system asks whether the other side is still there. */

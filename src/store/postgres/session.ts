@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import postgres from "postgres";
 import type { Options, PostgresType, Sql } from "postgres";
 import { withTimeout } from "../../base/async.ts";
-import type { PostgresAddress, PostgresHost } from "../../base/contract.ts";
+import type { PostgresAddress, PostgresHost, PostgresTls } from "../../base/contract.ts";
 import { codeOf } from "../../base/failure.ts";
 import { ConnectionError, ReadOnlyError } from "./connection-errors.ts";
 import { dial } from "./dial.ts";
@@ -53,28 +53,47 @@ export class Session {
     this.#sql = postgres(options);
   }
 
-  /** Rejects if the host is not reached in time, does not let us in, or only reads. */
+  /**
+   * Rejects if the host is not reached in time, does not let us in, or only reads. Where the mode does not insist, a
+   * connection that is not let in is tried once more, with or without TLS, as libpq does.
+   */
   static async open(options: SessionOptions): Promise<Session> {
     const { address, host } = options;
     return withTimeout(address.connectTimeoutMs, undefined, async (signal) => {
-      const session = new Session(await dial(host, address.tls, signal), options);
-      signal.addEventListener("abort", () => {
-        if (!session.#isOpen) session.close(signal.reason);
-      });
+      const [first, second] = MODES[address.tls.mode] ?? [address.tls.mode];
       try {
-        const rows = await session.#run(() => session.#sql.unsafe(STATE));
-        const [row] = rows;
-        if (row?.["reads_only"] === true) throw new ReadOnlyError(host.host);
-        // A pooler names a process of its own.
-        if (row?.["pid"] !== rows.state.pid) session.prepareEachTime();
-        session.#isOpen = true;
-        return session;
+        return await Session.#open(options, first, signal);
       } catch (error) {
-        session.close();
-        // The library ends a connection to a server that only reads with this.
-        throw codeOf(error) === "CONNECTION_DESTROYED" ? new ReadOnlyError(host.host) : error;
+        // `hostssl` or `hostnossl` in pg_hba.conf. A wrong password is wrong either way.
+        const isRefused = codeOf(error) === NOT_LET_IN && !host.host.startsWith("/");
+        if (!isRefused || second === undefined) throw error;
+        return await Session.#open(options, second, signal).catch((thrown: unknown) => {
+          // What was wrong with TLS says more.
+          throw first === "prefer" ? error : thrown;
+        });
       }
     });
+  }
+
+  static async #open(options: SessionOptions, mode: Mode, signal: AbortSignal): Promise<Session> {
+    const { address, host } = options;
+    const session = new Session(await dial(host, { ...address.tls, mode }, signal), options);
+    signal.addEventListener("abort", () => {
+      if (!session.#isOpen) session.close(signal.reason);
+    });
+    try {
+      const rows = await session.#run(() => session.#sql.unsafe(STATE));
+      const [row] = rows;
+      if (row?.["reads_only"] === true) throw new ReadOnlyError(host.host);
+      // A pooler names a process of its own.
+      if (row?.["pid"] !== rows.state.pid) session.prepareEachTime();
+      session.#isOpen = true;
+      return session;
+    } catch (error) {
+      session.close();
+      // The library ends a connection to a server that only reads with this.
+      throw codeOf(error) === "CONNECTION_DESTROYED" ? new ReadOnlyError(host.host) : error;
+    }
   }
 
   get isLost(): boolean {
@@ -127,6 +146,16 @@ export class Session {
     this.#sql.end({ timeout: 0 }).catch(() => {});
   }
 }
+
+type Mode = PostgresTls["mode"];
+
+/** The modes of a first and a second attempt (PostgreSQL's documentation, section 34.19.3). */
+const MODES: Partial<Record<Mode, readonly [Mode, Mode]>> = {
+  allow: ["disable", "require"],
+  prefer: ["prefer", "disable"],
+};
+/** SQLSTATE invalid_authorization_specification. */
+const NOT_LET_IN = "28000";
 
 const STATE = `SELECT pg_backend_pid() AS pid,
     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS reads_only`;
