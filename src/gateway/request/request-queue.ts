@@ -10,9 +10,10 @@ import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { failureOf } from "../errors.ts";
 import type { InFlight } from "../in-flight.ts";
-import { isPush, laneOf, queueWeight, requestNameOf } from "../request-keys.ts";
+import { isPush, laneOf, requestNameOf } from "../request-keys.ts";
 import type { RequestRecord } from "../request-log.ts";
 import type { Accounting } from "../usage/accounts.ts";
+import { AttachedRequests } from "./attached-requests.ts";
 import { Backlog } from "./backlog.ts";
 import type { Counted } from "./backlog.ts";
 import { Lanes } from "./fair-queue.ts";
@@ -456,30 +457,4 @@ function reasonNotToRun(
 
 function countedOf<M>({ channel, pending }: Queued<M>): Counted {
   return isWaiting(pending) ? { channel, durable: true, text: "" } : pending.request;
-}
-
-/** Weight of all attached requests, and attached requests of one request; the others must be asked again. */
-const MAX_WEIGHT = 8192;
-const MAX_ATTACHED = 8;
-
-/** Requests that get the answer of the same request, which waits in the store. */
-class AttachedRequests {
-  /** By the sequence number of the request in the store. */
-  readonly #bySeq = new Map<number, Request[]>();
-  #weight = 0;
-
-  add(seq: number, request: Request): void {
-    const requests = this.#bySeq.get(seq) ?? [];
-    const isKnown = requests.some(({ address }) => address === request.address);
-    if (isKnown || requests.length >= MAX_ATTACHED || this.#weight >= MAX_WEIGHT) return;
-    this.#bySeq.set(seq, [...requests, request]);
-    this.#weight += queueWeight(request);
-  }
-
-  take(seq: number): readonly Request[] {
-    const requests = this.#bySeq.get(seq) ?? [];
-    this.#bySeq.delete(seq);
-    for (const request of requests) this.#weight -= queueWeight(request);
-    return requests;
-  }
 }
