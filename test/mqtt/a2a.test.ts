@@ -134,31 +134,48 @@ it("the agent card is not read where the broker ends the connection for that", a
   assert.deepEqual([published, subscribed], [4, 2]);
 });
 
+const CARD_TOPIC = a2aTopic("discovery", OWN);
+const SAID = {
+  topic: CARD_TOPIC,
+  payload: Buffer.from("{}"),
+  qos: 1,
+  dup: false,
+  retain: false,
+} as const;
+
+/** A card that is published, and how often it was. */
+async function openCard() {
+  const card = { topic: CARD_TOPIC, payload: "{}", qos: 1, retain: true } as const;
+  const kept = new PublishedCard(card, "online", createMemoryLog());
+  let published = 0;
+  await kept.announce({
+    lost: new Promise(() => {}),
+    publish: async () => {
+      published += 1;
+      return { noMatchingSubscribers: false };
+    },
+    subscribe: async () => {},
+  });
+  return { kept, published: () => published };
+}
+
 it("the agent card is not published again once the agent says offline", async () => {
-  const topic = a2aTopic("discovery", OWN);
-  const card = { topic, payload: "{}", qos: 1, retain: true } as const;
-  const open = async () => {
-    const kept = new PublishedCard(card, "online", createMemoryLog());
-    let published = 0;
-    await kept.announce({
-      lost: new Promise(() => {}),
-      publish: async () => {
-        published += 1;
-        return { noMatchingSubscribers: false };
-      },
-      subscribe: async () => {},
-    });
-    return { kept, published: () => published };
-  };
-  const [ending, other] = [await open(), await open()];
-  const said = { topic, payload: Buffer.from("{}"), qos: 1, dup: false, retain: false } as const;
-  const offline = { ...said, properties: { a2aStatus: "offline" } };
+  const [ending, other] = [await openCard(), await openCard()];
+  const offline = { ...SAID, properties: { a2aStatus: "offline" } };
   ending.kept.received(offline);
   ending.kept.close();
   ending.kept.received(offline);
   other.kept.received(offline);
   await until("the other one is published again", () => other.published() === 2);
   assert.equal(ending.published(), 1);
+});
+
+it("the agent card is its own where the broker drops properties of retained messages", async () => {
+  const [own, other] = [await openCard(), await openCard()];
+  own.kept.received({ ...SAID, retain: true, properties: undefined });
+  other.kept.received({ ...SAID, properties: { a2aStatus: "offline" } });
+  await until("the other one is published again", () => other.published() === 2);
+  assert.equal(own.published(), 1);
 });
 
 function optionsOf(url: string, log: Log): A2aOptions {

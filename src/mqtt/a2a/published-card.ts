@@ -65,7 +65,9 @@ export class PublishedCard {
     if (topic !== this.#card.topic) return false;
     if (this.#session === undefined) return true;
     const isOurs = Buffer.from(this.#card.payload).equals(payload);
-    if (isOurs && properties?.a2aStatus === this.#status) return true;
+    // The built-in broker keeps no properties of retained messages.
+    const status = properties?.a2aStatus ?? this.#status;
+    if (isOurs && status === this.#status) return true;
     const now = performance.now();
     this.#others = now - this.#lastAt > CALM_MS ? 1 : this.#others + 1;
     this.#lastAt = now;
