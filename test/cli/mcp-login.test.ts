@@ -70,14 +70,16 @@ describe("picoclaw mcp login", () => {
     await using oauth = await openOAuthServer();
     await using other = await openWebServer(() => {});
     await using home = await temporaryHome(configOf(oauth, { redirect_port: other.port }));
-    await using login = startPicoclaw(["mcp", "login", "notes"], { home: home.path, typed: true });
-    const address = await allowed(login);
+    await using login = startOnTerminal(["mcp", "login", "notes"], { home: home.path });
+    await until("it asks", () => login.stdout().includes("address: "));
+    const [url = ""] = /http:\S+/.exec(login.stdout()) ?? [];
+    const answer = await fetch(url, { redirect: "manual" });
     login.type("no address\n");
-    await until("it says so", () => login.stderr().includes("not the address of this login"));
-    login.type(`${address}\n`);
-    const { code, stderr } = await login.ended;
-    assert.equal(code, 0, stderr);
-    assert.match(stderr, /port \d+ cannot be listened on: another program uses it/);
+    await until("it says so", () => login.stdout().includes("not the address of this login"));
+    login.type(`${answer.headers.get("location") ?? ""}\n`);
+    const { code, stdout } = await login.ended;
+    assert.equal(code, 0, stdout);
+    assert.match(stdout, /port \d+ cannot be listened on: another program uses it/);
     assert.deepEqual(oauth.grants, ["authorization_code"]);
   });
 

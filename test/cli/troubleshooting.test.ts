@@ -38,6 +38,7 @@ const INTERNAL = new Set([
   "no broker is available",
   "there is no such channel",
   "this gateway cannot push",
+  "the channel was closed",
   "the channel has no broker",
   "the broker is not the built-in broker",
   "the broker cannot be reached",
