@@ -149,10 +149,10 @@ describe("picoclaw mcp login", () => {
   });
 });
 
-/** Logs in with a browser elsewhere, whose last address is pasted. */
+/** Logs in with a browser of this machine. */
 async function logInAt(home: string): Promise<void> {
   await using login = startPicoclaw(["mcp", "login", "notes"], { home, typed: true });
-  login.type(`${await allowed(login)}\n`);
+  await fetch(await allowed(login));
   const { code, stderr } = await login.ended;
   assert.equal(code, 0, stderr);
 }
