@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { SILENT } from "../../src/base/log.ts";
 import { BOUNDS } from "../../src/cli/state/conversations.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 
 const MESSAGES = 20;
 

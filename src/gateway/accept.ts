@@ -6,7 +6,7 @@ import type {
   Admission as StoreAdmission,
   Claim,
   LaneElsewhere,
-} from "../store/contract.ts";
+} from "../store/contract/store.ts";
 import type { Admission, Verdict } from "./admission.ts";
 import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";
 import type { DirectReplies } from "./answer/direct-replies.ts";

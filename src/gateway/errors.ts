@@ -1,6 +1,6 @@
 import { asFailure, Failure, isWireCode } from "../base/failure.ts";
 import type { WireCode } from "../base/failure.ts";
-import type { StoredFailure } from "../store/contract.ts";
+import type { StoredFailure } from "../store/contract/store.ts";
 
 /** The gateway's own error sentences on the wire, for a person to read. */
 const SENTENCES = {

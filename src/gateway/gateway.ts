@@ -2,7 +2,7 @@ import { Lazy } from "../base/async.ts";
 import type { Limits } from "../base/contract.ts";
 import { asFailure } from "../base/failure.ts";
 import type { Log } from "../base/log.ts";
-import type { StoredRequest, Store } from "../store/contract.ts";
+import type { StoredRequest, Store } from "../store/contract/store.ts";
 import { Acceptor } from "./accept.ts";
 import { Admission } from "./admission.ts";
 import type { AnswerStream } from "./answer/answer-stream.ts";

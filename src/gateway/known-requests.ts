@@ -1,5 +1,5 @@
 import type { Failure } from "../base/failure.ts";
-import type { Claim, JoinedAddress, StoredRequest } from "../store/contract.ts";
+import type { Claim, JoinedAddress, StoredRequest } from "../store/contract/store.ts";
 import type { Request } from "./contract.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { wireFailure } from "./errors.ts";

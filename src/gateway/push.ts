@@ -2,7 +2,7 @@ import type { Pushed } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { PUSH_ADDRESS } from "../base/request-extras.ts";
 import { truncate } from "../base/truncate.ts";
-import type { Acceptance, Admission } from "../store/contract.ts";
+import type { Acceptance, Admission } from "../store/contract/store.ts";
 import { asBusy, mustLeave } from "./accept.ts";
 import type { AcceptOptions } from "./accept.ts";
 import { AnswerStream, restoredAnswer, storedAnswerOf } from "./answer/answer-stream.ts";

@@ -1,4 +1,4 @@
-import type { Confirmation, NewConfirmation } from "./contract.ts";
+import type { Confirmation, NewConfirmation } from "./contract/confirmations.ts";
 import { fromJson } from "./json.ts";
 
 /** The columns of a confirmation, in either database. */

@@ -1,5 +1,5 @@
 import { at, isObject, listAt } from "../base/unknown.ts";
-import type { DayCount } from "./contract.ts";
+import type { DayCount } from "./contract/counters.ts";
 
 /**
  * Days that a counter remembers. Keyed by calendar day, not by elapsed time: if the clock is corrected back

@@ -1,8 +1,8 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Failure, messageOf } from "../base/failure.ts";
-import { isDamage } from "./database.ts";
-import { openLogSync } from "./log-sync.ts";
-import type { LogSync } from "./log-sync.ts";
+import { isDamage } from "./sqlite/database.ts";
+import { openLogSync } from "./sqlite/log-sync.ts";
+import type { LogSync } from "./sqlite/log-sync.ts";
 
 /** What the work survives once it is done: a loss of power, or only the end of the process. */
 export type Survives = "power" | "process";

@@ -1,4 +1,4 @@
-import type { StoreBounds } from "./contract.ts";
+import type { StoreBounds } from "./contract/store.ts";
 
 interface Size {
   readonly rows: number;

@@ -1,4 +1,4 @@
-import type { ClaimedJob, Job, JobOwner, JobSummary, NewJob } from "./contract.ts";
+import type { ClaimedJob, Job, JobOwner, JobSummary, NewJob } from "./contract/jobs.ts";
 import { fromJson, keyOf } from "./json.ts";
 
 type Row = Readonly<Record<string, unknown>>;

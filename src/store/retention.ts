@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { StoreOptions, StoreBounds } from "./contract.ts";
-import { lazyStatements } from "./database.ts";
-import type { Statements } from "./database.ts";
+import type { StoreOptions, StoreBounds } from "./contract/store.ts";
+import { lazyStatements } from "./sqlite/database.ts";
+import type { Statements } from "./sqlite/database.ts";
 
 /** Milliseconds between two looks at the turns. */
 export const PURGE_EVERY_MS = 60 * 60_000;

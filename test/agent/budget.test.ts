@@ -9,7 +9,7 @@ import type { ModelEntry, Prices } from "../../src/config/contract.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { ask } from "../gateway/client.ts";
 import { NO_LIMITS, OPEN_TO_ALL } from "../gateway/setup.ts";
 import { agentConfig, collect, modelEntry, toolProfile } from "../support/agent-config.ts";

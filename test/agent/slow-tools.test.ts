@@ -5,7 +5,7 @@ import type { Message } from "../../src/agent/contract.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
 import { createGateway } from "../../src/gateway/gateway.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { ask } from "../gateway/client.ts";
 import { OPEN_TO_ALL, storeFacts } from "../gateway/setup.ts";
 import { agentConfig, modelEntry } from "../support/agent-config.ts";

@@ -9,7 +9,7 @@ import { openState } from "../../src/cli/state/state.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { BOUNDS } from "../store/contract.ts";
 import { answers, hangs, startModelServer, dialogueOf } from "../support/model-server.ts";
 import { temporaryFolder } from "../support/temporary.ts";

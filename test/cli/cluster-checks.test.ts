@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { readInstructions } from "../../src/agent/workspace/instructions.ts";
 import { clusterChecks } from "../../src/cli/checks/cluster.ts";
-import type { ClusterGateway } from "../../src/store/cluster.ts";
+import type { ClusterGateway } from "../../src/store/contract/cluster.ts";
 import { agentDefaults, toolSettings } from "../support/agent-config.ts";
 import { QUIET_GATEWAY } from "../support/channel.ts";
 import { temporaryFolder } from "../support/temporary.ts";

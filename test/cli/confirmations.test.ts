@@ -6,7 +6,7 @@ import { createRedactor } from "../../src/base/redaction/redactor.ts";
 import { createConfirmations } from "../../src/cli/runtime/confirmations.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
 import type { Push } from "../../src/gateway/contract.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { storeFacts } from "../gateway/setup.ts";
 import { toolProfile, toolSettings } from "../support/agent-config.ts";
 import { createMemoryLog } from "../support/memory-log.ts";

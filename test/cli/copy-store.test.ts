@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { copyStore } from "../../src/cli/state/copy-store.ts";
-import type { Store } from "../../src/store/contract.ts";
+import type { Store } from "../../src/store/contract/store.ts";
 import { accepted, claimedAbandoned, done, newRequest } from "../store/contract.ts";
 import { MANY, newJob } from "../store/job-contract.ts";
 import { postgresHome } from "../store/postgres-home.ts";

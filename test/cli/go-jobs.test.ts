@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { describe, it } from "node:test";
 import { readTasks, takeOverGoJobs } from "../../src/cli/runtime/go-jobs.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { storeFacts } from "../gateway/setup.ts";
 import { agentDefaults } from "../support/agent-config.ts";
 import { createMemoryLog } from "../support/memory-log.ts";

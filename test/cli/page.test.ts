@@ -12,7 +12,7 @@ import { pageSources } from "../../src/cli/page/sources.ts";
 import { pageTokenOf } from "../../src/cli/page/token.ts";
 import { laneOf } from "../../src/gateway/request-keys.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { busyStatus } from "../gateway/page/sources.ts";
 import { BOUNDS } from "../store/contract.ts";
 import { temporaryFolder } from "../support/temporary.ts";

@@ -5,7 +5,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { RuntimeJobs } from "../../src/cli/runtime/jobs.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
 import type { Push } from "../../src/gateway/contract.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { storeFacts } from "../gateway/setup.ts";
 import { MANY, newJob } from "../store/job-contract.ts";
 import { agentDefaults } from "../support/agent-config.ts";

@@ -5,7 +5,7 @@ import { createWatching } from "../../src/cli/runtime/watching.ts";
 import { SYSTEM_CLOCK } from "../../src/gateway/clock.ts";
 import type { Push } from "../../src/gateway/contract.ts";
 import type { FeedListener } from "../../src/mqtt/topic-feed/topic-feed.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { storeFacts } from "../gateway/setup.ts";
 import { agentConfig } from "../support/agent-config.ts";
 import { until } from "../support/until.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { BOUNDS } from "../store/contract.ts";
 import { MANY, newJob } from "../store/job-contract.ts";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import { readCounters } from "../../src/store/shared-access.ts";
+import { readCounters } from "../../src/store/sqlite/shared-access.ts";
 import { ASSISTANT, connectDevice } from "../support/bare-device.ts";
 import { openTestDevice } from "../support/channel.ts";
 import { answers, startModelServer, streamsSlowly } from "../support/model-server.ts";

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import type { Counter } from "../../src/store/contract.ts";
-import { readCounters } from "../../src/store/shared-access.ts";
+import type { Counter } from "../../src/store/contract/counters.ts";
+import { readCounters } from "../../src/store/sqlite/shared-access.ts";
 import { openFaultHarness, POINTS, withFaults } from "./fault-harness.ts";
 
 describe("a gateway that dies", () => {

@@ -4,7 +4,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { SILENT } from "../../src/base/log.ts";
 import { Confirmations } from "../../src/gateway/confirmations/confirmations.ts";
 import type { Push } from "../../src/gateway/contract.ts";
-import type { ConfirmationStore } from "../../src/store/contract.ts";
+import type { ConfirmationStore } from "../../src/store/contract/confirmations.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import { createTestStore } from "./setup.ts";
 

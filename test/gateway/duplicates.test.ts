@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import type { Answerer } from "../../src/gateway/contract.ts";
 import { usageIn } from "../../src/gateway/usage/report.ts";
-import type { Store } from "../../src/store/contract.ts";
+import type { Store } from "../../src/store/contract/store.ts";
 import { ask, createGate } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 import type { ManualClock } from "./manual-clock.ts";

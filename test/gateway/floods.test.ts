@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import type { Request } from "../../src/gateway/contract.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { atMost, heldBytes } from "../support/memory.ts";
 import { runs } from "../support/runs.ts";
 import { temporaryFolder } from "../support/temporary.ts";

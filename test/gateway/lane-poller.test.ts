@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { LanePoller } from "../../src/gateway/cluster/lane-poller.ts";
-import type { Cluster } from "../../src/store/cluster.ts";
+import type { Cluster } from "../../src/store/contract/cluster.ts";
 import { createManualClock, settled } from "./manual-clock.ts";
 
 const once = <T>(call: Promise<T>): Promise<T> => call;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
-import type { Store } from "../../src/store/contract.ts";
+import type { Store } from "../../src/store/contract/store.ts";
 import { until } from "../support/until.ts";
 import { ask, createGate } from "./client.ts";
 import { createManualClock, settled } from "./manual-clock.ts";

@@ -7,7 +7,7 @@ import { readCondition } from "../../src/config/watch/condition.ts";
 import type { PromptPush, Push } from "../../src/gateway/contract.ts";
 import type { WatchRule } from "../../src/gateway/watch/contract.ts";
 import { Watches, type WatchesOptions } from "../../src/gateway/watch/watches.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createManualClock, settled } from "./manual-clock.ts";

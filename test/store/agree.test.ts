@@ -1,13 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import type {
-  ConversationStore,
-  StoreBounds,
-  StoredTurn,
-  StoreOptions,
-} from "../../src/store/contract.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import type { ConversationStore, StoredTurn } from "../../src/store/contract/conversations.ts";
+import type { StoreBounds, StoreOptions } from "../../src/store/contract/store.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { needsPostgres } from "../support/postgres.ts";
 import { BOUNDS } from "./contract.ts";
 import { PlainConversations } from "./plain-conversations.ts";

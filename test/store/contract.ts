@@ -1,21 +1,23 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { isDeepStrictEqual } from "node:util";
+import type { NewConfirmation } from "../../src/store/contract/confirmations.ts";
+import type { ConversationStore } from "../../src/store/contract/conversations.ts";
 import type {
-  Acceptance,
-  Admission,
-  Claim,
-  ConversationStore,
-  StoredRequest,
   Counter,
   CounterChanges,
   CounterStore,
   DayCount,
+} from "../../src/store/contract/counters.ts";
+import type {
+  Acceptance,
+  Admission,
+  Claim,
+  StoredRequest,
   Store,
   StoreOptions,
-  NewConfirmation,
   NewRequest,
-} from "../../src/store/contract.ts";
+} from "../../src/store/contract/store.ts";
 import { dayCount, daysIn } from "../../src/store/day-counts.ts";
 
 /** A store under test: opened again it is what the next process finds; its time stands still until told. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import type { StoreBounds } from "../../src/store/contract.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import type { StoreBounds } from "../../src/store/contract/store.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { createManualClock } from "../gateway/manual-clock.ts";
 import { BOUNDS } from "./contract.ts";
 

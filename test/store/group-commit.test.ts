@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { setImmediate as turnOfLoop } from "node:timers/promises";
 import { GroupCommit } from "../../src/store/group-commit.ts";
-import { openLogSync } from "../../src/store/log-sync.ts";
+import { openLogSync } from "../../src/store/sqlite/log-sync.ts";
 import { until } from "../support/until.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 

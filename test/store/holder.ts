@@ -1,7 +1,7 @@
 /** A process of its own that holds a place, or writes until it is killed: what it printed is durable. */
 import { SILENT } from "../../src/base/log.ts";
 import { openInstance } from "../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { BOUNDS, newRequest } from "./contract.ts";
 
 const [folder = "", what = ""] = process.argv.slice(2);

@@ -9,7 +9,7 @@ import { describe, it } from "node:test";
 import { SILENT } from "../../src/base/log.ts";
 import { socketFilesIn } from "../../src/store/home/instance-files.ts";
 import { instanceIdsIn, openInstance } from "../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite/store.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
 import { smallDisk } from "../support/small-disk.ts";
 import { temporaryFolder } from "../support/temporary.ts";

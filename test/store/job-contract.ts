@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { JobStore, NewJob, StoreOptions } from "../../src/store/contract.ts";
+import type { JobStore, NewJob } from "../../src/store/contract/jobs.ts";
+import type { StoreOptions } from "../../src/store/contract/store.ts";
 
 /** Opened again it is the next process; `isDead` says that the former ones are dead by then. */
 interface JobsUnderTest extends AsyncDisposable {

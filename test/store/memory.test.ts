@@ -1,4 +1,4 @@
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { BOUNDS, storeContract } from "./contract.ts";
 
 /** It ends with its process: there is no restart, and what is opened is the same store with other facts. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import type { Claim, Store } from "../../src/store/contract.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+import type { Claim, Store } from "../../src/store/contract/store.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { needsPostgres } from "../support/postgres.ts";
 import { BOUNDS, LEASE_MS, claimedAbandoned, newRequest, type StoreUnderTest } from "./contract.ts";
 import { postgresHome } from "./postgres-home.ts";

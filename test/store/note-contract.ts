@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { NoteStore } from "../../src/store/contract.ts";
+import type { NoteStore } from "../../src/store/contract/notes.ts";
 
 /** What a store promises that has the notes of several gateways. */
 export function noteContract(name: string, open: () => Promise<NoteStore & AsyncDisposable>): void {

@@ -1,5 +1,6 @@
-import type { ConversationInfo, StoredTurn, StoreOptions } from "../../src/store/contract.ts";
-import type { Conversation, ImportedConversation } from "../../src/store/contract.ts";
+import type { ConversationInfo, StoredTurn } from "../../src/store/contract/conversations.ts";
+import type { Conversation, ImportedConversation } from "../../src/store/contract/conversations.ts";
+import type { StoreOptions } from "../../src/store/contract/store.ts";
 import { turnsOverLimit } from "../../src/store/retention.ts";
 
 interface Turn extends StoredTurn<string> {

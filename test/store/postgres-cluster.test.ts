@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Cluster } from "../../src/store/cluster.ts";
-import type { Admission, LaneElsewhere, Store } from "../../src/store/contract.ts";
+import type { Cluster } from "../../src/store/contract/cluster.ts";
+import type { Admission, LaneElsewhere, Store } from "../../src/store/contract/store.ts";
 import { needsPostgres } from "../support/postgres.ts";
 import { until } from "../support/until.ts";
 import { accepted, BOUNDS, LEASE_MS, newRequest } from "./contract.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Claim, Store } from "../../src/store/contract.ts";
+import type { Claim, Store } from "../../src/store/contract/store.ts";
 import type { PostgresStore } from "../../src/store/postgres/store.ts";
 import { startPostgresProxy } from "../support/postgres-proxy.ts";
 import { needsPostgres, sharedPostgres, startPostgres } from "../support/postgres.ts";

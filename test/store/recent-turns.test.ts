@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
-import type { ConversationStore } from "../../src/store/contract.ts";
-import { Conversations } from "../../src/store/conversations.ts";
-import { RecentTurns } from "../../src/store/recent-turns.ts";
-import { migrate } from "../../src/store/schema.ts";
+import type { ConversationStore } from "../../src/store/contract/conversations.ts";
+import { Conversations } from "../../src/store/sqlite/conversations.ts";
+import { RecentTurns } from "../../src/store/sqlite/recent-turns.ts";
+import { migrate } from "../../src/store/sqlite/schema.ts";
 import { BOUNDS } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 

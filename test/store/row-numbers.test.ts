@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { GroupCommit } from "../../src/store/group-commit.ts";
-import { RowNumbers } from "../../src/store/row-numbers.ts";
+import { RowNumbers } from "../../src/store/sqlite/row-numbers.ts";
 import { BOUNDS, done, newRequest } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";
 

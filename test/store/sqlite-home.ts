@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { SILENT } from "../../src/base/log.ts";
-import type { Store } from "../../src/store/contract.ts";
-import { openSqliteStore, type SqliteStoreOptions } from "../../src/store/sqlite.ts";
+import type { Store } from "../../src/store/contract/store.ts";
+import { openSqliteStore, type SqliteStoreOptions } from "../../src/store/sqlite/store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { BOUNDS, type StoreUnderTest } from "./contract.ts";
 

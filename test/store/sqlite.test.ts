@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, it } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { GroupCommit } from "../../src/store/group-commit.ts";
-import { MIGRATIONS, migrate } from "../../src/store/schema.ts";
+import { MIGRATIONS, migrate } from "../../src/store/sqlite/schema.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
 import { accepted, BOUNDS, done, restartContract, storeContract, newRequest } from "./contract.ts";
 import { sqliteHome } from "./sqlite-home.ts";

@@ -1,7 +1,7 @@
 import { Failure } from "../../src/base/failure.ts";
 import { PUSH_ADDRESS } from "../../src/base/request-extras.ts";
 import type { Clock } from "../../src/gateway/clock.ts";
-import type { Cluster, Polled } from "../../src/store/cluster.ts";
+import type { Cluster, Polled } from "../../src/store/contract/cluster.ts";
 import type {
   Acceptance,
   Admission,
@@ -10,8 +10,8 @@ import type {
   LaneElsewhere,
   NewRequest,
   Store,
-} from "../../src/store/contract.ts";
-import { createMemoryStore } from "../../src/store/sqlite.ts";
+} from "../../src/store/contract/store.ts";
+import { createMemoryStore } from "../../src/store/sqlite/store.ts";
 import { storeFacts } from "../gateway/setup.ts";
 
 const OWNER_MS = 15_000;

@@ -1,4 +1,4 @@
-import type { NoteStore, StoredNote } from "../../src/store/contract.ts";
+import type { NoteStore, StoredNote } from "../../src/store/contract/notes.ts";
 
 /** The notes of a shared store, in memory. */
 export function createNoteTable(now: () => number): NoteStore {

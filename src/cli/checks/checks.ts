@@ -11,7 +11,7 @@ import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { isAllowed } from "../../gateway/channel-policy.ts";
 import { identityCheck, trustCheck, watchCertificates } from "../../mqtt/checks/tls.ts";
-import type { Cluster } from "../../store/cluster.ts";
+import type { Cluster } from "../../store/contract/cluster.ts";
 import { shellWord } from "../shell-word.ts";
 import { isShared } from "../state/conversations.ts";
 import { learnedIn, stateFolderOf } from "../state/state-folder.ts";

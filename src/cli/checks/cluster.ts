@@ -5,7 +5,7 @@ import type { Check } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import { at, textAt } from "../../base/unknown.ts";
 import type { Config } from "../../config/contract.ts";
-import type { Cluster } from "../../store/cluster.ts";
+import type { Cluster } from "../../store/contract/cluster.ts";
 import { gatewayNameOf } from "../runtime/agent-cluster.ts";
 
 export interface ClusterChecksOptions {

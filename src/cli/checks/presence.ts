@@ -6,7 +6,7 @@ import type { Config, MqttChannel } from "../../config/contract.ts";
 import { anotherServes } from "../../mqtt/agent-channel/exclusive-start.ts";
 import { readPresence, type KeptPresence } from "../../mqtt/checks/presence.ts";
 import { CLIENT_ID } from "../../mqtt/client/reasons.ts";
-import type { ClusterGateway } from "../../store/cluster.ts";
+import type { ClusterGateway } from "../../store/contract/cluster.ts";
 import { clientIdConflictsIn } from "../../store/home/client-id-conflicts.ts";
 import { instanceIdsIn } from "../../store/home/instance-lock.ts";
 import { othersText } from "../runtime/other-gateways.ts";

@@ -33,7 +33,7 @@ export async function usageChecks(
 ): Promise<readonly Check[]> {
   const [{ databaseFilesIn }, { readCounters }, { usageIn }] = await Promise.all([
     import("../../store/home/instance-files.ts"),
-    import("../../store/shared-access.ts"),
+    import("../../store/sqlite/shared-access.ts"),
     import("../../gateway/usage/report.ts"),
   ]);
   const at = { epoch: Date.now(), heaviest: HEAVIEST };

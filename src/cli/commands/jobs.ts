@@ -1,7 +1,7 @@
 import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { suggestWord } from "../../base/spelling.ts";
-import type { Job } from "../../store/contract.ts";
+import type { Job } from "../../store/contract/jobs.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { openStoredJobs, type StoredJobs } from "../state/stored-jobs.ts";

@@ -3,7 +3,7 @@ import { escapeControl, jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import type { Host } from "../../base/host.ts";
 import { suggestWord } from "../../base/spelling.ts";
-import type { StoredTurn } from "../../store/contract.ts";
+import type { StoredTurn } from "../../store/contract/conversations.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import {
   type ConversationReader,

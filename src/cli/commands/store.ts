@@ -2,7 +2,7 @@ import type { Message } from "../../agent/contract.ts";
 import { jsonLine } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { openInstance } from "../../store/home/instance-lock.ts";
-import { openSqliteStore } from "../../store/sqlite.ts";
+import { openSqliteStore } from "../../store/sqlite/store.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { storeOptions } from "../state/conversations.ts";

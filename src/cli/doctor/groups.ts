@@ -6,7 +6,7 @@ import type { Redactor } from "../../base/redaction/redactor.ts";
 import { authorityOf } from "../../base/url.ts";
 import { parseBroker } from "../../config/broker.ts";
 import type { Config, McpServerSettings, MqttChannel } from "../../config/contract.ts";
-import type { ClusterGateway } from "../../store/cluster.ts";
+import type { ClusterGateway } from "../../store/contract/cluster.ts";
 import { coded, runChecks } from "../checks/checks.ts";
 import { httpClientChecks } from "../checks/http-clients.ts";
 import { portCheck } from "../checks/port.ts";

@@ -6,7 +6,7 @@ import type { Config } from "../../config/contract.ts";
 import { Intakes } from "../../gateway/cluster/intakes.ts";
 import type { ChannelOptions, ClusterChannelOptions, GatewayOptions } from "../../mqtt/contract.ts";
 import { listedGateway, type ListedGateway } from "../../mqtt/protocol/info.ts";
-import type { Cluster } from "../../store/cluster.ts";
+import type { Cluster } from "../../store/contract/cluster.ts";
 import { gatewayNameOf } from "./agent-cluster.ts";
 
 /** What the channels of a gateway need that shares its store with others. */

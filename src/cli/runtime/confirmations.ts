@@ -7,7 +7,7 @@ import type { Config } from "../../config/contract.ts";
 import type { Confirmations as Stored } from "../../gateway/confirmations/confirmations.ts";
 import type { Push } from "../../gateway/contract.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import type { Store } from "../../store/contract.ts";
+import type { Store } from "../../store/contract/store.ts";
 import { expiringHere, sharedClockOf } from "./shared-clock.ts";
 
 export interface RuntimeConfirmationsOptions {

@@ -8,7 +8,7 @@ import type { Log } from "../../base/log.ts";
 import type { Config } from "../../config/contract.ts";
 import { JOB_LIMITS } from "../../gateway/jobs/client-jobs.ts";
 import { localZone, nextTime } from "../../gateway/jobs/schedule.ts";
-import type { JobOwner, JobStore } from "../../store/contract.ts";
+import type { JobOwner, JobStore } from "../../store/contract/jobs.ts";
 import { type GoJob, goJobsIn, lastClientIn } from "../../store/go/jobs.ts";
 import { stateFolderOf } from "../state/state-folder.ts";
 

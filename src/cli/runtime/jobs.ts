@@ -8,7 +8,8 @@ import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import type { JobScheduler, JobSchedulerOptions } from "../../gateway/jobs/scheduler.ts";
-import type { JobSummary, Store } from "../../store/contract.ts";
+import type { JobSummary } from "../../store/contract/jobs.ts";
+import type { Store } from "../../store/contract/store.ts";
 import { expiringHere, sharedClockOf } from "./shared-clock.ts";
 
 export interface RuntimeJobsOptions {

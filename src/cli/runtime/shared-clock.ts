@@ -1,7 +1,7 @@
 import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
 import type { Clock } from "../../gateway/clock.ts";
 import type { Push } from "../../gateway/contract.ts";
-import type { Store } from "../../store/contract.ts";
+import type { Store } from "../../store/contract/store.ts";
 
 /** The clock of gateways that share a store, on several machines: that of the store. Rejects if it cannot be read. */
 export async function sharedClockOf({ clock }: Pick<Store<never>, "clock">): Promise<Clock> {

@@ -6,9 +6,9 @@ import type { Config } from "../../config/contract.ts";
 import { SYSTEM_CLOCK } from "../../gateway/clock.ts";
 import { type Compact, Compaction, type CompactionOptions } from "../../gateway/compaction.ts";
 import { localLaneOf } from "../../gateway/request-keys.ts";
-import type { ConversationStore } from "../../store/contract.ts";
-import { openConversations } from "../../store/shared-access.ts";
-import { createMemoryStore } from "../../store/sqlite.ts";
+import type { ConversationStore } from "../../store/contract/conversations.ts";
+import { openConversations } from "../../store/sqlite/shared-access.ts";
+import { createMemoryStore } from "../../store/sqlite/store.ts";
 import { storeOptions, withGoSessions } from "./conversations.ts";
 import { stateFolderOf } from "./state-folder.ts";
 

@@ -1,9 +1,13 @@
 import type { Message } from "../../agent/contract.ts";
 import type { Redactor } from "../../base/redaction/redactor.ts";
 import type { Config } from "../../config/contract.ts";
-import type { ConversationInfo, ConversationStore, StoredTurn } from "../../store/contract.ts";
+import type {
+  ConversationInfo,
+  ConversationStore,
+  StoredTurn,
+} from "../../store/contract/conversations.ts";
 import { databaseFilesIn } from "../../store/home/instance-files.ts";
-import { openConversations } from "../../store/shared-access.ts";
+import { openConversations } from "../../store/sqlite/shared-access.ts";
 import { clientOfLane, type ConversationClient, storeOptions } from "./conversations.ts";
 import { stateFolderOf } from "./state-folder.ts";
 

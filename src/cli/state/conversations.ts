@@ -5,7 +5,8 @@ import { failpoint } from "../../base/failpoint.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config } from "../../config/contract.ts";
 import { clientOf, isLocal, SHARED_CONVERSATION } from "../../gateway/request-keys.ts";
-import type { ConversationStore, StoreOptions } from "../../store/contract.ts";
+import type { ConversationStore } from "../../store/contract/conversations.ts";
+import type { StoreOptions } from "../../store/contract/store.ts";
 import { type GoKey, keysOfClient, keysOfSession, SHARED_KEYS } from "../../store/go/keys.ts";
 
 const DAY_MS = 24 * 60 * 60_000;

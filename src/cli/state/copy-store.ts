@@ -1,6 +1,6 @@
 import { failureOf } from "../../gateway/errors.ts";
-import type { Cluster } from "../../store/cluster.ts";
-import type { Claim, Store, StoredAnswer, StoredRequest } from "../../store/contract.ts";
+import type { Cluster } from "../../store/contract/cluster.ts";
+import type { Claim, Store, StoredAnswer, StoredRequest } from "../../store/contract/store.ts";
 
 /** How much was copied; what the target had before does not count. */
 export interface Copied {

@@ -5,12 +5,17 @@ import type { PostgresAddress } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
-import type { ClusterGateway } from "../../store/cluster.ts";
-import type { ConversationStore, Counter, JobStore, StoreClock } from "../../store/contract.ts";
+import type { ClusterGateway } from "../../store/contract/cluster.ts";
+import type { ConversationStore } from "../../store/contract/conversations.ts";
+import type { Counter, StoreClock } from "../../store/contract/counters.ts";
+import type { JobStore } from "../../store/contract/jobs.ts";
 import type { OnCommit } from "../../store/group-commit.ts";
 import { openDiscoveryNotes } from "../../store/home/discovery-notes.ts";
 import { openInstance } from "../../store/home/instance-lock.ts";
-import { hasOnlyAsynchronousStandbys, livingGateways } from "../../store/postgres/cluster.ts";
+import {
+  hasOnlyAsynchronousStandbys,
+  livingGateways,
+} from "../../store/postgres/cluster/cluster.ts";
 import { methodsOf } from "../../store/postgres/conversations.ts";
 import { openPostgres } from "../../store/postgres/database.ts";
 import { PostgresJobs } from "../../store/postgres/jobs.ts";

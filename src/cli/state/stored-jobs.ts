@@ -1,8 +1,8 @@
 import { Failure } from "../../base/failure.ts";
 import type { Config } from "../../config/contract.ts";
-import type { Job, JobStore } from "../../store/contract.ts";
+import type { Job, JobStore } from "../../store/contract/jobs.ts";
 import { databaseFilesIn } from "../../store/home/instance-files.ts";
-import { openJobs } from "../../store/shared-access.ts";
+import { openJobs } from "../../store/sqlite/shared-access.ts";
 import { storeOptions } from "./conversations.ts";
 import { stateFolderOf } from "./state-folder.ts";
 

@@ -3,7 +3,7 @@ import { failpoint } from "../../base/failpoint.ts";
 import type { Failure } from "../../base/failure.ts";
 import { asFailure } from "../../base/failure.ts";
 import { withoutHalfCharacter } from "../../base/truncate.ts";
-import type { StoredAnswer } from "../../store/contract.ts";
+import type { StoredAnswer } from "../../store/contract/store.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import { wireFailure } from "../errors.ts";

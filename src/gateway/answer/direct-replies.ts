@@ -1,6 +1,6 @@
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { Claim, StoredRequest } from "../../store/contract.ts";
+import type { Claim, StoredRequest } from "../../store/contract/store.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";

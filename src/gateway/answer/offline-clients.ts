@@ -1,7 +1,7 @@
 import type { Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { withoutContent } from "../../base/request-extras.ts";
-import type { Claim } from "../../store/contract.ts";
+import type { Claim } from "../../store/contract/store.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import type { DurableRequests } from "../durable/durable-requests.ts";

@@ -1,6 +1,6 @@
 import type { Log } from "../../base/log.ts";
-import type { Cluster } from "../../store/cluster.ts";
-import type { Store } from "../../store/contract.ts";
+import type { Cluster } from "../../store/contract/cluster.ts";
+import type { Store } from "../../store/contract/store.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 import type { ReplyTo } from "../durable/recovery.ts";

@@ -1,7 +1,7 @@
 import { onAbort } from "../../base/async.ts";
 import { asFailure, type Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { Intake } from "../../store/cluster.ts";
+import type { Intake } from "../../store/contract/cluster.ts";
 import type { Clock } from "../clock.ts";
 
 /** From one call of `take` to the next. */

@@ -2,7 +2,7 @@ import { settlesWithin } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { at, listAt } from "../../base/unknown.ts";
-import type { Cluster, ClusterGateway } from "../../store/cluster.ts";
+import type { Cluster, ClusterGateway } from "../../store/contract/cluster.ts";
 import { SYSTEM_CLOCK, type Clock } from "../clock.ts";
 import { IntakeLease } from "./intake-lease.ts";
 

@@ -1,5 +1,5 @@
 import type { Log } from "../../base/log.ts";
-import type { Cluster, JoinedRequest, Polled } from "../../store/cluster.ts";
+import type { Cluster, JoinedRequest, Polled } from "../../store/contract/cluster.ts";
 import { restoredAnswer } from "../answer/answer-stream.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";

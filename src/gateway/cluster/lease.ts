@@ -1,5 +1,5 @@
 import { Failure } from "../../base/failure.ts";
-import type { Store } from "../../store/contract.ts";
+import type { Store } from "../../store/contract/store.ts";
 import type { Clock } from "../clock.ts";
 import type { Request } from "../contract.ts";
 

@@ -2,7 +2,11 @@ import { randomBytes } from "node:crypto";
 import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { Confirmation, ConfirmationStore, NewConfirmation } from "../../store/contract.ts";
+import type {
+  Confirmation,
+  ConfirmationStore,
+  NewConfirmation,
+} from "../../store/contract/confirmations.ts";
 import type { Clock } from "../clock.ts";
 import type { Push, PromptPush, ReadyPush } from "../contract.ts";
 

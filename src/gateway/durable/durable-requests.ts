@@ -10,7 +10,7 @@ import type {
   Store,
   StoredAnswer,
   StoredRequest,
-} from "../../store/contract.ts";
+} from "../../store/contract/store.ts";
 import type { Clock } from "../clock.ts";
 import type { Request, Turned } from "../contract.ts";
 import { laneOf, mayRepeat, requestNameOf } from "../request-keys.ts";

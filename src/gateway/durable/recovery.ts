@@ -1,5 +1,5 @@
 import type { Log } from "../../base/log.ts";
-import type { AbandonedRequest, JoinedAddress, Store } from "../../store/contract.ts";
+import type { AbandonedRequest, JoinedAddress, Store } from "../../store/contract/store.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";

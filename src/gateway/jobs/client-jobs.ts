@@ -1,7 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { Failure } from "../../base/failure.ts";
 import { prefixOf } from "../../base/truncate.ts";
-import type { Job, JobOwner, JobPayload, JobSchedule, JobStore } from "../../store/contract.ts";
+import type {
+  Job,
+  JobOwner,
+  JobPayload,
+  JobSchedule,
+  JobStore,
+} from "../../store/contract/jobs.ts";
 import type { Clock } from "../clock.ts";
 import { firstTime, localZone } from "./schedule.ts";
 

@@ -1,5 +1,5 @@
 import { Failure, messageOf } from "../../base/failure.ts";
-import type { Job, JobSchedule } from "../../store/contract.ts";
+import type { Job, JobSchedule } from "../../store/contract/jobs.ts";
 
 /** The IANA time zone of this machine. */
 export function localZone(): string {

@@ -2,7 +2,7 @@ import { createFairSemaphore, createSemaphore, MAX_TIMER_MS, onAbort } from "../
 import { failpoint } from "../../base/failpoint.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { ClaimedJob, FiringOutcome, JobStore } from "../../store/contract.ts";
+import type { ClaimedJob, FiringOutcome, JobStore } from "../../store/contract/jobs.ts";
 import type { Clock } from "../clock.ts";
 import type { Push } from "../contract.ts";
 import { CLOCK_ERROR_MS, corrected, nextTime } from "./schedule.ts";

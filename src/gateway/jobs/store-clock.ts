@@ -1,4 +1,4 @@
-import type { StoreClock } from "../../store/contract.ts";
+import type { StoreClock } from "../../store/contract/counters.ts";
 import type { Clock } from "../clock.ts";
 
 /** Milliseconds after which the time of the store is read again. */

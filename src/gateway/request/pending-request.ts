@@ -1,6 +1,6 @@
 import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
-import type { Claim, StoredRequest } from "../../store/contract.ts";
+import type { Claim, StoredRequest } from "../../store/contract/store.ts";
 import { AnswerStream, restoredAnswer } from "../answer/answer-stream.ts";
 import type { Delivery } from "../answer/answer-stream.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";

@@ -1,7 +1,7 @@
 import { onAbort } from "../../base/async.ts";
 import type { Failure } from "../../base/failure.ts";
 import { withoutContent } from "../../base/request-extras.ts";
-import type { AbandonedRequest, Claim, StoredRequest } from "../../store/contract.ts";
+import type { AbandonedRequest, Claim, StoredRequest } from "../../store/contract/store.ts";
 import { AnswerStream } from "../answer/answer-stream.ts";
 import type { DirectReplies } from "../answer/direct-replies.ts";
 import { isAllowed } from "../channel-policy.ts";

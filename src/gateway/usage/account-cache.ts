@@ -5,7 +5,7 @@ import type {
   CounterChanges,
   CounterStore,
   DayCount,
-} from "../../store/contract.ts";
+} from "../../store/contract/counters.ts";
 import type { Clock } from "../clock.ts";
 import {
   accountIn,

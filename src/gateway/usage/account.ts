@@ -1,6 +1,6 @@
 import type { Limits } from "../../base/contract.ts";
 import { at, isObject } from "../../base/unknown.ts";
-import type { Counter, CounterChange, DayCount } from "../../store/contract.ts";
+import type { Counter, CounterChange, DayCount } from "../../store/contract/counters.ts";
 import { addDay, countsOf, daysIn, numberAt } from "../../store/day-counts.ts";
 import { isRated, msUntilFull, secondsUntilToken } from "./rate-limit.ts";
 import type { Bucket } from "./rate-limit.ts";

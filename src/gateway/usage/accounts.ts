@@ -3,7 +3,7 @@ import type { EndedCall, Limits } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
-import type { Counter, CounterStore, CounterChanges } from "../../store/contract.ts";
+import type { Counter, CounterStore, CounterChanges } from "../../store/contract/counters.ts";
 import { countsOf, dayCount } from "../../store/day-counts.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { Clock } from "../clock.ts";

@@ -7,7 +7,7 @@ import type {
   UsageStatus,
 } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
-import type { DayCount } from "../../store/contract.ts";
+import type { DayCount } from "../../store/contract/counters.ts";
 import { countsOf, dayCount } from "../../store/day-counts.ts";
 import { failureOf } from "../errors.ts";
 import type { AccountCache } from "./account-cache.ts";

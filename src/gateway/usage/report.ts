@@ -1,5 +1,5 @@
 import { isObject, listAt, textAt } from "../../base/unknown.ts";
-import type { Counter } from "../../store/contract.ts";
+import type { Counter } from "../../store/contract/counters.ts";
 import { countsOf, numberAt } from "../../store/day-counts.ts";
 import { accountIn, todayAt, todayInZone, tokensOf } from "./account.ts";
 import type { DayName, Holder } from "./account.ts";

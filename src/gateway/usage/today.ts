@@ -1,5 +1,5 @@
 import type { Limits } from "../../base/contract.ts";
-import type { DayCount } from "../../store/contract.ts";
+import type { DayCount } from "../../store/contract/counters.ts";
 import { countsOf } from "../../store/day-counts.ts";
 import type { ChannelPolicy } from "../channel-policy.ts";
 import type { StatusClient, StatusUsage } from "../statistics/contract.ts";

@@ -3,7 +3,7 @@ import { createSerialQueue } from "../../base/async.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { keepMemorySmall } from "../../base/memory.ts";
-import type { CounterStore } from "../../store/contract.ts";
+import type { CounterStore } from "../../store/contract/counters.ts";
 import type { Clock } from "../clock.ts";
 import { WATCH_COUNTER } from "../usage/accounts.ts";
 import {

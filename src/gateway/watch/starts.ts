@@ -4,7 +4,7 @@ import { failpoint } from "../../base/failpoint.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
 import { at } from "../../base/unknown.ts";
-import type { Counter, CounterChange, CounterStore } from "../../store/contract.ts";
+import type { Counter, CounterChange, CounterStore } from "../../store/contract/counters.ts";
 import type { Clock } from "../clock.ts";
 import type { Push } from "../contract.ts";
 import { WATCH_COUNTER } from "../usage/accounts.ts";

@@ -1,5 +1,5 @@
 import { at, fromJson, listAt, textAt } from "../../base/unknown.ts";
-import type { JobPayload, JobSchedule, NewJob } from "../contract.ts";
+import type { JobPayload, JobSchedule, NewJob } from "../contract/jobs.ts";
 
 /** What `cron/jobs.json` of the Go program holds. */
 export interface GoJobs {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { asFailure, codeOf } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import type { StoreBounds } from "../contract.ts";
+import type { StoreBounds } from "../contract/store.ts";
 import { fileNameOf } from "./keys.ts";
 import type { GoKey } from "./keys.ts";
 

@@ -10,7 +10,7 @@ import {
 import { DatabaseSync } from "node:sqlite";
 import { asFailure, codeOf, Failure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
-import { isDiskFull } from "../database.ts";
+import { isDiskFull } from "../sqlite/database.ts";
 import { instanceIdIn, storedInstanceId, type IdentityOptions } from "./identity.ts";
 import { identityNamesIn, instanceFiles } from "./instance-files.ts";
 

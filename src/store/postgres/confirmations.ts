@@ -11,7 +11,7 @@ import type {
   ConfirmationState,
   ConfirmationStore,
   NewConfirmation,
-} from "../contract.ts";
+} from "../contract/confirmations.ts";
 import type { PostgresCommits } from "./group-commit.ts";
 import { keyOf } from "./keys.ts";
 

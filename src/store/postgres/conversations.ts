@@ -5,18 +5,23 @@ import type {
   ConversationStore,
   ImportedConversation,
   StoredTurn,
-  StoreOptions,
-} from "../contract.ts";
-import { createTranscript, LISTED_CONVERSATIONS, PAGE, SUMMARY_LIMITS } from "../conversations.ts";
+} from "../contract/conversations.ts";
+import type { StoreOptions } from "../contract/store.ts";
 import { fromJson } from "../json.ts";
 import { dayBefore, turnsOverLimit } from "../retention.ts";
+import {
+  createTranscript,
+  LISTED_CONVERSATIONS,
+  PAGE,
+  SUMMARY_LIMITS,
+} from "../sqlite/conversations.ts";
 import { arrayOf } from "./arrays.ts";
-import type { Connections, Transaction } from "./connections.ts";
+import type { Connections, Transaction } from "./connection/connections.ts";
+import type { Row } from "./connection/session.ts";
 import type { PostgresCommits } from "./group-commit.ts";
 import { joinedReads } from "./joined-reads.ts";
 import { keyOf, textOf } from "./keys.ts";
 import { PostgresRetention } from "./retention.ts";
-import type { Row } from "./session.ts";
 
 /** Conversations whose bytes and size are in memory; those of others are added up with each turn. */
 const COUNTED = 1024;

@@ -4,14 +4,14 @@ import type {
   CounterChanges,
   CounterStore,
   StoreClock,
-  StoreOptions,
-} from "../contract.ts";
-import { changedCounter, FREE, GRACE_MS } from "../counters.ts";
+} from "../contract/counters.ts";
+import type { StoreOptions } from "../contract/store.ts";
 import { fromJson } from "../json.ts";
-import type { Connections, Transaction } from "./connections.ts";
+import { changedCounter, FREE, GRACE_MS } from "../sqlite/counters.ts";
+import type { Connections, Transaction } from "./connection/connections.ts";
+import type { Row } from "./connection/session.ts";
 import type { PostgresCommits } from "./group-commit.ts";
 import { keyOf } from "./keys.ts";
-import type { Row } from "./session.ts";
 
 /** The counters of a database, to which several gateways add. */
 export class PostgresCounters implements CounterStore {

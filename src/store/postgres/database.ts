@@ -1,6 +1,6 @@
 import type { PostgresAddress } from "../../base/contract.ts";
-import type { StoreOptions } from "../contract.ts";
-import { Connections, type ConnectionsOptions } from "./connections.ts";
+import type { StoreOptions } from "../contract/store.ts";
+import { Connections, type ConnectionsOptions } from "./connection/connections.ts";
 import { PostgresConversations } from "./conversations.ts";
 import { PostgresCounters } from "./counters.ts";
 import { PostgresCommits, type PostgresCommitsOptions } from "./group-commit.ts";

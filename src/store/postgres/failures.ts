@@ -3,7 +3,7 @@ import type { PostgresAddress } from "../../base/contract.ts";
 import { asFailure, codeOf, Failure, messageOf } from "../../base/failure.ts";
 import { networkMessage } from "../../base/network-error.ts";
 import { authorityOf } from "../../base/url.ts";
-import { ConflictError, ConnectionError, ReadOnlyError } from "./connection-errors.ts";
+import { ConflictError, ConnectionError, ReadOnlyError } from "./connection/connection-errors.ts";
 
 /**
  * What became of a transaction that failed: `busy` has written nothing and may succeed later, `refused` has written

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Failure } from "../../base/failure.ts";
 import type { OnCommit, Survives } from "../group-commit.ts";
-import { type Connections, type Transaction, TransactionError } from "./connections.ts";
-import type { Row, Value } from "./session.ts";
+import { type Connections, type Transaction, TransactionError } from "./connection/connections.ts";
+import type { Row, Value } from "./connection/session.ts";
 
 export interface CommitOptions {
   /** "power" if it is absent. */

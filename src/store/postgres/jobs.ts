@@ -7,7 +7,7 @@ import type {
   JobStore,
   JobSummary,
   NewJob,
-} from "../contract.ts";
+} from "../contract/jobs.ts";
 import {
   claimedJobsOf,
   errorText,
@@ -17,10 +17,10 @@ import {
   jobText,
   summaryOf,
 } from "../job-rows.ts";
-import type { Query } from "./connections.ts";
+import type { Query } from "./connection/connections.ts";
+import type { Value } from "./connection/session.ts";
 import type { PostgresCommits } from "./group-commit.ts";
 import { keyOf } from "./keys.ts";
-import type { Value } from "./session.ts";
 
 /** The jobs in a database, which several gateways claim. */
 export class PostgresJobs implements JobStore {

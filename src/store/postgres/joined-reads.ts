@@ -1,4 +1,4 @@
-import type { Row } from "./session.ts";
+import type { Row } from "./connection/session.ts";
 
 /** Keys of one statement. */
 const AT_ONCE = 64;

@@ -1,6 +1,6 @@
-import type { NoteInfo, NoteStore, StoredNote } from "../contract.ts";
+import type { NoteInfo, NoteStore, StoredNote } from "../contract/notes.ts";
+import type { Row } from "./connection/session.ts";
 import type { PostgresCommits } from "./group-commit.ts";
-import type { Row } from "./session.ts";
 
 /** The notes in a database, which several gateways write. */
 export class PostgresNotes implements NoteStore {

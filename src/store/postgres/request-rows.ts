@@ -4,13 +4,13 @@ import type {
   NewRequest,
   StoredAnswer,
   StoredRequest,
-} from "../contract.ts";
+} from "../contract/store.ts";
 import { fromJson } from "../json.ts";
 import { ACCEPTED, ANSWERED, DELIVERED, FAILED } from "../states.ts";
 import { arrayOf } from "./arrays.ts";
-import type { Query } from "./connections.ts";
+import type { Query } from "./connection/connections.ts";
+import type { Row } from "./connection/session.ts";
 import { keyOf, textOf } from "./keys.ts";
-import type { Row } from "./session.ts";
 
 /** Bytes that a row costs besides its texts. */
 export const ROW_BYTES = 512;

@@ -1,25 +1,20 @@
-import type { Cluster } from "../cluster.ts";
+import type { Cluster } from "../contract/cluster.ts";
+import type { ConversationStore } from "../contract/conversations.ts";
+import type { CounterStore } from "../contract/counters.ts";
 import type {
   AbandonedRequest,
   Claim,
-  ConversationStore,
-  CounterStore,
   JoinedAddress,
   Store,
   StoreOptions,
-} from "../contract.ts";
+} from "../contract/store.ts";
 import { ANSWERED, DELIVERED, MAX_JOINED, REJECTED } from "../states.ts";
 import { arrayOf } from "./arrays.ts";
-import { clusterOf, POLL_ARGS, pollLanes, unreportedLanes } from "./cluster.ts";
-import type { ClusterOptions, PollResult } from "./cluster.ts";
-import type { Query, Transaction } from "./connections.ts";
-import type { CommitOptions, JointWork, PostgresCommits } from "./group-commit.ts";
-import { HeldLanes } from "./held-lanes.ts";
-import { sendHint } from "./hints.ts";
-import { Intakes } from "./intakes.ts";
-import { joinedReads } from "./joined-reads.ts";
-import { keyOf, textOf } from "./keys.ts";
-import { claimAll } from "./lanes.ts";
+import { clusterOf, POLL_ARGS, pollLanes, unreportedLanes } from "./cluster/cluster.ts";
+import type { ClusterOptions, PollResult } from "./cluster/cluster.ts";
+import { HeldLanes } from "./cluster/held-lanes.ts";
+import { Intakes } from "./cluster/intakes.ts";
+import { claimAll } from "./cluster/lanes.ts";
 import {
   buryOwn,
   buryOwners,
@@ -28,7 +23,12 @@ import {
   openOwner,
   ownerIsDead,
   renewOwner,
-} from "./owners.ts";
+} from "./cluster/owners.ts";
+import type { Query, Transaction } from "./connection/connections.ts";
+import { sendHint } from "./connection/hints.ts";
+import type { CommitOptions, JointWork, PostgresCommits } from "./group-commit.ts";
+import { joinedReads } from "./joined-reads.ts";
+import { keyOf, textOf } from "./keys.ts";
 import { readNamed, storedOf, WHOLE_COLUMNS, wholeOf } from "./request-rows.ts";
 import { applyRequests } from "./requests.ts";
 import type { RequestCall, RequestsOptions } from "./requests.ts";

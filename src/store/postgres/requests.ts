@@ -10,13 +10,13 @@ import type {
   Stop,
   StoredAnswer,
   StoreOptions,
-} from "../contract.ts";
+} from "../contract/store.ts";
 import { ACCEPTED, ANSWERED, DELIVERED, FAILED, REJECTED } from "../states.ts";
-import type { Query, Transaction } from "./connections.ts";
-import { sendHint } from "./hints.ts";
-import { lockPushed, readLanes, writeLanes } from "./lanes.ts";
-import type { LaneChanges, LaneState } from "./lanes.ts";
-import { lockOwner, ownerIsDead } from "./owners.ts";
+import { lockPushed, readLanes, writeLanes } from "./cluster/lanes.ts";
+import type { LaneChanges, LaneState } from "./cluster/lanes.ts";
+import { lockOwner, ownerIsDead } from "./cluster/owners.ts";
+import type { Query, Transaction } from "./connection/connections.ts";
+import { sendHint } from "./connection/hints.ts";
 import {
   ROW_BYTES,
   bytesOf,

@@ -1,6 +1,6 @@
-import type { StoreOptions } from "../contract.ts";
+import type { StoreOptions } from "../contract/store.ts";
 import { PURGE_EVERY_MS } from "../retention.ts";
-import type { Connections } from "./connections.ts";
+import type { Connections } from "./connection/connections.ts";
 
 /** Rows deleted by one statement. */
 const AT_ONCE = 5000;

@@ -1,8 +1,8 @@
-import type { StoreBounds } from "../contract.ts";
+import type { StoreBounds } from "../contract/store.ts";
 import { HeldSizes, heldOf } from "../held-sizes.ts";
 import { REJECTED } from "../states.ts";
 import { arrayOf } from "./arrays.ts";
-import type { Query } from "./connections.ts";
+import type { Query } from "./connection/connections.ts";
 import { keyOf, textOf } from "./keys.ts";
 
 /**

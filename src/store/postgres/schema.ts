@@ -1,7 +1,7 @@
 import type { PostgresAddress } from "../../base/contract.ts";
 import { Failure } from "../../base/failure.ts";
+import type { Session } from "./connection/session.ts";
 import { hostsOf } from "./failures.ts";
-import type { Session } from "./session.ts";
 
 /**
  * The migrations in their order; a released one is never changed, and each leaves what earlier programs use:

@@ -1,6 +1,6 @@
 import type { PostgresAddress } from "../../base/contract.ts";
-import type { Cluster } from "../cluster.ts";
-import type { Store } from "../contract.ts";
+import type { Cluster } from "../contract/cluster.ts";
+import type { Store } from "../contract/store.ts";
 import { methodsOf } from "./conversations.ts";
 import { openPostgres } from "./database.ts";
 import type { PostgresDatabase, PostgresOptions } from "./database.ts";

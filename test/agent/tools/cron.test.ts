@@ -4,7 +4,7 @@ import { createPermissions } from "../../../src/agent/access/permissions.ts";
 import { createCronTool } from "../../../src/agent/tools/cron.ts";
 import { ClientJobs, JOB_LIMITS, MAX_JOB_TEXT } from "../../../src/gateway/jobs/client-jobs.ts";
 import { localZone } from "../../../src/gateway/jobs/schedule.ts";
-import { createMemoryStore } from "../../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../../src/store/sqlite/store.ts";
 import { createManualClock } from "../../gateway/manual-clock.ts";
 import { storeFacts } from "../../gateway/setup.ts";
 import { callContext, toolProfile, toolSettings } from "../../support/agent-config.ts";

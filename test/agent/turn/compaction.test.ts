@@ -9,7 +9,7 @@ import type { CompactableConversation } from "../../../src/agent/turn/compaction
 import { Failure } from "../../../src/base/failure.ts";
 import { createGateway } from "../../../src/gateway/gateway.ts";
 import { laneOf } from "../../../src/gateway/request-keys.ts";
-import { createMemoryStore } from "../../../src/store/sqlite.ts";
+import { createMemoryStore } from "../../../src/store/sqlite/store.ts";
 import { ask } from "../../gateway/client.ts";
 import { createManualClock } from "../../gateway/manual-clock.ts";
 import { OPEN_TO_ALL, storeFacts } from "../../gateway/setup.ts";

@@ -15,7 +15,7 @@ import {
 import { openWorkspace } from "../../../src/agent/workspace/workspace.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import { SILENT } from "../../../src/base/log.ts";
-import type { NoteStore } from "../../../src/store/contract.ts";
+import type { NoteStore } from "../../../src/store/contract/notes.ts";
 import { callContext } from "../../support/agent-config.ts";
 import { createNoteTable } from "../../support/note-table.ts";
 import { runs } from "../../support/runs.ts";

@@ -8,7 +8,7 @@ import { SILENT } from "../../../src/base/log.ts";
 import { fileNameOf, keysOfSession } from "../../../src/store/go/keys.ts";
 import { readGoSession } from "../../../src/store/go/session.ts";
 import { openInstance } from "../../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../../src/store/sqlite.ts";
+import { openSqliteStore } from "../../../src/store/sqlite/store.ts";
 import { BOUNDS, newRequest } from "../../store/contract.ts";
 import { headAndBody, kindOf, sectionsOf } from "../target.ts";
 import type { Target, Trial } from "../target.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { firstTime, nextTime } from "../../../src/gateway/jobs/schedule.ts";
-import type { JobSchedule } from "../../../src/store/contract.ts";
+import type { JobSchedule } from "../../../src/store/contract/jobs.ts";
 
 const at = (time: string): number => Date.parse(time);
 const berlin = (expr: string): JobSchedule => ({ kind: "cron", expr, zone: "Europe/Berlin" });

@@ -1,7 +1,7 @@
-import type { Intake } from "../cluster.ts";
-import { arrayOf } from "./arrays.ts";
-import type { Query } from "./connections.ts";
-import { keyOf, textOf } from "./keys.ts";
+import type { Intake } from "../../contract/cluster.ts";
+import { arrayOf } from "../arrays.ts";
+import type { Query } from "../connection/connections.ts";
+import { keyOf, textOf } from "../keys.ts";
 
 /** How long a lease holds, in the database's clock, and for how long its holder relies on it. */
 const LEASE_MS = 4000;

@@ -1,12 +1,12 @@
-import type { JoinedRequest, Polled } from "../cluster.ts";
-import type { AbandonedRequest } from "../contract.ts";
-import { fromJson } from "../json.ts";
-import { ACCEPTED, ANSWERED, DELIVERED, REJECTED } from "../states.ts";
-import { arrayOf } from "./arrays.ts";
-import { ConflictError } from "./connection-errors.ts";
-import type { Query } from "./connections.ts";
-import { keyOf, textOf } from "./keys.ts";
-import { abandonedOf, UNDELIVERED_COLUMNS } from "./request-rows.ts";
+import type { JoinedRequest, Polled } from "../../contract/cluster.ts";
+import type { AbandonedRequest } from "../../contract/store.ts";
+import { fromJson } from "../../json.ts";
+import { ACCEPTED, ANSWERED, DELIVERED, REJECTED } from "../../states.ts";
+import { arrayOf } from "../arrays.ts";
+import { ConflictError } from "../connection/connection-errors.ts";
+import type { Query } from "../connection/connections.ts";
+import { keyOf, textOf } from "../keys.ts";
+import { abandonedOf, UNDELIVERED_COLUMNS } from "../request-rows.ts";
 
 /** A lane as a transaction sees it. */
 export interface LaneState {

@@ -1,11 +1,11 @@
 import { DatabaseSync } from "node:sqlite";
-import type { Log } from "../base/log.ts";
-import type { Store, StoreOptions } from "./contract.ts";
+import type { Log } from "../../base/log.ts";
+import type { Store, StoreOptions } from "../contract/store.ts";
+import { GroupCommit } from "../group-commit.ts";
+import type { GroupCommitOptions } from "../group-commit.ts";
 import { asyncConversations, Conversations } from "./conversations.ts";
 import { Counters } from "./counters.ts";
 import { openDatabase } from "./database.ts";
-import { GroupCommit } from "./group-commit.ts";
-import type { GroupCommitOptions } from "./group-commit.ts";
 import { Requests } from "./requests.ts";
 import { migrate } from "./schema.ts";
 

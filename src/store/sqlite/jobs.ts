@@ -1,8 +1,13 @@
 import type { DatabaseSync } from "node:sqlite";
-import type { ClaimedJob, FiringOutcome, Job, JobLimits, JobStore, NewJob } from "./contract.ts";
-import { lazyStatements } from "./database.ts";
-import type { Statements } from "./database.ts";
-import type { GroupCommit } from "./group-commit.ts";
+import type {
+  ClaimedJob,
+  FiringOutcome,
+  Job,
+  JobLimits,
+  JobStore,
+  NewJob,
+} from "../contract/jobs.ts";
+import type { GroupCommit } from "../group-commit.ts";
 import {
   claimedJobsOf,
   errorText,
@@ -11,7 +16,9 @@ import {
   jobOwnerKey,
   jobText,
   summaryOf,
-} from "./job-rows.ts";
+} from "../job-rows.ts";
+import { lazyStatements } from "./database.ts";
+import type { Statements } from "./database.ts";
 
 /** The jobs in a database of one machine, for the owner that claims them. */
 export function jobsIn(

@@ -5,10 +5,10 @@ import {
   confirmationText,
   confirmingClient,
   forgottenBefore,
-} from "./confirmation-rows.ts";
-import type { ConfirmationStore } from "./contract.ts";
+} from "../confirmation-rows.ts";
+import type { ConfirmationStore } from "../contract/confirmations.ts";
+import type { GroupCommit } from "../group-commit.ts";
 import { lazyStatements } from "./database.ts";
-import type { GroupCommit } from "./group-commit.ts";
 
 /** The confirmations in a database of one machine. */
 export function confirmationsIn(

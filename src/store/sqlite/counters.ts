@@ -1,10 +1,11 @@
 import type { DatabaseSync } from "node:sqlite";
-import { isObject } from "../base/unknown.ts";
-import type { Counter, CounterChange, CounterChanges, DayCount, StoreOptions } from "./contract.ts";
+import { isObject } from "../../base/unknown.ts";
+import type { Counter, CounterChange, CounterChanges, DayCount } from "../contract/counters.ts";
+import type { StoreOptions } from "../contract/store.ts";
+import { addDay, daysIn } from "../day-counts.ts";
+import { fromJson, keyOf } from "../json.ts";
 import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
-import { addDay, daysIn } from "./day-counts.ts";
-import { fromJson, keyOf } from "./json.ts";
 
 /** A counter that counts for nothing stays so long: for reports on a day, and for clocks that are set back. */
 export const GRACE_MS = 24 * 60 * 60_000;

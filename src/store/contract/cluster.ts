@@ -1,4 +1,4 @@
-import type { AbandonedRequest, Claim, JoinedAddress } from "./contract.ts";
+import type { AbandonedRequest, Claim, JoinedAddress } from "./store.ts";
 
 /**
  * What gateways need that share one store. Times are of the database's clock; those that a holder may rely

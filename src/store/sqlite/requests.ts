@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { contentLength, withoutContent } from "../base/request-extras.ts";
+import { contentLength, withoutContent } from "../../base/request-extras.ts";
 import type {
   Acceptance,
   Admission,
@@ -12,13 +12,13 @@ import type {
   StoredAnswer,
   StoreOptions,
   NewRequest,
-} from "./contract.ts";
+} from "../contract/store.ts";
+import { HeldSizes, heldOf } from "../held-sizes.ts";
+import { fromJson, keyOf } from "../json.ts";
+import { ACCEPTED, ANSWERED, DELIVERED, FAILED, MAX_JOINED, REJECTED } from "../states.ts";
 import { lazyStatements } from "./database.ts";
 import type { Statements } from "./database.ts";
-import { HeldSizes, heldOf } from "./held-sizes.ts";
-import { fromJson, keyOf } from "./json.ts";
 import { RowNumbers } from "./row-numbers.ts";
-import { ACCEPTED, ANSWERED, DELIVERED, FAILED, MAX_JOINED, REJECTED } from "./states.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 type RequestFacts = StoredRequest<unknown>["request"];

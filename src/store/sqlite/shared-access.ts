@@ -1,9 +1,12 @@
-import { Failure } from "../base/failure.ts";
-import type { ConversationStore, Counter, JobStore, StoreOptions } from "./contract.ts";
+import { Failure } from "../../base/failure.ts";
+import type { ConversationStore } from "../contract/conversations.ts";
+import type { Counter } from "../contract/counters.ts";
+import type { JobStore } from "../contract/jobs.ts";
+import type { StoreOptions } from "../contract/store.ts";
+import { GroupCommit } from "../group-commit.ts";
 import { asyncConversations, Conversations } from "./conversations.ts";
 import { eachCounter } from "./counters.ts";
 import { openSharedDatabase, unusable } from "./database.ts";
-import { GroupCommit } from "./group-commit.ts";
 import { DROP_ANSWERED } from "./requests.ts";
 
 /**

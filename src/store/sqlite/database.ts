@@ -11,8 +11,8 @@ import {
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { StatementSync } from "node:sqlite";
-import { asFailure, codeOf, Failure, messageOf } from "../base/failure.ts";
-import type { Log } from "../base/log.ts";
+import { asFailure, codeOf, Failure, messageOf } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
 import { checkedVersion, migrate, MIGRATIONS, SHAPE } from "./schema.ts";
 
 /**

@@ -1,5 +1,5 @@
+import { keyOf } from "../keys.ts";
 import type { Query } from "./connections.ts";
-import { keyOf } from "./keys.ts";
 
 /** Tells an owner, or all with "", that there may be something to poll, as soon as the transaction is written. */
 export async function sendHint(query: Query, owner: string): Promise<void> {

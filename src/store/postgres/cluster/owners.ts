@@ -1,7 +1,7 @@
-import { Failure } from "../../base/failure.ts";
-import { DELIVERED } from "../states.ts";
-import type { Query } from "./connections.ts";
-import { keyOf } from "./keys.ts";
+import { Failure } from "../../../base/failure.ts";
+import { DELIVERED } from "../../states.ts";
+import type { Query } from "../connection/connections.ts";
+import { keyOf } from "../keys.ts";
 import { leaveLanes } from "./lanes.ts";
 
 /** Makes this owner known to the others; it lives from now on. */

@@ -1,5 +1,5 @@
 import type { DatabaseSync } from "node:sqlite";
-import { Failure } from "../base/failure.ts";
+import { Failure } from "../../base/failure.ts";
 
 /**
  * The migrations in their order; a released one is never changed. The version of a file (`PRAGMA

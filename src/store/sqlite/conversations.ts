@@ -5,17 +5,16 @@ import type {
   ConversationSize,
   ConversationStore,
   ImportedConversation,
-  StoreBounds,
   StoredTurn,
-  StoreOptions,
-} from "./contract.ts";
+} from "../contract/conversations.ts";
+import type { StoreBounds, StoreOptions } from "../contract/store.ts";
+import { fromJson } from "../json.ts";
+import { dayBefore, Retention, turnsOverLimit } from "../retention.ts";
+import type { StoredTurnSize } from "../retention.ts";
 import { lazyStatements, shrink } from "./database.ts";
 import type { Statements } from "./database.ts";
-import { fromJson } from "./json.ts";
 import { RecentTurns } from "./recent-turns.ts";
 import type { ReadTurn } from "./recent-turns.ts";
-import { dayBefore, Retention, turnsOverLimit } from "./retention.ts";
-import type { StoredTurnSize } from "./retention.ts";
 import { RowNumbers } from "./row-numbers.ts";
 
 type Row = Readonly<Record<string, unknown>>;

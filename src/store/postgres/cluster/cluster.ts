@@ -1,12 +1,12 @@
-import { isObject } from "../../base/unknown.ts";
-import type { Cluster, ClusterGateway, Polled } from "../cluster.ts";
-import { fromJson } from "../json.ts";
-import type { Connections, Query, Transaction } from "./connections.ts";
-import type { PostgresCommits } from "./group-commit.ts";
+import { isObject } from "../../../base/unknown.ts";
+import type { Cluster, ClusterGateway, Polled } from "../../contract/cluster.ts";
+import { fromJson } from "../../json.ts";
+import type { Connections, Query, Transaction } from "../connection/connections.ts";
+import { sendHint } from "../connection/hints.ts";
+import type { PostgresCommits } from "../group-commit.ts";
+import { keyOf, textOf } from "../keys.ts";
 import type { HeldLanes } from "./held-lanes.ts";
-import { sendHint } from "./hints.ts";
 import type { Intakes } from "./intakes.ts";
-import { keyOf, textOf } from "./keys.ts";
 import { claimLanes, dropIdle, hasWork, leaveLanes, readSignals } from "./lanes.ts";
 import { buryOwners } from "./owners.ts";
 

@@ -1,9 +1,9 @@
 import type { Socket } from "node:net";
 import postgres from "postgres";
 import type { Options, PostgresType, Sql } from "postgres";
-import { withTimeout } from "../../base/async.ts";
-import type { PostgresAddress, PostgresHost, PostgresTls } from "../../base/contract.ts";
-import { codeOf } from "../../base/failure.ts";
+import { withTimeout } from "../../../base/async.ts";
+import type { PostgresAddress, PostgresHost, PostgresTls } from "../../../base/contract.ts";
+import { codeOf } from "../../../base/failure.ts";
 import { ConnectionError, ReadOnlyError } from "./connection-errors.ts";
 import { dial } from "./dial.ts";
 

@@ -1,7 +1,7 @@
-import type { PostgresAddress } from "../../base/contract.ts";
-import { codeOf, Failure } from "../../base/failure.ts";
+import type { PostgresAddress } from "../../../base/contract.ts";
+import { codeOf, Failure } from "../../../base/failure.ts";
+import { failureOf, isRefusal, outcomeOf, type Outcome } from "../failures.ts";
 import { ConnectionError, DeadlineError } from "./connection-errors.ts";
-import { failureOf, isRefusal, outcomeOf, type Outcome } from "./failures.ts";
 import { type Row, Session, type Value } from "./session.ts";
 
 /** Runs one statement; those of one turn of the event loop are sent together. */

@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { connect as connectPlain, isIP, type Socket } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
-import { onAbort } from "../../base/async.ts";
-import type { PostgresHost, PostgresTls } from "../../base/contract.ts";
-import { Failure, messageOf } from "../../base/failure.ts";
+import { onAbort } from "../../../base/async.ts";
+import type { PostgresHost, PostgresTls } from "../../../base/contract.ts";
+import { Failure, messageOf } from "../../../base/failure.ts";
 
 /** SSLRequest (PostgreSQL's protocol, section 55.2.10): its length, its code. */
 const TLS_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
