@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { escapeControl } from "../../base/escape-control.ts";
 import { Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
-import { textAt } from "../../base/unknown.ts";
+import { at, textAt } from "../../base/unknown.ts";
 import type { ToolSettings } from "../../config/contract.ts";
 import { RefusedCall, ToolError } from "./contract.ts";
 import type { CallContext, Tool } from "./contract.ts";
@@ -53,12 +53,15 @@ export function createCronTool(jobs: Jobs, settings: CronSettings): Tool {
     },
     // The arguments of such a change do not say which command it has run later.
     async effect(wanted, call) {
-      if (textAt(wanted, "command").trim() !== "") return undefined;
+      if (textAt(wanted, "command").trim() !== "") {
+        checkCommand(at(wanted, "command_confirm"), call, settings);
+        return undefined;
+      }
       const job = await changedJob(jobs, wanted, call);
       return job?.payload.kind === "command" ? { runs: { command: job.payload.text } } : undefined;
     },
     async run(wanted, call) {
-      if (wanted.command?.trim()) checkCommand(wanted, call, settings);
+      if (wanted.command?.trim()) checkCommand(wanted.command_confirm, call, settings);
       if (call.isFromJob) checkPause(wanted);
       try {
         return await act(jobs, wanted, call);
@@ -155,14 +158,14 @@ function checkPause({ at_seconds: wait }: Input): void {
 
 /** Throws if the command must not become a job. */
 function checkCommand(
-  { command_confirm }: Input,
+  isConfirmed: unknown,
   { permissions }: CallContext,
   { allow_command }: CronSettings,
 ): void {
   if (!allow_command || !permissions.allows("exec")) {
     throw new RefusedCall("this client may not run commands by schedule");
   }
-  if (command_confirm !== true) {
+  if (isConfirmed !== true) {
     throw new ToolError(
       "a command needs command_confirm: ask the user whether exactly this command may run by schedule",
     );

@@ -35,7 +35,12 @@ async function setUp({ allow_command = true } = {}) {
     actsOn: async (client: string, input: object) =>
       tool.actsOn?.(input, { ...callContext(), client, channel: "mqtt" }),
     effect: async (client: string, input: object) =>
-      tool.effect?.(input, { ...callContext(), client, channel: "mqtt" }),
+      tool.effect?.(input, {
+        ...callContext(),
+        client,
+        channel: "mqtt",
+        permissions: permissionsOf({ client, channel: "mqtt", isRemote: true }),
+      }),
     [Symbol.asyncDispose]: () => opened.close(),
   };
 }
@@ -223,6 +228,9 @@ describe("the cron tool", () => {
     assert.deepEqual(await payload(), { kind: "command", text: "id", isConfirmed: true });
     // The arguments say it.
     assert.equal(await effect("runner", other), undefined);
+    // Nobody is asked about what is refused after that.
+    await assert.rejects(effect("runner", { ...other, command_confirm: false }), /command_confirm/);
+    await assert.rejects(effect("kitchen", other), /may not run commands/);
     await as("kitchen", { action: "add", message: "m", every_seconds: 3600 }, confirmed);
     const own = (await store.jobs({ channel: "mqtt", client: "kitchen" }))[0];
     assert.deepEqual(own?.payload, { kind: "message", text: "m" });
