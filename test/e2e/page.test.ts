@@ -130,6 +130,8 @@ describe("the page in a browser", needsChromium, () => {
     await page.keyboard.type(TOKEN);
     await page.keyboard.press("Enter");
     await page.waitForSelector("#text");
+    // Its scripts hear the keys from then on.
+    await page.waitForLoadState("load");
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate("document.activeElement.textContent"), "Skip to the content");
     await page.keyboard.press("Enter");

@@ -201,8 +201,8 @@ function scheduleText({ schedule }: ScheduledJob): string {
   return `${escapeControl(schedule.expr)} in ${escapeControl(schedule.zone)}`;
 }
 
-function timeText(at: number): string {
-  return new Date(at).toISOString();
+function timeText(time: number): string {
+  return new Date(time).toISOString();
 }
 
 /** The jobs of clients. Each rejects with a `Failure` whose message the client may read. */
