@@ -103,28 +103,31 @@ const [COMPILED, FROM_BUN, FROM_DENO] = [
   },
 ] as const satisfies readonly Suite[];
 
-/** A storm lasts as long as its test says, and mostly waits; the other faults run at the same time. */
+/** A storm lasts as long as its test says, and turns that are begun again wait for leases; others run meanwhile. */
 const faultFiles = readdirSync(join(root, "test/faults")).filter((name) =>
   name.endsWith(".test.ts"),
 );
-const faults = (name: string, isStorm: boolean): Suite => ({
+const [STORMS, BEGUN] = ["chaos", "begun-turns"] as const;
+const faults = (name: string, isOne: (file: string) => boolean): Suite => ({
   name: `${name}, a binary that can be told to die`,
   command: [
     ...BUN_TEST,
     "--timeout",
     "120000",
-    ...faultFiles
-      .filter((file) => file.includes("chaos") === isStorm)
-      .map((file) => `test/faults/${file}`),
+    ...faultFiles.filter((file) => isOne(file)).map((file) => `test/faults/${file}`),
   ],
   under: "faults",
 });
 
 /** One row after the other; of a row so many run at a time, the longest first. */
-const AT_A_TIME = 3;
+const AT_A_TIME = 4;
 const ROWS: readonly (readonly Suite[])[] = [
   [COMPILED, FROM_DENO, UNITS, UNITS_DENO, UNITS_MQTT, ...NODE, FROM_BUN],
-  [faults("storms of faults", true), faults("faults", false)],
+  [
+    faults("begun turns", (file) => file.includes(BEGUN)),
+    faults("storms of faults", (file) => file.includes(STORMS)),
+    faults("faults", (file) => !file.includes(BEGUN) && !file.includes(STORMS)),
+  ],
 ];
 
 let passed = 0;

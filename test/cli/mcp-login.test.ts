@@ -25,9 +25,6 @@ const configOf = ({ url }: OAuthServer, auth: object) => ({
   tools: { mcp: { enabled: true, servers: { notes: { enabled: true, url, auth } } } },
 });
 
-/** Deno ends no process of which two prompts were answered, until its input ends. */
-const afterTwoPrompts = { skip: "Deno" in globalThis };
-
 /** A port that was free a moment ago. */
 async function freePort(): Promise<number> {
   await using web = await openWebServer(() => {});
@@ -69,7 +66,7 @@ describe("picoclaw mcp login", () => {
     assert.deepEqual(oauth.grants, ["authorization_code", "refresh_token"]);
   });
 
-  it("takes the address of a browser elsewhere, which is pasted", afterTwoPrompts, async () => {
+  it("takes the address of a browser elsewhere, which is pasted", async () => {
     await using oauth = await openOAuthServer();
     await using other = await openWebServer(() => {});
     await using home = await temporaryHome(configOf(oauth, { redirect_port: other.port }));
