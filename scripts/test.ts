@@ -130,6 +130,9 @@ const ROWS: readonly (readonly Suite[])[] = [
   ],
 ];
 
+// Its first run puts the program in place: two of them at a time would take it from each other.
+spawnSync(join(bin, "deno"), ["--version"]);
+
 let passed = 0;
 let failed = 0;
 for (const row of ROWS) {
