@@ -122,9 +122,17 @@ const faults = (name: string, isOne: (file: string) => boolean): Suite => ({
 /** One row after the other; of a row so many run at a time, the longest first. */
 const AT_A_TIME = 4;
 const ROWS: readonly (readonly Suite[])[] = [
-  [COMPILED, FROM_DENO, UNITS, UNITS_DENO, UNITS_MQTT, ...NODE, FROM_BUN],
   [
+    COMPILED,
+    FROM_DENO,
+    UNITS,
+    UNITS_DENO,
+    UNITS_MQTT,
+    ...NODE,
     faults("begun turns", (file) => file.includes(BEGUN)),
+    FROM_BUN,
+  ],
+  [
     faults("storms of faults", (file) => file.includes(STORMS)),
     faults("faults", (file) => !file.includes(BEGUN) && !file.includes(STORMS)),
   ],
