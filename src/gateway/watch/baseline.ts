@@ -130,7 +130,23 @@ export function merged(one: Samples, other: Samples): Samples {
 const NOTHING: HourBaseline = { count: 0, mean: 0, deviation: 0, weeks: 0 };
 
 /** Bytes of one hour: mean, deviation, samples, weeks. */
-const CELL = 4 + 4 + 2 + 1;
+export const CELL = 4 + 4 + 2 + 1;
+
+export function readCell(bytes: Buffer, place: number): HourBaseline {
+  return {
+    mean: bytes.readFloatLE(place),
+    deviation: bytes.readFloatLE(place + 4),
+    count: bytes.readUInt16LE(place + 8),
+    weeks: bytes.readUInt8(place + 10),
+  };
+}
+
+export function writeCell(bytes: Buffer, place: number, hour: HourBaseline): void {
+  bytes.writeFloatLE(hour.mean, place);
+  bytes.writeFloatLE(hour.deviation, place + 4);
+  bytes.writeUInt16LE(Math.min(hour.count, MOST_SAMPLES), place + 8);
+  bytes.writeUInt8(Math.min(hour.weeks, 255), place + 10);
+}
 
 /** The baseline of a value for each hour of the week, as a counter of the store holds it. */
 export class WeekBaseline {
@@ -157,26 +173,15 @@ export class WeekBaseline {
   }
 
   at(index: number): HourBaseline {
-    const place = index * CELL;
-    return {
-      mean: this.#cells.readFloatLE(place),
-      deviation: this.#cells.readFloatLE(place + 4),
-      count: this.#cells.readUInt16LE(place + 8),
-      weeks: this.#cells.readUInt8(place + 10),
-    };
+    return readCell(this.#cells, index * CELL);
   }
 
   /** Adds the samples of an hour, or of a part of it. */
   add({ hour, index }: Pick<WeekHour, "hour" | "index">, samples: Samples): void {
     const all = this.at(index);
     const known = isMistaken(all, samples) ? NOTHING : all;
-    const { count, mean, deviation } = merged(known, samples);
     const weeks = hour === this.#through ? Math.max(known.weeks, 1) : known.weeks + 1;
-    const place = index * CELL;
-    this.#cells.writeFloatLE(mean, place);
-    this.#cells.writeFloatLE(deviation, place + 4);
-    this.#cells.writeUInt16LE(Math.min(count, MOST_SAMPLES), place + 8);
-    this.#cells.writeUInt8(Math.min(weeks, 255), place + 10);
+    writeCell(this.#cells, index * CELL, { ...merged(known, samples), weeks });
     this.#through = Math.max(this.#through, hour);
   }
 }

@@ -1,4 +1,12 @@
-import { RunningSamples, type HourBaseline, type Samples, type WeekHour } from "./baseline.ts";
+import {
+  CELL,
+  readCell,
+  RunningSamples,
+  writeCell,
+  type HourBaseline,
+  type Samples,
+  type WeekHour,
+} from "./baseline.ts";
 
 /** A part of an hour to add to what the store has. */
 export interface Finished {
@@ -6,19 +14,16 @@ export interface Finished {
   readonly samples: Samples;
 }
 
-/** Bytes of a row, and where its fields are. */
-const ROW = 56;
+/** Bytes of a name, with which a row begins; where its other fields are, and its bytes. */
 const NAME = 12;
-const HOUR = 12;
-const INDEX = 16;
-const IS_KNOWN = 17;
-const WEEKS = 18;
-const KNOWN_COUNT = 20;
-const KNOWN_MEAN = 24;
-const KNOWN_DEVIATION = 28;
-const COUNT = 32;
-const MEAN = 40;
-const SQUARES = 48;
+const HOUR = NAME;
+const INDEX = HOUR + 4;
+const IS_KNOWN = INDEX + 1;
+const KNOWN = IS_KNOWN + 1;
+const COUNT = KNOWN + CELL;
+const MEAN = COUNT + 4;
+const SQUARES = MEAN + 8;
+const ROW = SQUARES + 8;
 const FIRST_ROWS = 64;
 
 /**
@@ -65,23 +70,13 @@ export class TopicRows {
 
   /** What the store knows of this hour of earlier weeks; undefined until it was read. */
   knownOf(row: number): HourBaseline | undefined {
-    const [at, bytes] = [ROW * row, this.#bytes];
-    if (bytes.readUInt8(at + IS_KNOWN) === 0) return undefined;
-    return {
-      count: bytes.readUInt16LE(at + KNOWN_COUNT),
-      mean: bytes.readFloatLE(at + KNOWN_MEAN),
-      deviation: bytes.readFloatLE(at + KNOWN_DEVIATION),
-      weeks: bytes.readUInt8(at + WEEKS),
-    };
+    const isKnown = this.#bytes.readUInt8(ROW * row + IS_KNOWN) === 1;
+    return isKnown ? readCell(this.#bytes, ROW * row + KNOWN) : undefined;
   }
 
-  know(row: number, { count, mean, deviation, weeks }: HourBaseline): void {
-    const [at, bytes] = [ROW * row, this.#bytes];
-    bytes.writeUInt8(1, at + IS_KNOWN);
-    bytes.writeUInt8(weeks, at + WEEKS);
-    bytes.writeUInt16LE(count, at + KNOWN_COUNT);
-    bytes.writeFloatLE(mean, at + KNOWN_MEAN);
-    bytes.writeFloatLE(deviation, at + KNOWN_DEVIATION);
+  know(row: number, known: HourBaseline): void {
+    this.#bytes.writeUInt8(1, ROW * row + IS_KNOWN);
+    writeCell(this.#bytes, ROW * row + KNOWN, known);
   }
 
   add(row: number, value: number): void {
