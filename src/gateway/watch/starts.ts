@@ -39,6 +39,13 @@ interface Hour {
   readonly starts: number;
 }
 
+interface Cooldown {
+  /** When it ends. */
+  readonly until: number;
+  /** The topic has matched again meanwhile, as the log has said. */
+  hasMatched: boolean;
+}
+
 /** A match whose push is not in the store yet. */
 interface StoredMatch extends WatchMatch {
   /** That of its push. */
@@ -56,19 +63,17 @@ interface StartingWatch extends WatchRule {
 /**
  * Starts the turns of watches: within the cooldown of a topic one, and a bounded number in an hour. The store
  * remembers both, and in the same transaction the match: if the process is killed before the push of the match is
- * stored, the next one pushes it, or another gateway that sees the same match. Several gateways that share it start one turn for a message: the id of its push names the watch, the
- * topic, and the time in steps of the cooldown.
+ * stored, the next one pushes it, or another gateway that sees the same match. Several gateways that share it start one
+ * turn for a message: the id of its push names the watch, the topic, and the time in steps of the cooldown.
  */
 export class Starts {
   readonly #options: StartsOptions;
-  /** When the cooldown of a watch and a topic ends. */
-  readonly #cooldowns = new Map<string, number>();
-  /** The keys of those into which a match fell, as the log has said. */
-  readonly #matchedAgain = new Set<string>();
+  /** By watch and topic. */
+  readonly #cooldowns = new Map<string, Cooldown>();
   /** When the hour ends in which a watch, or all, may start no more. */
   readonly #fullUntil = new Map<string, number>();
   readonly #inTurn = createSerialQueue();
-  /** How to cancel what is tried again later: pushes by their ids, watches by theirs. */
+  /** How to cancel what is tried again later: matches by watch and topic, pushes by their ids, watches by theirs. */
   readonly #retries = new Map<string, () => void>();
   #waiting = 0;
   #isClosed = false;
@@ -96,8 +101,9 @@ export class Starts {
     const now = this.#options.clock.epoch();
     const key = `${watch.id} ${match.topic}`;
     if (this.#isClosed) return;
-    const until = this.#cooldowns.get(key);
-    if (isWithin(until, now, watch.cooldownMs)) return this.#again(key, until, watch, match);
+    const cooldown = this.#cooldowns.get(key);
+    if (cooldown !== undefined && isWithin(cooldown.until, now, watch.cooldownMs))
+      return this.#again(cooldown, watch, match);
     const isFull = [ALL, watch.starts].some((name) =>
       isWithin(this.#fullUntil.get(name), now, HOUR_MS),
     );
@@ -254,10 +260,10 @@ export class Starts {
   }
 
   /** Says once in each cooldown that the topic matches, and begins nothing. */
-  #again(key: string, until: number, { client }: WatchRule, { topic }: WatchMatch): void {
-    if (this.#matchedAgain.has(key)) return;
-    this.#matchedAgain.add(key);
-    const facts = { topic, client, until: new Date(until).toISOString() };
+  #again(cooldown: Cooldown, { client }: WatchRule, { topic }: WatchMatch): void {
+    if (cooldown.hasMatched) return;
+    cooldown.hasMatched = true;
+    const facts = { topic, client, until: new Date(cooldown.until).toISOString() };
     this.#options.log.info("a watched topic matches again within its cooldown", facts);
   }
 
@@ -265,10 +271,8 @@ export class Starts {
     const [oldest] = this.#cooldowns.keys();
     if (oldest !== undefined && this.#cooldowns.size >= MOST_COOLDOWNS) {
       this.#cooldowns.delete(oldest);
-      this.#matchedAgain.delete(oldest);
     }
-    this.#matchedAgain.delete(key);
-    this.#cooldowns.set(key, until);
+    this.#cooldowns.set(key, { until, hasMatched: false });
   }
 
   /** Says so once in each such hour. */
@@ -291,7 +295,7 @@ function hashOf(...parts: readonly string[]): string {
 }
 
 /** Whether a time that lasts so long has not ended; one that began in the future has: the clock was set back. */
-function isWithin(end: number | undefined, now: number, lasts: number): end is number {
+function isWithin(end: number | undefined, now: number, lasts: number): boolean {
   return end !== undefined && end > now && end - lasts <= now;
 }
 
