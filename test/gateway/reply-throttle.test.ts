@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { ReplyThrottle } from "../../src/gateway/accept.ts";
+import { ReplyThrottle } from "../../src/gateway/reply-throttle.ts";
 import { createManualClock } from "./manual-clock.ts";
 
 describe("notices", () => {
