@@ -266,6 +266,8 @@ export const DROP_ANSWERED = `DELETE FROM requests WHERE state = ${DELIVERED}
 
 const SIZE = "SELECT count(*) AS rows, total(bytes) AS bytes FROM requests";
 
+/** The ticket without what only its turn and its delivery need. */
+const DELIVERED_TICKET = "json_remove(ticket, '$.text', '$.extras', '$.address', '$.joined')";
 const SQL = {
   byName: `SELECT ${COLUMNS} FROM requests WHERE lane = ? AND failed IN (0, ${FAILED}, ${REJECTED}) AND name = ?
        ORDER BY seq DESC LIMIT 1`,
@@ -292,10 +294,10 @@ const SQL = {
   answer: `UPDATE requests SET state = ${ANSWERED}, answer = ?, bytes = bytes + ?
        WHERE ${IN_FORCE} RETURNING name, lane, ticket, failed`,
   setFailed: "UPDATE requests SET failed = ? WHERE seq = ?",
-  // The text, extras and address are not needed any more: only the answer is delivered again, to a new address.
+  // Only the answer is delivered again, to a new address.
   deliver: `UPDATE requests SET state = ${DELIVERED}, delivered_at = coalesce(delivered_at, ?),
-         ticket = json_remove(ticket, '$.text', '$.extras', '$.address', '$.joined'),
-         bytes = ${ROW_BYTES} + length(name) + length(lane) + length(json_remove(ticket, '$.text', '$.extras', '$.address', '$.joined')) + length(answer)
+         ticket = ${DELIVERED_TICKET},
+         bytes = ${ROW_BYTES} + length(name) + length(lane) + length(${DELIVERED_TICKET}) + length(answer)
        WHERE ${IN_FORCE} RETURNING lane, failed`,
   release: `UPDATE requests SET owner = '', lease_until = 0, attempt = max(attempt - 1, 0)
        WHERE ${IN_FORCE}`,
