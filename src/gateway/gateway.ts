@@ -81,9 +81,8 @@ export interface Gateway {
    */
   push(push: Push): Promise<"accepted" | "known">;
   /**
-   * Cancels one request that has a conversation of its own and no answer yet, wherever a gateway of the store has it;
-   * false if there is none. It is answered `cancelled`. A crash before that lets a durable request run. Rejects as the
-   * store does.
+   * Cancels one request that has no answer yet, wherever a gateway of the store has it; false if there is no such
+   * request. It is answered `cancelled`. A crash before that lets a durable request run. Rejects as the store does.
    */
   cancel(request: RequestKey): Promise<boolean>;
   /**

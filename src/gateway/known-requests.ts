@@ -1,5 +1,5 @@
 import type { Failure } from "../base/failure.ts";
-import type { Claim, JoinedAddress, StoredRequest } from "../store/contract/store.ts";
+import type { Claim, JoinedAddress } from "../store/contract/store.ts";
 import type { Request } from "./contract.ts";
 import type { DurableRequests } from "./durable/durable-requests.ts";
 import { wireFailure } from "./errors.ts";
@@ -35,7 +35,17 @@ export async function findKnown<M>(
   { durableRequests }: Pick<KnownRequestsOptions<M>, "durableRequests">,
 ): Promise<KnownRequest | undefined> {
   const stored = await durableRequests.find(namedBy(key));
-  return stored && knownOf(stored);
+  if (stored === undefined) return undefined;
+  const { claim, request, answer } = stored;
+  const { context } = request;
+  return {
+    ...(context !== undefined && { context }),
+    hasBegun: claim.attempt > 0,
+    answer: answer && {
+      text: answer.parts.join(""),
+      ...(answer.failure && { failure: wireFailure(answer.failure) }),
+    },
+  };
 }
 
 /** See `Gateway.cancel`. */
@@ -69,21 +79,4 @@ export async function joinKnown<M>(
 
 function namedBy(key: RequestKey): { readonly lane: string; readonly name: string } {
   return { lane: laneOf(key), name: requestNameOf(key) };
-}
-
-function knownOf({
-  claim,
-  request,
-  answer,
-}: Pick<StoredRequest<unknown>, "claim" | "request" | "answer">): KnownRequest {
-  const { context } = request;
-  const { parts = [], failure } = answer ?? {};
-  return {
-    ...(context !== undefined && { context }),
-    hasBegun: claim.attempt > 0,
-    answer: answer && {
-      text: parts.join(""),
-      ...(failure && { failure: wireFailure(failure) }),
-    },
-  };
 }

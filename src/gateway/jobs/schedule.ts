@@ -12,7 +12,7 @@ const MAX_INTERVAL_MS = 366 * 24 * 60 * 60_000;
 const MAX_EXPRESSION = 100;
 /** A clock that is set back by more has been wrong: what it showed counts for nothing. */
 export const CLOCK_ERROR_MS = 60 * 60_000;
-/** A clock that shows less is not set yet: a board without one of its own begins in 1970, or where it was built. */
+/** A clock that shows less is not set yet: a board whose clock has no battery begins in 1970, or where it was built. */
 const CLOCK_IS_SET = Date.UTC(2025, 0, 1);
 
 /**

@@ -1,4 +1,4 @@
-import { Hold, Slots, type SlotsOptions } from "./slots.ts";
+import { Hold, Slots, type SlotsOptions, type Takes } from "./slots.ts";
 
 /** What an item needs to start: its channel's capacity and a slot, the capacity alone, or neither. */
 export type Needs = "turn" | "delivery" | "nothing";
@@ -54,8 +54,8 @@ const PLACES_BEHIND = 1000;
 /**
  * Items of one lane one after another, lanes side by side, and at most as many turns as there are slots.
  * Round robin: after one item a lane goes to the back of the queue, behind every lane that waits; one whose item
- * can wait goes further back. A lane
- * waits only while all slots are taken or its channel has `busyPerChannel` busy lanes.
+ * can wait goes further back. A lane waits only while all slots are taken or its channel has `busyPerChannel` busy
+ * lanes.
  */
 export class Lanes<Item> {
   readonly #options: LanesOptions<Item>;
@@ -245,7 +245,7 @@ export class Lanes<Item> {
     return first?.[0];
   }
 
-  #holdOf(name: string, lane: Lane<Item>, takes: ConstructorParameters<typeof Hold>[1]): Hold {
+  #holdOf(name: string, lane: Lane<Item>, takes: Takes): Hold {
     lane.channel.busy += 1;
     const hold = new Hold(this.#slots, takes, () => {
       lane.current = undefined;

@@ -79,6 +79,9 @@ export class Slots {
   }
 }
 
+/** What an item takes when it starts: a slot, one that turns that can wait may have, or none. */
+export type Takes = "slot" | "slot for later" | "nothing";
+
 /** What a started item holds: its lane and, for a turn, a slot. */
 export class Hold {
   /** Whether the item took a slot. */
@@ -92,7 +95,7 @@ export class Hold {
   #isDone = false;
   #resume: (() => void) | undefined;
 
-  constructor(slots: Slots, takes: "slot" | "slot for later" | "nothing", freeLane: () => void) {
+  constructor(slots: Slots, takes: Takes, freeLane: () => void) {
     this.tookSlot = takes !== "nothing";
     this.canWait = takes === "slot for later";
     this.#slots = slots;

@@ -54,7 +54,7 @@ export class Session {
   }
 
   /**
-   * Rejects if the host is not reached in time, does not let us in, or only reads. Where the mode does not insist, a
+   * Rejects if the host is not reached in time, does not let us in, or only reads. Where the mode leaves TLS open, a
    * connection that is not let in is tried once more, with or without TLS, as libpq does.
    */
   static async open(options: SessionOptions): Promise<Session> {
@@ -85,7 +85,7 @@ export class Session {
       const rows = await session.#run(() => session.#sql.unsafe(STATE));
       const [row] = rows;
       if (row?.["reads_only"] === true) throw new ReadOnlyError(host.host);
-      // A pooler names a process of its own.
+      // A pooler names another process.
       if (row?.["pid"] !== rows.state.pid) session.prepareEachTime();
       session.#isOpen = true;
       return session;
