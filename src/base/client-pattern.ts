@@ -1,3 +1,8 @@
+/** Clients that are other agents, which ask by A2A, have names that begin with this. */
+export const A2A_CLIENTS = "a2a:";
+/** Those of them whose names are only what they say. */
+export const UNVERIFIED_CLIENTS = `${A2A_CLIENTS}unverified:`;
+
 /** `*` matches any run of characters, `?` matches one; everything else matches itself. */
 const RUN = Symbol("*");
 const ONE = Symbol("?");

@@ -3,6 +3,7 @@ import {
   type Permissions,
   type ProfileEntry,
 } from "../agent/access/permissions.ts";
+import { A2A_CLIENTS, UNVERIFIED_CLIENTS } from "../base/client-pattern.ts";
 import { coversFilter } from "../base/topic-filter.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import type { ToolTopics } from "../mqtt/acl/rights.ts";
@@ -74,7 +75,7 @@ function levelOf(client: string): string {
 
 /** The user that a profile for other agents names. */
 function requesterIn(pattern: string, { a2a }: MqttChannel["settings"]): string | undefined {
-  const start = a2a.verified_requesters ? "a2a:" : "a2a:unverified:";
+  const start = a2a.verified_requesters ? A2A_CLIENTS : UNVERIFIED_CLIENTS;
   const name = pattern.startsWith(start) ? pattern.slice(start.length) : "";
   return isA2aId(name) ? name : undefined;
 }

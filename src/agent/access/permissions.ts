@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { matchesPattern } from "../../base/client-pattern.ts";
+import { A2A_CLIENTS, matchesPattern } from "../../base/client-pattern.ts";
 import { isInside } from "../../base/path-contains.ts";
 import type { ToolProfile, ToolSettings, TurnProfile } from "../../config/contract.ts";
 import { isListed } from "../tools/mcp/names.ts";
@@ -102,9 +102,6 @@ const DEFAULT_PERMISSIONS: Permissions = {
   memory: "own",
 };
 
-/** Other agents that ask by A2A. Their names are mostly what they say. */
-const A2A = "a2a:";
-
 const NO_PERMISSIONS: Permissions = { ...DEFAULT_PERMISSIONS, allows: () => false };
 
 export interface PermissionSettings {
@@ -136,10 +133,10 @@ export function createPermissions(settings: PermissionSettings): PermissionsOf {
   const everything = without(FULL_ACCESS);
   const remote = canRun ? everything : restrict(everything, new Set([...off, "exec"]), undefined);
   const otherwise = exec.allow_remote === true ? remote : without(DEFAULT_PERMISSIONS);
-  const forAgents = entries.filter(({ pattern }) => pattern.startsWith(A2A));
+  const forAgents = entries.filter(({ pattern }) => pattern.startsWith(A2A_CLIENTS));
   return ({ client, isRemote = false }) => {
     if (!isRemote) return everything;
-    const isAgent = client.startsWith(A2A);
+    const isAgent = client.startsWith(A2A_CLIENTS);
     const found = (isAgent ? forAgents : entries).find(({ pattern }) =>
       matchesPattern(pattern, client),
     );

@@ -1,3 +1,4 @@
+import { UNVERIFIED_CLIENTS } from "../../base/client-pattern.ts";
 import { commandIn } from "../../base/command.ts";
 import type { EndedCall, Limits } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
@@ -311,12 +312,10 @@ async function readAtStart({ rows, policies, store }: AccountingOptions): Promis
   return { counters: counters.filter((counter) => counter !== undefined), isAll: false };
 }
 
-/** Names that agents only say: with an account for each, whoever invents names would have no limit. */
-const UNVERIFIED = "a2a:unverified:";
-
+/** Names that agents only say have one account: with one for each, whoever invents names would have no limit. */
 function accountOf(request: Request): { readonly name: string; readonly holder: Holder } {
-  const isShared = request.client.startsWith(UNVERIFIED);
-  const asked = isShared ? { ...request, client: `${UNVERIFIED}*` } : request;
+  const isShared = request.client.startsWith(UNVERIFIED_CLIENTS);
+  const asked = isShared ? { ...request, client: `${UNVERIFIED_CLIENTS}*` } : request;
   return { name: laneOf(asked), holder: holderOf(asked) };
 }
 

@@ -1,3 +1,4 @@
+import { A2A_CLIENTS, UNVERIFIED_CLIENTS } from "../../base/client-pattern.ts";
 import type { Part } from "../../base/contract.ts";
 import { asFailure, Failure } from "../../base/failure.ts";
 import { truncate } from "../../base/truncate.ts";
@@ -313,7 +314,7 @@ class Responder {
   /** A requester's name is what it says, unless the broker checks Response Topics. */
   #clientOf(requester: string): string {
     const { verified_requesters: isVerified } = this.#options.channel.settings.a2a;
-    return isVerified ? `a2a:${requester}` : `a2a:unverified:${requester}`;
+    return (isVerified ? A2A_CLIENTS : UNVERIFIED_CLIENTS) + requester;
   }
 
   /** On the connection of the request, so that it is heard before the answer. */
