@@ -61,6 +61,8 @@ function boundedFetch(fetch: Fetch, onFlood: () => void): FetchLike {
         controller.error(new Error("the server sends too much"));
       },
     });
-    return new Response(body.pipeThrough(bound), { status, statusText, headers });
+    // By its signal: Deno no longer ends the body of a response that has been collected.
+    const pipe = init?.signal ? { signal: init.signal } : {};
+    return new Response(body.pipeThrough(bound, pipe), { status, statusText, headers });
   };
 }

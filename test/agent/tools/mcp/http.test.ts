@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { ServerResponse } from "node:http";
 import { describe, it } from "node:test";
+import { collectGarbage } from "../../../../src/base/host.ts";
 import { at, fromJson, textAt } from "../../../../src/base/unknown.ts";
 import { mcpServer, openTestMcp } from "../../../support/mcp.ts";
 import { until } from "../../../support/until.ts";
@@ -12,6 +13,8 @@ interface PlainServer extends AsyncDisposable {
   readonly url: string;
   /** The methods of all messages; of a cancellation also its request, of a closed request `closed`. */
   readonly heard: string[];
+  /** Its open streams of notifications. */
+  readonly streams: ReadonlySet<unknown>;
   /** Changes the list, and says so as often. */
   readonly change: (times: number) => void;
 }
@@ -21,6 +24,10 @@ const WORDS = { old: "2025-11-25", new: "2026-07-28" };
 async function openPlainServer(version: string): Promise<PlainServer> {
   const heard: string[] = [];
   const streams = new Set<(message: object) => void>();
+  const keep = (response: ServerResponse, send: (message: object) => void): void => {
+    streams.add(send);
+    response.on("close", () => streams.delete(send));
+  };
   const names = ["look", "wait"];
   const isNew = version === WORDS.new;
   const capabilities = { tools: { listChanged: true } };
@@ -38,7 +45,7 @@ async function openPlainServer(version: string): Promise<PlainServer> {
   };
   const web: WebServer = await openWebServer((request, response, body) => {
     if (request.method === "GET" && !isNew) {
-      streams.add(streamTo(response));
+      keep(response, streamTo(response));
       return;
     }
     if (request.method !== "POST") {
@@ -61,7 +68,7 @@ async function openPlainServer(version: string): Promise<PlainServer> {
       return;
     }
     if (method === "subscriptions/listen") {
-      streams.add(listenTo(response, id));
+      keep(response, listenTo(response, id));
       return;
     }
     if (method === "tools/call" && at(params, "name") === "wait") {
@@ -77,6 +84,7 @@ async function openPlainServer(version: string): Promise<PlainServer> {
   return {
     url: `${web.base}/mcp`,
     heard,
+    streams,
     change(times) {
       for (let count = 1; count <= times; count += 1) {
         names.push(`new${names.length}`);
@@ -120,6 +128,16 @@ for (const [era, version] of Object.entries(WORDS)) {
       server.change(50);
       await until("the newest list is there", () => servers.tools().length > 50);
       assert.ok(lists() - before <= 2, server.heard.join(" "));
+    });
+
+    it("is left at the end, also if the response of its stream was collected", async () => {
+      await using server = await openPlainServer(version);
+      {
+        await using _ = await openTestMcp([mcpServer({ type: "http", url: server.url })]);
+        await until("it is listened to", () => server.streams.size > 0);
+        collectGarbage();
+      }
+      await until("no stream is open", () => server.streams.size === 0);
     });
 
     it("hears that a call is cancelled", async () => {
