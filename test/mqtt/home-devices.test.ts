@@ -110,6 +110,17 @@ describe("the inventory of devices", () => {
     assert.deepEqual([set.entities().length, set.filters.has("plug/state")], [0, false]);
   });
 
+  it("tells apart entities whose availability is in one payload", async () => {
+    using set = await openTestInventory();
+    for (const name of ["a", "b"]) {
+      const template = `{{ value_json.${name} }}`;
+      set.announce(`switch/${name}`, { ...SWITCH, name, avty_t: "hub/up", avty_tpl: template });
+    }
+    set.report("hub/up", { a: "online", b: "offline" });
+    const online = ["a", "b"].map((name) => set.entity(`switch/${name}`).isOnline());
+    assert.deepEqual(online, [true, false]);
+  });
+
   it("keeps a topic of two entities until both are gone", async () => {
     using set = await openTestInventory();
     set.announce("sensor/a", { name: "A", stat_t: "x", val_tpl: "{{ value_json.a }}" });

@@ -59,13 +59,14 @@ export class SharedObjects {
     const { mode, sources } = made;
     const words = sources.map(({ topic, template, available, unavailable }) => [
       topic.names,
-      template,
+      template?.text,
       available,
       unavailable,
     ]);
-    const known = this.#availabilities.of(JSON.stringify([mode, words]), made);
+    const key = JSON.stringify([mode, words]);
+    const known = this.#availabilities.of(key, made);
     const isCurrent = known.sources.every(({ topic }, at) => topic === sources[at]?.topic);
-    return isCurrent ? known : this.#availabilities.set(JSON.stringify([mode, words]), made);
+    return isCurrent ? known : this.#availabilities.set(key, made);
   }
 }
 
@@ -120,23 +121,20 @@ export class ConfigReader {
 
   /** Where a value is read; undefined without such a topic, or with a template that is not read. */
   source(topicKey: string, templateKey: string): Source | undefined {
-    const names = this.#stateTopics(topicKey);
-    if (names === undefined) return undefined;
-    const text = this.#config.text(templateKey);
-    const template = text === "" ? undefined : this.#template(text);
-    if (text !== "" && template === undefined) return undefined;
-    return { topic: this.#options.stateTopic(names), template };
-  }
-
-  #templateSource(topicKey: string, template: string): Source | undefined {
-    const names = this.#stateTopics(topicKey);
-    if (names === undefined) return undefined;
-    return { topic: this.#options.stateTopic(names), template: this.#template(template) };
+    return this.#source(topicKey, this.#config.text(templateKey));
   }
 
   /** Where a key of the JSON object on a topic is read. */
   jsonSource(topicKey: string, key: string): Source | undefined {
-    return this.#templateSource(topicKey, `{{ value_json['${key}'] }}`);
+    return this.#source(topicKey, `{{ value_json['${key}'] }}`);
+  }
+
+  #source(topicKey: string, text: string): Source | undefined {
+    const names = this.#stateTopics(topicKey);
+    if (names === undefined) return undefined;
+    const template = text === "" ? undefined : this.#template(text);
+    if (text !== "" && template === undefined) return undefined;
+    return { topic: this.#options.stateTopic(names), template };
   }
 
   /** How a value is set; undefined without such a topic, or with a template that is not understood. */

@@ -8,6 +8,8 @@ import { bounded, isTrue, textOf } from "./values.ts";
  * its variables.
  */
 export interface Template {
+  /** As it is written. */
+  readonly text: string;
   /** The variables that it reads. */
   readonly names: ReadonlySet<string>;
   /** The value of a template that is one expression, else a text. Throws if there is none. */
@@ -27,6 +29,7 @@ export function parseTemplate(text: string): Template | undefined {
     const isExpression = parts.length === 1 && only?.isText === false;
     const whole = textsOf(parts);
     return {
+      text,
       names: reader.names,
       evaluate: isExpression ? only.evaluate : (scope) => textOf(whole(scope)).trim(),
     };
