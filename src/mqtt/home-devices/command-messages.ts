@@ -112,9 +112,9 @@ export function messagesOf(changes: readonly Change[]): readonly CommandMessage[
 }
 
 function payloadOf(change: Change, form: Exclude<CommandForm, { type: "json" }>): string {
-  const value = deviceValue(change);
   if (form.type === "template") return madeOf(change, form);
   const { before, after } = form;
+  const value = deviceValue(change);
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
   return before + escapedFor(form, text) + after;
 }
@@ -129,8 +129,7 @@ function madeOf(change: Change, { template, name }: TemplateForm): string {
     for (const [channel, one] of channels) variables.set(channel, one);
   }
   try {
-    const made = template.evaluate(variables);
-    const text = textOf(made);
+    const text = textOf(template.evaluate(variables));
     if (text !== "") return text;
   } catch {
     // Said below.

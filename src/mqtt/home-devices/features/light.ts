@@ -53,17 +53,17 @@ function jsonColour(modes: readonly string[]): ColourForm | undefined {
   return modes.includes("xy") ? "xy" : undefined;
 }
 
-/** The keys of a lamp's colour, the best first. */
+/** The keys of a lamp's colour, the best first, and a variable that a template for it has. */
 const COLOURS = [
-  ["rgb", "rgb list"],
-  ["hs", "hs list"],
-  ["xy", "xy list"],
+  ["rgb", "rgb list", "red"],
+  ["hs", "hs list", "hue"],
+  ["xy", "xy list", "x"],
 ] as const;
 
 /** A topic for each property. */
 function basicLight(config: ConfigReader): Features {
   const brightness = percent(0, config.number("brightness_scale", 255));
-  const [key, form] = COLOURS.find(([one]) => config.has(`${one}_command_topic`)) ?? COLOURS[0];
+  const [key, form, variable] = COLOURS.find(([one]) => config.has(`${one}_command_topic`)) ?? COLOURS[0];
   // Home Assistant would not publish that either; Tasmota has it all the same.
   const isOnByBrightness =
     config.text("on_command_type") === "brightness" &&
@@ -88,11 +88,8 @@ function basicLight(config: ConfigReader): Features {
       "color",
       { type: "colour", form },
       config.source(`${key}_state_topic`, `${key}_value_template`),
-      config.command(`${key}_command_topic`, `${key}_command_template`, VARIABLES[key]),
+      config.command(`${key}_command_topic`, `${key}_command_template`, variable),
     ),
     ...optionsOf(config, "effect", "effect_list"),
   ];
 }
-
-/** A variable that a template for a colour has. */
-const VARIABLES = { rgb: "red", hs: "hue", xy: "x" } as const;

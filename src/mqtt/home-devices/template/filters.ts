@@ -122,30 +122,41 @@ const onText =
   (value, args) =>
     value === undefined ? undefined : change(textOf(value), args);
 
+/** What a filter, a method or a function does alike. */
+const float = orFirst((value) => toNumber(value));
+const int = orFirst((value, [, base = 10]) => Math.trunc(toNumber(value, numberOf(base))));
+const bool = orFirst(truth);
+const iif: Filter = (value, [yes = true, no = false]) => (isTrue(value) ? yes : no);
+const lower = onText((text) => text.toLowerCase());
+const upper = onText((text) => text.toUpperCase());
+const title = onText((text) => text.replaceAll(/\p{L}+/gu, capitalized));
+const replace = onText(replaced);
+const toJson: Filter = (value) => (value === undefined ? undefined : jsonOf(value));
+
 /** The filters of Jinja and Home Assistant that only change a value. */
 const FILTERS: Readonly<Record<string, Filter>> = {
-  float: orFirst((value) => toNumber(value)),
-  int: orFirst((value, [, base = 10]) => Math.trunc(toNumber(value, numberOf(base)))),
+  float,
+  int,
   round: rounded,
   abs: (value) => Math.abs(toNumber(value)),
   multiply: (value, [factor]) => toNumber(value) * toNumber(factor),
   add: (value, [other]) => toNumber(value) + toNumber(other),
-  bool: orFirst(truth),
+  bool,
   default: orElse,
   d: orElse,
-  iif: (value, [yes = true, no = false]) => (isTrue(value) ? yes : no),
+  iif,
   is_defined: (value) => value,
-  lower: onText((text) => text.toLowerCase()),
-  upper: onText((text) => text.toUpperCase()),
-  title: onText((text) => text.replaceAll(/\p{L}+/gu, capitalized)),
+  lower,
+  upper,
+  title,
   capitalize: onText(capitalized),
   trim: (value) => (typeof value === "string" ? value.trim() : value),
   string: onText((text) => text),
-  replace: onText(replaced),
+  replace,
   truncate: truncated,
   format: formatted,
-  tojson: (value) => (value === undefined ? undefined : jsonOf(value)),
-  to_json: (value) => (value === undefined ? undefined : jsonOf(value)),
+  tojson: toJson,
+  to_json: toJson,
   from_json: (value) => fromJson(textOf(value)),
   length: lengthOf,
   count: lengthOf,
@@ -162,19 +173,19 @@ const CALLS: Readonly<Record<string, Filter>> = {
   split: (value, [mark]) =>
     mark === undefined ? textOf(value).trim().split(/\s+/) : textOf(value).split(textOf(mark)),
   strip: onText((text) => text.trim()),
-  lower: onText((text) => text.toLowerCase()),
-  upper: onText((text) => text.toUpperCase()),
-  title: onText((text) => text.replaceAll(/\p{L}+/gu, capitalized)),
-  replace: onText(replaced),
+  lower,
+  upper,
+  title,
+  replace,
   startswith: onText((text, [start]) => text.startsWith(textOf(start))),
   endswith: onText((text, [end]) => text.endsWith(textOf(end))),
 };
 
 const FUNCTIONS: Readonly<Record<string, Filter>> = {
-  float: orFirst((value) => toNumber(value)),
-  int: orFirst((value, [, base = 10]) => Math.trunc(toNumber(value, numberOf(base)))),
-  bool: orFirst(truth),
-  iif: (value, [yes = true, no = false]) => (isTrue(value) ? yes : no),
+  float,
+  int,
+  bool,
+  iif,
   min: (value, args) => Math.min(...numbersOf(value, args)),
   max: (value, args) => Math.max(...numbersOf(value, args)),
 };
