@@ -1,6 +1,6 @@
 import type { ConfigReader } from "../config-reader.ts";
 import type { Range } from "../entity.ts";
-import { anything, feature, optionsOf, rangeOf, type Features } from "./parts.ts";
+import { anything, feature, optionsOf, propertyOf, rangeOf, type Features } from "./parts.ts";
 
 const MODES = ["auto", "off", "cool", "heat", "dry", "fan_only"];
 
@@ -52,11 +52,5 @@ function target(
   range: Range | undefined,
   key = name,
 ): Features {
-  const source = config.source(`${key}_state_topic`, `${key}_state_template`);
-  return feature(
-    name,
-    range,
-    source,
-    config.command(`${key}_command_topic`, `${key}_command_template`),
-  );
+  return propertyOf(config, { name, key, template: "state" }, range);
 }

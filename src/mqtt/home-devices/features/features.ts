@@ -9,6 +9,7 @@ import {
   onOffChoice,
   optionsOf,
   percent,
+  propertyOf,
   rangeOf,
   type Features,
 } from "./parts.ts";
@@ -235,25 +236,10 @@ function fan(config: ConfigReader): Features {
   ];
   return [
     ...onOff(config, "state_value_template"),
-    ...feature(
-      "speed",
-      speed,
-      config.source("percentage_state_topic", "percentage_value_template"),
-      config.command("percentage_command_topic", "percentage_command_template"),
-    ),
+    ...propertyOf(config, { name: "speed", key: "percentage" }, speed),
     ...optionsOf(config, "preset", "preset_modes"),
-    ...feature(
-      "oscillation",
-      config.choice(["on", "off"], swings, swings),
-      config.source("oscillation_state_topic", "oscillation_value_template"),
-      config.command("oscillation_command_topic", "oscillation_command_template"),
-    ),
-    ...feature(
-      "direction",
-      config.choice(["forward", "reverse"]),
-      config.source("direction_state_topic", "direction_value_template"),
-      config.command("direction_command_topic", "direction_command_template"),
-    ),
+    ...propertyOf(config, { name: "oscillation" }, config.choice(["on", "off"], swings, swings)),
+    ...propertyOf(config, { name: "direction" }, config.choice(["forward", "reverse"])),
   ];
 }
 

@@ -1,7 +1,7 @@
 import type { ColourForm } from "../colour.ts";
 import type { ConfigReader } from "../config-reader.ts";
 import type { Feature, Range } from "../entity.ts";
-import { feature, onOff, optionsOf, percent, rangeOf, type Features } from "./parts.ts";
+import { feature, onOff, optionsOf, percent, propertyOf, rangeOf, type Features } from "./parts.ts";
 
 export function light(config: ConfigReader): Features {
   const schema = config.text("schema") || "basic";
@@ -63,7 +63,8 @@ const COLOURS = [
 /** A topic for each property. */
 function basicLight(config: ConfigReader): Features {
   const brightness = percent(0, config.number("brightness_scale", 255));
-  const [key, form, variable] = COLOURS.find(([one]) => config.has(`${one}_command_topic`)) ?? COLOURS[0];
+  const [key, form, variable] =
+    COLOURS.find(([one]) => config.has(`${one}_command_topic`)) ?? COLOURS[0];
   // Home Assistant would not publish that either; Tasmota has it all the same.
   const isOnByBrightness =
     config.text("on_command_type") === "brightness" &&
@@ -72,24 +73,13 @@ function basicLight(config: ConfigReader): Features {
   const state = onOff(config, "state_value_template");
   return [
     ...state.flatMap((one) => (isOnByBrightness ? [{ ...one, isOnByBrightness }] : [one])),
-    ...feature(
-      "brightness",
-      brightness,
-      config.source("brightness_state_topic", "brightness_value_template"),
-      config.command("brightness_command_topic", "brightness_command_template"),
-    ),
-    ...feature(
-      "color_temperature",
+    ...propertyOf(config, { name: "brightness" }, brightness),
+    ...propertyOf(
+      config,
+      { name: "color_temperature", key: "color_temp" },
       colourTemperature(config),
-      config.source("color_temp_state_topic", "color_temp_value_template"),
-      config.command("color_temp_command_topic", "color_temp_command_template"),
     ),
-    ...feature(
-      "color",
-      { type: "colour", form },
-      config.source(`${key}_state_topic`, `${key}_value_template`),
-      config.command(`${key}_command_topic`, `${key}_command_template`, variable),
-    ),
+    ...propertyOf(config, { name: "color", key, variable }, { type: "colour", form }),
     ...optionsOf(config, "effect", "effect_list"),
   ];
 }

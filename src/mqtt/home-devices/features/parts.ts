@@ -47,6 +47,30 @@ export function onOff(config: ConfigReader, templateKey = "value_template"): Fea
   return feature("state", onOffChoice(config), source, command);
 }
 
+interface Property {
+  readonly name: string;
+  /** What the keys of its topics and templates begin with; its name if left out. */
+  readonly key?: string;
+  /** How Home Assistant calls the template of its state: `value_template`, or `state_template`. */
+  readonly template?: "value" | "state";
+  /** What a template for it calls the value, if not `value`. */
+  readonly variable?: string;
+}
+
+/** A feature with topics for it alone. */
+export function propertyOf(
+  config: ConfigReader,
+  { name, key = name, template = "value", variable }: Property,
+  values: Feature["values"] | undefined,
+): Features {
+  return feature(
+    name,
+    values,
+    config.source(`${key}_state_topic`, `${key}_${template}_template`),
+    config.command(`${key}_command_topic`, `${key}_command_template`, variable),
+  );
+}
+
 /** A feature with a list of options. Home Assistant calls the template of a state by one name or another. */
 export function optionsOf(
   config: ConfigReader,
@@ -57,11 +81,7 @@ export function optionsOf(
   const listed = config.list(list);
   const options = listed.length > 0 ? listed : otherwise;
   const key = list === "effect_list" ? "effect" : list.slice(0, -1);
-  const isValue = config.has(`${key}_value_template`);
-  return feature(
-    name,
-    options.length > 0 ? config.choice(options) : undefined,
-    config.source(`${key}_state_topic`, `${key}_${isValue ? "value" : "state"}_template`),
-    config.command(`${key}_command_topic`, `${key}_command_template`),
-  );
+  const template = config.has(`${key}_value_template`) ? "value" : "state";
+  const values = options.length > 0 ? config.choice(options) : undefined;
+  return propertyOf(config, { name, key, template }, values);
 }
