@@ -6,7 +6,7 @@ import { emqx } from "./emqx.ts";
 import { hivemq } from "./hivemq.ts";
 import type { AclIdentity, Writer } from "./list.ts";
 import { mosquitto, vernemq } from "./mosquitto.ts";
-import { partsOf, type ToolTopics } from "./rights.ts";
+import { rightsOf, type ToolTopics } from "./rights.ts";
 
 /** Brokers whose access lists we can write. */
 export const ACL_BROKERS = ["mosquitto", "emqx", "hivemq", "vernemq"] as const;
@@ -37,8 +37,8 @@ const UNSAFE_FILTER = /[^\S ]|^ | $|[\p{C}"'`\\%&<>{},;]|(?<!^)\$/u;
 export function accessList(broker: AclBroker, facts: AclFacts): string {
   const { settings, gateway, by, tools } = facts;
   checkNames(facts);
-  const parts = partsOf(settings, gateway, tools);
-  return WRITERS[broker]({ parts, gateway, by, notes: notesOf(tools) });
+  const rights = rightsOf(settings, gateway, tools);
+  return WRITERS[broker]({ rights, gateway, by, notes: notesOf(tools) });
 }
 
 function checkNames({ settings, gateway, tools }: AclFacts): void {

@@ -1,17 +1,9 @@
-import {
-  clientGrants,
-  commented,
-  everyoneGrants,
-  headOf,
-  type ListFacts,
-  OTHERS,
-  usersOf,
-} from "./list.ts";
+import { commented, gatewayLines, headOf, type ListFacts, OTHERS } from "./list.ts";
 import type { Grant, Users } from "./rights.ts";
 
 /** The first rule that matches decides; `eq` takes + literally. */
 export function emqx(facts: ListFacts): string {
-  const { parts, gateway, by } = facts;
+  const { rights, gateway, by } = facts;
   const own = by === "user" ? "${username}" : "${clientid}";
   const head = [
     ...headOf(facts, "an authenticator that binds it to the user"),
@@ -20,15 +12,12 @@ export function emqx(facts: ListFacts): string {
     "The last line denies everything else, also for other programs: put their rules before it.",
     ...OTHERS,
   ];
-  const users = usersOf(parts);
+  const { users } = rights;
   const lines = [
     ...commented("%%", head),
-    ...parts.flatMap(({ about, gateway: grants }) => [
-      ...(about === undefined || grants.length === 0 ? [] : [`%% ${about}`]),
-      ...rules(userNamed(gateway), grants),
-    ]),
+    ...gatewayLines("%%", rights, (grants) => rules(userNamed(gateway), grants)),
     ...users.filter(({ template }) => template === undefined).flatMap(userRules),
-    ...rules("all", [...clientGrants(parts, own), ...everyoneGrants(parts)]),
+    ...rules("all", [...rights.clients(own), ...rights.everyone]),
     ...users
       .filter(({ template }) => template !== undefined)
       .flatMap((one) => commented("%%", [one.template ?? "", ...userRules(one)])),

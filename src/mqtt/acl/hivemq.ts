@@ -1,25 +1,24 @@
 import { coversFilter } from "../../base/topic-filter.ts";
-import { clientGrants, everyoneGrants, headOf, type ListFacts, OTHERS, usersOf } from "./list.ts";
+import { headOf, type ListFacts, OTHERS } from "./list.ts";
 import type { Grant } from "./rights.ts";
 
 /** `conf/credentials.xml` of the File RBAC extension. */
 export function hivemq(facts: ListFacts): string {
-  const { parts, by } = facts;
-  const own = by === "user" ? "${{username}}" : "${{clientid}}";
+  const { gateway, clients, everyone, users } = facts.rights;
+  const own = facts.by === "user" ? "${{username}}" : "${{clientid}}";
   const head = [
     ...headOf(facts, "an extension that binds it to the user"),
     "HiveMQ: conf/credentials.xml of the File RBAC extension; it denies what no role allows.",
     "Add users with passwords, and with these roles:",
     "  picoclaw-gateway: the gateway's user",
     "  picoclaw-device: each device's user",
-    ...usersOf(parts).map(({ role, whose }) => `  ${role}: ${whose}`),
+    ...users.map(({ role, whose }) => `  ${role}: ${whose}`),
     ...OTHERS.map((text) => text.replace("--user", "the flag for the user")),
   ];
-  const everyone = everyoneGrants(parts);
   const roles = [
-    roleOf("picoclaw-gateway", [...parts.flatMap(({ gateway }) => gateway), ...everyone]),
-    roleOf("picoclaw-device", [...clientGrants(parts, own), ...everyone]),
-    ...usersOf(parts).map(({ role, grants }) => {
+    roleOf("picoclaw-gateway", [...gateway.flatMap((part) => part.gateway), ...everyone]),
+    roleOf("picoclaw-device", [...clients(own), ...everyone]),
+    ...users.map(({ role, grants }) => {
       const given = grants("${{username}}");
       const isGiven = ({ topic }: Grant): boolean =>
         given.some(({ access, topic: wider }) => access !== "write" && coversFilter(wider, topic));

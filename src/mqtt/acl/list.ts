@@ -1,10 +1,10 @@
-import type { Grant, Part, Users } from "./rights.ts";
+import type { Grant, Rights } from "./rights.ts";
 
 /** How the broker identifies a device; its topics contain this name. */
 export type AclIdentity = "user" | "client";
 
 export interface ListFacts {
-  readonly parts: readonly Part[];
+  readonly rights: Rights;
   /** The gateway's user name. */
   readonly gateway: string;
   readonly by: AclIdentity;
@@ -40,15 +40,14 @@ export function commented(marker: string, texts: readonly string[]): readonly st
   return texts.map((text) => `${marker} ${text}`);
 }
 
-/** What a client may do with the topics of its own name. */
-export function clientGrants(parts: readonly Part[], own: string): readonly Grant[] {
-  return parts.flatMap(({ clients }) => clients?.(own) ?? []);
-}
-
-export function everyoneGrants(parts: readonly Part[]): readonly Grant[] {
-  return parts.flatMap(({ everyone = [] }) => everyone);
-}
-
-export function usersOf(parts: readonly Part[]): readonly Users[] {
-  return parts.flatMap(({ users }) => users ?? []);
+/** The lines of the gateway's rights, each part under what turns it on. */
+export function gatewayLines(
+  marker: string,
+  { gateway }: Rights,
+  linesOf: (grants: readonly Grant[]) => readonly string[],
+): readonly string[] {
+  return gateway.flatMap(({ about, gateway: grants }) => [
+    ...(about === undefined ? [] : commented(marker, [about])),
+    ...linesOf(grants),
+  ]);
 }

@@ -1,12 +1,4 @@
-import {
-  clientGrants,
-  commented,
-  everyoneGrants,
-  headOf,
-  type ListFacts,
-  OTHERS,
-  usersOf,
-} from "./list.ts";
+import { commented, gatewayLines, headOf, type ListFacts, OTHERS } from "./list.ts";
 import type { Grant, Users } from "./rights.ts";
 
 /** mosquitto's count of the messages that it dropped, which the gateway watches. */
@@ -44,8 +36,10 @@ export function mosquitto(facts: ListFacts): string {
 }
 
 /** The broker gives all connections of the gateway's user the same client id. */
-function fewerConnections({ parts }: ListFacts): readonly string[] {
-  const connects = parts.some(({ about }) => about !== undefined && about !== "homeassistant");
+function fewerConnections({ rights }: ListFacts): readonly string[] {
+  const connects = rights.gateway.some(
+    ({ about }) => about !== undefined && about !== "homeassistant",
+  );
   return connects
     ? [
         "That line makes each connection of the gateway's user end the one before, and what is configured needs several: use --by user.",
@@ -71,20 +65,17 @@ export function vernemq(facts: ListFacts): string {
 /** Patterns apply to everyone; topics after a user apply to that user. */
 function listOf(
   head: readonly string[],
-  { parts, gateway, by }: ListFacts,
+  { rights, gateway, by }: ListFacts,
   more: readonly string[],
 ): string {
   const own = by === "user" ? "%u" : "%c";
   const lines = [
     ...commented("#", head),
-    ...linesOf("pattern", [...clientGrants(parts, own), ...everyoneGrants(parts)]),
+    ...linesOf("pattern", [...rights.clients(own), ...rights.everyone]),
     `user ${gateway}`,
-    ...parts.flatMap(({ about, gateway: grants }) => [
-      ...(about === undefined || grants.length === 0 ? [] : [`# ${about}`]),
-      ...linesOf("topic", grants),
-    ]),
+    ...gatewayLines("#", rights, (grants) => linesOf("topic", grants)),
     ...more,
-    ...usersOf(parts).flatMap(userLines),
+    ...rights.users.flatMap(userLines),
   ];
   return `${lines.join("\n")}\n`;
 }

@@ -22,12 +22,21 @@ export interface Grant {
   readonly exact?: true;
 }
 
+/** All rights of a configuration. */
+export interface Rights {
+  /** The gateway's, those that every gateway needs first. */
+  readonly gateway: readonly Pick<Part, "about" | "gateway">[];
+  readonly clients: (own: string) => readonly Grant[];
+  readonly everyone: readonly Grant[];
+  readonly users: readonly Users[];
+}
+
 /** The rights of one part of the program. */
-export interface Part {
+interface Part {
   /** The settings that turn it on; absent for what every gateway needs. */
   readonly about?: string;
   readonly gateway: readonly Grant[];
-  /** Of every client, for the topics of its own name, which the broker writes in place of `own`. */
+  /** Of every client, for the topics with its name, which the broker writes in place of `own`. */
   readonly clients?: (own: string) => readonly Grant[];
   /** Of everyone. */
   readonly everyone?: readonly Grant[];
@@ -75,8 +84,17 @@ export const NO_TOOL_TOPICS: ToolTopics = {
   isUnbounded: false,
 };
 
-/** All rights of a configuration, those that every gateway needs first. */
-export function partsOf(settings: MqttSettings, gateway: string, tools: ToolTopics): Part[] {
+export function rightsOf(settings: MqttSettings, gateway: string, tools: ToolTopics): Rights {
+  const parts = partsOf(settings, gateway, tools);
+  return {
+    gateway: parts.filter((part) => part.gateway.length > 0),
+    clients: (own) => parts.flatMap(({ clients }) => clients?.(own) ?? []),
+    everyone: parts.flatMap(({ everyone = [] }) => everyone),
+    users: parts.flatMap(({ users = [] }) => users),
+  };
+}
+
+function partsOf(settings: MqttSettings, gateway: string, tools: ToolTopics): readonly Part[] {
   const root = `${settings.topic_prefix}/${settings.agent_id}`;
   return [
     channelPart(root),
@@ -107,7 +125,7 @@ function asking(client: string): readonly Grant[] {
   return [{ ...write(`${client}/request`), retain: "NOT_RETAINED" }, read(`${client}/response`)];
 }
 
-/** Home Assistant asks as the client of that name, and may use all of its own prefix. */
+/** Home Assistant asks as the client of that name, and may use all topics of its prefix. */
 function homeAssistantPart(settings: MqttSettings, root: string): Part {
   return {
     about: "homeassistant",
