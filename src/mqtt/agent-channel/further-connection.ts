@@ -1,10 +1,10 @@
-import { pause, settlesWithin } from "../../base/async.ts";
+import { pause } from "../../base/async.ts";
 import type { Failure } from "../../base/failure.ts";
 import { Connection, type ConnectionOptions } from "../client/connection.ts";
 import type { Session } from "../client/session.ts";
 import type { ChannelOptions, ClusterChannelOptions } from "../contract.ts";
-import type { Incoming } from "../protocol/message.ts";
 import { connectionOptionsOf, isLastGateway } from "./channel.ts";
+import { LeasedMessages } from "./leased-messages.ts";
 
 /** Options of a channel, which may be one of a gateway that shares its store with others. */
 export type SharedChannelOptions = ChannelOptions &
@@ -24,9 +24,6 @@ export interface FurtherConnectionOptions
   readonly onFailure: (failure: Failure) => void;
 }
 
-/** When the gateway stops: for what is being stored. */
-const STORED_MS = 1_500;
-
 /** MQTT 5 at QoS 1, whatever the channel has. */
 export function furtherOptionsOf(options: ChannelOptions) {
   return {
@@ -38,20 +35,19 @@ export function furtherOptionsOf(options: ChannelOptions) {
 }
 
 /**
- * The connection of another protocol, under a client id of that protocol, beside the channel's. Of the gateways that
- * share a store, the one that holds the lease of the channel's intake has it: there it is opened, and cut, with the
- * lease, and what comes without the lease is neither handed over nor acknowledged.
+ * The connection of another protocol, under a client id of that protocol, next to the channel's. Of the gateways
+ * that share a store, the one that holds the lease of the channel's intake has it: there it is opened, and cut, with
+ * the lease.
  */
 export class FurtherConnection {
   readonly #options: FurtherConnectionOptions;
   #current: Connection | undefined;
-  #isStopping = false;
-  /** Messages that are not dealt with yet. */
-  readonly #open = new Set<Promise<void>>();
+  readonly #messages: LeasedMessages;
 
   constructor(options: FurtherConnectionOptions) {
     this.#options = options;
     const { intake } = options.channel;
+    this.#messages = new LeasedMessages(() => intake?.isHeld() ?? true, options.onMessage);
     if (intake === undefined) this.#connect();
     else intake.follow({ taken: () => this.#connect(), lost: (why) => this.#cut(why) });
   }
@@ -61,7 +57,7 @@ export class FurtherConnection {
     return this.#current;
   }
 
-  /** Another gateway may have it at once. If there is none, it stays until it is closed. */
+  /** Another gateway may have it at once. The last gateway has it until it is closed. */
   async handOver(): Promise<void> {
     if (!(await isLastGateway(this.#options.channel.isAlone))) await this.#stop(false);
   }
@@ -75,7 +71,7 @@ export class FurtherConnection {
   }
 
   #connect(): void {
-    if (this.#isStopping) return;
+    if (this.#messages.isStopping) return;
     const { channel, onFailure, onMessage: _, ...own } = this.#options;
     const { intake } = channel;
     const connection = new Connection({
@@ -89,39 +85,26 @@ export class FurtherConnection {
           await intake.confirmed(signal);
         },
       }),
-      onMessage: (message) => this.#take(message),
+      onMessage: (message) => this.#messages.take(message),
     });
     this.#current = connection;
     void connection.ended.then((failure) => failure && onFailure(failure));
   }
 
-  #take(message: Incoming): Promise<void> | undefined {
-    const { channel, onMessage } = this.#options;
-    // What is not acknowledged comes to the next holder.
-    if (channel.intake?.isHeld() === false) return undefined;
-    if (this.#isStopping) return new Promise(() => {});
-    const done = onMessage(message);
-    if (done === undefined) return undefined;
-    this.#open.add(done);
-    void done.finally(() => this.#open.delete(done));
-    return done;
-  }
-
   #cut(why: string): void {
     // It is closed in order, and takes nothing more.
-    if (this.#isStopping) return;
+    if (this.#messages.isStopping) return;
     const connection = this.#current;
     this.#current = undefined;
-    // What it has taken is never acknowledged.
-    this.#open.clear();
+    this.#messages.forget();
     connection?.abort(`the lease of the intake is lost: ${why}`);
     this.#options.onEnd?.();
   }
 
   async #stop(saysOffline: boolean): Promise<void> {
     const { channel, sayOffline, onEnd } = this.#options;
-    this.#isStopping = true;
-    if (channel.intake) await settlesWithin(Promise.all(this.#open), STORED_MS);
+    this.#messages.stop();
+    if (channel.intake) await this.#messages.stored();
     onEnd?.();
     await this.#current?.close(saysOffline ? sayOffline : undefined, { keepsWill: !saysOffline });
   }

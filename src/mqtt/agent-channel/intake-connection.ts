@@ -9,6 +9,7 @@ import { requestFilter, statusTopic, type AgentAddress } from "../protocol/topic
 import type { BrokerQueue } from "./broker-queue.ts";
 import { announce, brokerQueueFor, connectionOptionsOf, type Probe } from "./channel.ts";
 import { createConnectedLog, createQosWarning, isLastGateway } from "./channel.ts";
+import { LeasedMessages } from "./leased-messages.ts";
 import type { Presence } from "./presence.ts";
 
 /** Above the time in which another gateway takes the lease and connects, so that this is no `offline`. */
@@ -23,8 +24,7 @@ const SHORT_MS = 10_000;
 /** After it gave the lease back, a gateway tries again so much later, doubled each time up to the bound. */
 const GIVEN_BACK_MS = 5_000;
 const MOST_GIVEN_BACK_MS = 60_000;
-/** When the gateway stops: for requests that are being stored, and to give back the lease. */
-const STORED_MS = 1_500;
+/** When the gateway stops: to give back the lease. */
 const RELEASED_MS = 1_000;
 
 export interface IntakeConnectionOptions extends ClusterChannelOptions {
@@ -55,7 +55,6 @@ export class IntakeConnection {
   /** Connections in a row that were short. */
   #shortOnes = 0;
   #givenBack = 0;
-  #isStopping = false;
   /** Sessions that the broker has lost, on former connections. */
   #sessionsLost = 0;
   /** The session of the former connection. */
@@ -64,11 +63,12 @@ export class IntakeConnection {
   #joined: PromiseWithResolvers<void> | undefined;
   #hasJoined: boolean;
   #isRefused = false;
-  /** Requests that are being stored. */
-  readonly #storing = new Set<Promise<void>>();
+  readonly #messages: LeasedMessages;
 
   constructor(options: IntakeConnectionOptions) {
     this.#options = options;
+    const { intake, receive } = options;
+    this.#messages = new LeasedMessages(() => intake.isHeld(), receive);
     this.#hasJoined = options.exclusive !== true;
     this.#probe = options.createProbe();
     this.#queue = brokerQueueFor(options, options.log);
@@ -111,7 +111,7 @@ export class IntakeConnection {
     this.#connection = connection;
     const failure = await connection.ended;
     this.#sessionsLost += connection.sessionsLost();
-    if (this.#connection !== connection || this.#isStopping) return undefined;
+    if (this.#connection !== connection || this.#messages.isStopping) return undefined;
     this.#connection = undefined;
     await intake.giveBack(MOST_GIVEN_BACK_MS, `channel ${channel.name} cannot hear`);
     return failure;
@@ -137,8 +137,7 @@ export class IntakeConnection {
     const connection = this.#connection;
     this.#connection = undefined;
     this.#options.presence.stop();
-    // What it has taken is never acknowledged.
-    this.#storing.clear();
+    this.#messages.forget();
     connection?.abort(`the lease of the intake is lost: ${why}`);
   }
 
@@ -193,19 +192,8 @@ export class IntakeConnection {
     this.#probe.received(message);
     this.#queue?.received(message);
     if (intake.isHeld()) presence.received(message);
-    return this.#joined?.promise.then(() => this.#take(message)) ?? this.#take(message);
-  }
-
-  #take(message: Incoming): Promise<void> | undefined {
-    const { intake, receive } = this.#options;
-    // What is not acknowledged comes to the next holder.
-    if (!intake.isHeld()) return undefined;
-    if (this.#isStopping) return new Promise(() => {});
-    const stored = receive(message);
-    if (stored === undefined) return undefined;
-    this.#storing.add(stored);
-    void stored.finally(() => this.#storing.delete(stored));
-    return stored;
+    const take = (): Promise<void> | undefined => this.#messages.take(message);
+    return this.#joined?.promise.then(take) ?? take();
   }
 
   #lost(failure: Failure): void {
@@ -238,15 +226,15 @@ export class IntakeConnection {
 
   /** What is stored is acknowledged, then the next gateway may connect. */
   async #stop(): Promise<void> {
-    this.#isStopping = true;
-    await settlesWithin(Promise.all(this.#storing), STORED_MS);
+    this.#messages.stop();
+    await this.#messages.stored();
     await this.#end({ saysOffline: false });
     await settlesWithin(this.#options.intake.close(), RELEASED_MS);
   }
 
   async #end({ saysOffline }: { readonly saysOffline: boolean }): Promise<void> {
     const { presence } = this.#options;
-    this.#isStopping = true;
+    this.#messages.stop();
     presence.stop();
     const say = saysOffline ? (session: Session) => presence.offline(session) : undefined;
     await this.#connection?.close(say, { keepsWill: !saysOffline });
