@@ -1,6 +1,6 @@
 import { asFailure } from "../../base/failure.ts";
 import { shouldLog, type Log } from "../../base/log.ts";
-import { GRANT_RIGHTS } from "../client/reasons.ts";
+import { publishOrWarn } from "../agent-channel/further-connection.ts";
 import type { Session } from "../client/session.ts";
 import { ConnectionLost, type Incoming, type Outgoing } from "../protocol/message.ts";
 
@@ -39,17 +39,8 @@ export class PublishedCard {
   /** Publishes the card, and reads what others publish there. Never rejects: the next session does it again. */
   async announce(session: CardSession): Promise<void> {
     void session.lost.then(() => this.#end(session));
-    try {
-      await session.publish(this.#card);
-    } catch (error) {
-      if (error instanceof ConnectionLost) return;
-      const { message, why } = asFailure(error);
-      this.#log.warn("the agent card cannot be published", {
-        error: message,
-        why,
-        try: GRANT_RIGHTS,
-      });
-    }
+    const warning = "the agent card cannot be published";
+    if (!(await publishOrWarn(session, this.#card, this.#log, warning))) return;
     // What came before is older, perhaps the will of the last session.
     this.#session = session;
     if (this.#cuts < MOST_CUTS) await this.#watch(session);

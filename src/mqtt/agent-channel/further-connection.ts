@@ -1,8 +1,11 @@
 import { pause } from "../../base/async.ts";
-import type { Failure } from "../../base/failure.ts";
+import { asFailure, type Failure } from "../../base/failure.ts";
+import type { Log } from "../../base/log.ts";
 import { Connection, type ConnectionOptions } from "../client/connection.ts";
+import { GRANT_RIGHTS } from "../client/reasons.ts";
 import type { Session } from "../client/session.ts";
 import type { ChannelOptions, ClusterChannelOptions } from "../contract.ts";
+import { ConnectionLost, type Outgoing } from "../protocol/message.ts";
 import { connectionOptionsOf, isLastGateway } from "./channel.ts";
 import { LeasedMessages } from "./leased-messages.ts";
 
@@ -32,6 +35,26 @@ export function furtherOptionsOf(options: ChannelOptions) {
     onConflict: undefined,
     settings: { ...options.channel.settings, protocol_version: 5, qos: 1 },
   } as const;
+}
+
+/**
+ * Publishes what others find this agent by; warns if the broker refuses it. Never rejects; false after a loss: the next
+ * session does it again.
+ */
+export async function publishOrWarn(
+  session: Pick<Session, "publish">,
+  message: Outgoing,
+  log: Log,
+  warning: string,
+): Promise<boolean> {
+  try {
+    await session.publish(message);
+  } catch (error) {
+    if (error instanceof ConnectionLost) return false;
+    const { message: refusal, why } = asFailure(error);
+    log.warn(warning, { error: refusal, why, try: GRANT_RIGHTS });
+  }
+  return true;
 }
 
 /**

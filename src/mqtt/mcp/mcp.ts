@@ -1,13 +1,13 @@
-import { asFailure, Failure } from "../../base/failure.ts";
+import { Failure } from "../../base/failure.ts";
 import { createConnectedLog, taggedLog } from "../agent-channel/channel.ts";
 import {
   FurtherConnection,
+  publishOrWarn,
   type SharedChannelOptions,
 } from "../agent-channel/further-connection.ts";
-import { GRANT_RIGHTS } from "../client/reasons.ts";
 import type { Session } from "../client/session.ts";
 import type { Channel } from "../contract.ts";
-import { ConnectionLost, type Incoming } from "../protocol/message.ts";
+import type { Incoming } from "../protocol/message.ts";
 import {
   mcpAddressOf,
   mcpClientFilters,
@@ -122,18 +122,10 @@ class McpServer {
     };
     const online = { jsonrpc: "2.0", method: "notifications/server/online", params };
     const payload = JSON.stringify(online);
-    const properties = this.#properties();
-    try {
-      await session.publish({ topic: this.#presence, payload, qos: 1, retain: true, properties });
-    } catch (error) {
-      if (error instanceof ConnectionLost) return;
-      const { message, why } = asFailure(error);
-      this.#log.warn("the presence of the MCP server cannot be published", {
-        error: message,
-        why,
-        try: GRANT_RIGHTS,
-      });
-    }
+    const presence = { topic: this.#presence, payload, qos: 1, retain: true } as const;
+    const message = { ...presence, properties: this.#properties() };
+    const warning = "the presence of the MCP server cannot be published";
+    await publishOrWarn(session, message, this.#log, warning);
   }
 
   #receive({ topic, payload, retain, properties }: Incoming): undefined {
