@@ -151,12 +151,10 @@ function hasTerminal(): boolean {
   }
 }
 
-/** Whether the process was started to outlive its terminal: `nohup` leaves the signal ignored. */
+/** Whether the process was started to outlive its terminal: `nohup` leaves the signal, the lowest bit, ignored. */
 function ignoresHangup(): boolean {
   try {
-    const status = readFileSync("/proc/self/status", "utf8");
-    const ignored = /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(status)?.[1] ?? "0";
-    return Number.parseInt(ignored, 16) % 2 === 1;
+    return /^SigIgn:.*[13579bdf]$/m.test(readFileSync("/proc/self/status", "utf8"));
   } catch {
     return false;
   }
