@@ -26,9 +26,17 @@ export async function run(context: Context): Promise<number> {
     for (const server of servers) await print(listed(server), context);
     return 0;
   }
-  if (what === "logout") return await loggedOut(servers, name, config, context);
-  if (what === "login") await loggedIn(servers, name, config, context);
-  return await testAll(servers, { name, config, log, context });
+  const testing = { name, config, log, context };
+  if (what === "test") return await testAll(servers, testing);
+  const [server] = servers;
+  if (server === undefined || name === undefined) {
+    throw new Failure("usage", `mcp ${what} needs the name of a server`, {
+      remedy: "picoclaw mcp list",
+    });
+  }
+  if (what === "logout") return await loggedOut(server, config, context);
+  await loggedIn(server, config, context);
+  return await testAll([server], testing);
 }
 
 interface Testing {
@@ -39,14 +47,9 @@ interface Testing {
 }
 
 /** Returns 1 if one is not connected. With a name also the tools of that one are printed. */
-async function testAll(
-  servers: readonly McpServerSettings[],
-  { name, config, log, context }: Testing,
-): Promise<number> {
-  const tests = servers.map(async (server) => ({
-    server,
-    probed: await tested(server, config, { context, log, accepts: name !== undefined }),
-  }));
+async function testAll(servers: readonly McpServerSettings[], testing: Testing): Promise<number> {
+  const { name, context } = testing;
+  const tests = servers.map(async (server) => ({ server, probed: await tested(server, testing) }));
   let areWell = true;
   for (const test of tests) {
     const { server, probed } = await test;
@@ -57,14 +60,12 @@ async function testAll(
   return areWell ? 0 : 1;
 }
 
-/** Logs in to the server that is named; then it is tested. */
 async function loggedIn(
-  [server]: readonly McpServerSettings[],
-  name: string | undefined,
+  server: McpServerSettings,
   config: Config,
   context: Context,
 ): Promise<void> {
-  if (server === undefined || name === undefined) throw nameless("login");
+  const { name } = server;
   const { logInToServer } = await import("../mcp-login.ts");
   await logInToServer(server, config, context, async (address) => {
     await context.host.stderr.write("Open this address in a browser, and allow it there:\n");
@@ -73,14 +74,13 @@ async function loggedIn(
   });
 }
 
-/** Logs out of the server that is named; 1 if its tokens are still good at the authorization server, which refused. */
+/** Returns 1 if the tokens are still good at the authorization server, which refused. */
 async function loggedOut(
-  [server]: readonly McpServerSettings[],
-  name: string | undefined,
+  server: McpServerSettings,
   config: Config,
   context: Context,
 ): Promise<number> {
-  if (server === undefined || name === undefined) throw nameless("logout");
+  const { name } = server;
   const { logOutOfServer } = await import("../mcp-login.ts");
   const done = await logOutOfServer(server, config, context);
   const { kind } = done;
@@ -99,12 +99,6 @@ async function loggedOut(
   const note = `note: the tokens for ${name} end by themselves, or take them back at ${issuer}: ${why}\n`;
   await context.host.stderr.write(context.redactor.redact(escapeControl(note)));
   return kind === "failed" ? 1 : 0;
-}
-
-function nameless(what: string): Failure {
-  return new Failure("usage", `mcp ${what} needs the name of a server`, {
-    remedy: "picoclaw mcp list",
-  });
 }
 
 async function printTools(probed: Probed, context: Context): Promise<void> {
@@ -132,16 +126,11 @@ function chosen(
 
 async function tested(
   settings: McpServerSettings,
-  config: Config,
-  {
-    context,
-    log,
-    accepts,
-  }: { readonly context: Context; readonly log: Log; readonly accepts: boolean },
+  { name: chosenName, config, log, context: { signal, redactor } }: Testing,
 ): Promise<Probed> {
-  const { signal, redactor } = context;
   const { workspace } = config.agents.defaults;
   const documents = mcpDocumentsIn(config);
+  const accepts = chosenName !== undefined;
   const learn: Learn = (secrets, name) => redactor.add(secrets, name);
   return await probeServer({ settings, workspace, documents, accepts, log, learn, signal });
 }
