@@ -36,7 +36,7 @@ export async function logInToServer(
     await logIn({
       settings: { name, url, auth, headers },
       documents: mcpDocumentsIn(config),
-      fetch: globalThis.fetch,
+      fetch: fetchUntil(deadline.signal),
       learn: (secrets, of) => context.redactor.add(secrets, of),
       async authorize(address, redirectUrl) {
         const { host } = context;
@@ -64,10 +64,7 @@ export async function logOutOfServer(
     return await logOut({
       settings: { name, url },
       documents: mcpDocumentsIn(config),
-      fetch: (address, init) => {
-        const signals = [signal, ...(init?.signal ? [init.signal] : [])];
-        return globalThis.fetch(address, { ...init, signal: AbortSignal.any(signals) });
-      },
+      fetch: fetchUntil(signal),
       learn: (secrets, of) => redactor.add(secrets, of),
     });
   } catch (thrown) {
@@ -75,6 +72,13 @@ export async function logOutOfServer(
     const why = messageOf(thrown);
     throw new Failure("failed", `not logged out of the MCP server ${name}`, { why });
   }
+}
+
+function fetchUntil(end: AbortSignal) {
+  return (address: string, { signal, ...init }: RequestInit = {}): Promise<Response> => {
+    const signals = signal ? [end, signal] : [end];
+    return globalThis.fetch(address, { ...init, signal: AbortSignal.any(signals) });
+  };
 }
 
 interface Answering extends Pick<Context, "host" | "signal"> {
@@ -93,7 +97,12 @@ async function answerOf(
   try {
     const { answer } = await listenFor(redirectUrl, waiting);
     await show(address);
-    return await Promise.race([answer, pasted(waiting)]);
+    const typed = pasted(waiting).catch((thrown: unknown) => {
+      if (host.stdin.isTTY) throw thrown;
+      // Without a terminal the browser alone can answer.
+      return answer;
+    });
+    return await Promise.race([answer, typed]);
   } finally {
     isOver.abort();
   }
@@ -136,16 +145,10 @@ async function listenFor(redirectUrl: string, { host, state, signal }: Waiting) 
 
 async function pasted({ host, state, signal }: Waiting): Promise<URLSearchParams> {
   await host.stderr.write("If the browser then shows no page, paste its address here.\n");
-  try {
-    for (;;) {
-      const line = await askLine(host, "address: ", signal);
-      const parameters = URL.parse(line.trim())?.searchParams;
-      if (parameters?.get("state") === state) return parameters;
-      await host.stderr.write("That is not the address of this login.\n");
-    }
-  } catch (thrown) {
-    // Without a terminal the browser alone can answer.
-    if (host.stdin.isTTY || signal.aborted) throw thrown;
-    return await new Promise((_, reject) => onAbort(signal, () => reject(signal.reason)));
+  for (;;) {
+    const line = await askLine(host, "address: ", signal);
+    const parameters = URL.parse(line.trim())?.searchParams;
+    if (parameters?.get("state") === state) return parameters;
+    await host.stderr.write("That is not the address of this login.\n");
   }
 }
