@@ -142,6 +142,11 @@ export function isServerSecret(name: string, text: string): boolean {
   return isSecretName(name) || !isOrdinary(text.trim());
 }
 
+/** Whether an entry of the table of that name, or of an object that is none, is a secret. */
+export function isTableSecret(table: unknown, name: string, text: string): boolean {
+  return OF_SERVERS.has(table) ? isServerSecret(name, text) : isSecretName(name);
+}
+
 /** User names, and headers such as Accept, may be references but are not secrets. */
 function fileOfSecret(
   { text, origin }: Leaf,
@@ -271,10 +276,6 @@ function entriesFoundIn(
     const whole = isSecret(name, text) ? [text, text.replace(/^\w+\s+/, "")] : [];
     return whole.concat(urlSecrets(text));
   });
-}
-
-function isTableSecret(table: unknown, name: string, text: string): boolean {
-  return OF_SERVERS.has(table) ? isServerSecret(name, text) : isSecretName(name);
 }
 
 /** Passwords of proxies in the environment. */

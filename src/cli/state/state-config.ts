@@ -4,7 +4,7 @@ import type { Log } from "../../base/log.ts";
 import { at, isObject, textAt } from "../../base/unknown.ts";
 import type { Config } from "../../config/contract.ts";
 import { configPaths, readText, SECURITY } from "../../config/files.ts";
-import { isSecretName, isServerSecret, urlSecrets } from "../../config/secrets.ts";
+import { isTableSecret, urlSecrets } from "../../config/secrets.ts";
 import { checked, load, type LoadContext } from "../connection.ts";
 import { stateFolderOf } from "./state-folder.ts";
 
@@ -76,10 +76,8 @@ function placesIn(config: unknown) {
 
 /** The texts under names of secrets, also in lists: a wrong configuration tells its secrets to no redactor. */
 function secretsOf(value: unknown, name = "", table = ""): readonly string[] {
-  const isOfServer = table === "env" || table === "headers";
   if (typeof value === "string") {
-    const isSecret = isOfServer ? isServerSecret(name, value) : isSecretName(name);
-    return isSecret ? [value] : urlSecrets(value);
+    return isTableSecret(table, name, value) ? [value] : urlSecrets(value);
   }
   if (Array.isArray(value)) return value.flatMap((one) => secretsOf(one, name));
   if (!isObject(value)) return [];

@@ -3,8 +3,7 @@ import { codeOf, Failure } from "../../base/failure.ts";
 import { sealed } from "../compat/go/enc.ts";
 import { readText, SECURITY } from "../files.ts";
 import { textsOfJson } from "../json.ts";
-import { isSecretName, isServerSecret } from "../secrets.ts";
-import { isReference, resolveReference } from "../secrets.ts";
+import { isReference, isSecretName, isTableSecret, resolveReference } from "../secrets.ts";
 import type { SecretSurroundings } from "../secrets.ts";
 import { storeCredentials } from "../store/store-url.ts";
 import { pathText, PLACEHOLDER } from "../tree.ts";
@@ -123,9 +122,9 @@ function isReferable(path: Path): boolean {
 
 function reasonToStay(path: Path, text: string): string | undefined {
   const name = nameOf(path);
-  const isOfServer = path[1] === "mcp" && ["env", "headers"].includes(String(path.at(-2)));
-  const isHeader = path.at(-2) === "custom_headers" && isSecretName(name);
-  if (isHeader || (isOfServer && isServerSecret(name, text))) {
+  const table = path.at(-2);
+  const isOfServer = path[1] === "mcp" && (table === "env" || table === "headers");
+  if ((isOfServer || table === "custom_headers") && isTableSecret(table, name, text)) {
     return "Go PicoClaw would send a reference as it is; write file:// or cred:// yourself";
   }
   if (URL.parse(text)?.password || storeCredentials(text).password) {
