@@ -5,7 +5,7 @@ import type { AgentFacts, Requester } from "../../mqtt/contract.ts";
 import { loadChannel } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { findAgents } from "../find-agents.ts";
-import { table } from "../terminal/table.ts";
+import { listing } from "../terminal/table.ts";
 
 /** `picoclaw agents`: lists the agents that are at the broker, or prints each change. */
 export async function run(context: Context): Promise<number> {
@@ -41,7 +41,7 @@ async function watchAgents(
   });
   try {
     for await (const facts of requester.agents({ signal: deadline.signal })) {
-      await host.stdout.write(flags.has("json") ? jsonOf(facts) : piped(rowOf(facts)));
+      await host.stdout.write(flags.has("json") ? jsonOf(facts) : `${rowOf(facts).join("\t")}\n`);
     }
   } catch (thrown) {
     const isInterrupted = signal.reason instanceof Failure && signal.reason.code === "interrupted";
@@ -54,9 +54,7 @@ async function watchAgents(
 function listOf(agents: readonly AgentFacts[], { host, flags }: Context): string {
   if (flags.has("json")) return agents.map(jsonOf).join("");
   const rows = agents.map(rowOf);
-  return host.stdout.isTTY && rows.length > 0
-    ? table(HEAD, rows, host.stdout.columns)
-    : rows.map(piped).join("");
+  return rows.length > 0 ? listing(host.stdout, HEAD, rows) : "";
 }
 
 const HEAD = ["agent", "status", "version", "since", "host", "gateways", "others"];
@@ -67,10 +65,6 @@ function rowOf({ agent, online, info }: AgentFacts): readonly string[] {
   const others = info === undefined ? "" : String(info.others.length);
   const cells = [agent, status, info?.version, info?.since, info?.host, gateways, others];
   return cells.map((cell = "") => escapeControl(cell));
-}
-
-function piped(cells: readonly string[]): string {
-  return `${cells.join("\t")}\n`;
 }
 
 function jsonOf({ agent, online, info }: AgentFacts): string {

@@ -5,7 +5,7 @@ import type { Job } from "../../store/contract/jobs.ts";
 import { loadOrThrow } from "../connection.ts";
 import { type Context, createCommandLog } from "../context.ts";
 import { openStoredJobs, type StoredJobs } from "../state/stored-jobs.ts";
-import { table } from "../terminal/table.ts";
+import { listing } from "../terminal/table.ts";
 
 /** `picoclaw jobs list|remove|run [id]`. */
 export async function run(context: Context): Promise<number> {
@@ -61,11 +61,7 @@ async function list(
     escapeControl(scheduleText(job)),
     escapeControl(redactor.redact(job.name)),
   ]);
-  await stdout.write(
-    stdout.isTTY
-      ? table(HEAD, rows, stdout.columns)
-      : rows.map((row) => `${row.join("\t")}\n`).join(""),
-  );
+  await stdout.write(listing(stdout, HEAD, rows));
 }
 
 const HEAD = ["id", "client", "channel", "next", "schedule", "name"];

@@ -13,7 +13,7 @@ import {
 } from "../state/conversation-reader.ts";
 import { loadStateConfig } from "../state/state-config.ts";
 import { createPaint, isColoured, type Paint } from "../terminal/colour.ts";
-import { table } from "../terminal/table.ts";
+import { listing } from "../terminal/table.ts";
 
 /** `picoclaw sessions list|show|export|delete [client]`. */
 export async function run(context: Context): Promise<number> {
@@ -89,11 +89,7 @@ async function list(
     timeOf(lastAt),
     `${bytes}`,
   ]);
-  await stdout.write(
-    stdout.isTTY
-      ? table(HEAD, rows, stdout.columns)
-      : rows.map((row) => `${row.join("\t")}\n`).join(""),
-  );
+  await stdout.write(listing(stdout, HEAD, rows));
 }
 
 const HEAD = ["client", "channel", "turns", "last used", "bytes"];

@@ -1,4 +1,14 @@
+import type { Output } from "../../base/host.ts";
 import { columnsOf } from "./width.ts";
+
+/** Plain cells as a table on a terminal, else a line with tabs for each row. */
+export function listing(
+  { isTTY, columns }: Output,
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
+  return isTTY ? table(head, rows, columns) : rows.map((row) => `${row.join("\t")}\n`).join("");
+}
 
 /**
  * A table for people: columns of equal width under their names, in plain cells. Where it is wider than the terminal,
