@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { coversPattern, isEveryone } from "../base/client-pattern.ts";
+import { coversPattern, isEveryone, isPattern } from "../base/client-pattern.ts";
 import type { Check } from "../base/contract.ts";
 import { Failure } from "../base/failure.ts";
 import { SILENT } from "../base/log.ts";
@@ -242,7 +242,7 @@ function reachesAll({ profile, workspace }: ProfileContext): Finding | undefined
 }
 
 function nobodyConfirms({ profile: { confirm } }: ProfileContext): Finding | undefined {
-  const pattern = confirm.by.find((id) => /[*?]/.test(id));
+  const pattern = confirm.by.find(isPattern);
   if (pattern !== undefined) {
     return {
       message: `confirm.by contains ${pattern}, which is the id of no client: there it is no pattern`,

@@ -21,6 +21,11 @@ export function coversPattern(outer: string, inner: string): boolean {
   return takesAll(tokensOf(outer), tokensOf(inner));
 }
 
+/** Whether a name is a pattern, and not that of one client alone. */
+export function isPattern(name: string): boolean {
+  return /[*?]/.test(name);
+}
+
 /** Whether a pattern matches every client id, or every one of a least length. */
 export function isEveryone(pattern: string): boolean {
   return /^\?*\*[*?]*$/.test(pattern);

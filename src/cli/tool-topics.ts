@@ -3,7 +3,7 @@ import {
   type Permissions,
   type ProfileEntry,
 } from "../agent/access/permissions.ts";
-import { A2A_CLIENTS, UNVERIFIED_CLIENTS } from "../base/client-pattern.ts";
+import { A2A_CLIENTS, isPattern, UNVERIFIED_CLIENTS } from "../base/client-pattern.ts";
 import { coversFilter } from "../base/topic-filter.ts";
 import type { Config, MqttChannel } from "../config/contract.ts";
 import type { ToolTopics } from "../mqtt/acl/rights.ts";
@@ -62,10 +62,6 @@ function askedBy(
   return agents
     .filter((agent) => agent !== "" && !/[+#]/.test(agent))
     .map((agent) => `${isPattern(agent) ? "+" : agent}/${client}`);
-}
-
-function isPattern(name: string): boolean {
-  return /[*?]/.test(name);
 }
 
 /** A level that any broker's list can hold, or `+`. */

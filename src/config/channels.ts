@@ -1,3 +1,4 @@
+import { isPattern } from "../base/client-pattern.ts";
 import type { Secret } from "../base/secret.ts";
 import { nearestWord } from "../base/spelling.ts";
 import { credentialsDiffer, writtenBrokers } from "./broker-list.ts";
@@ -301,7 +302,7 @@ function clientFault(client: string): Fault | undefined {
   if (/[/+#\p{Cc}]/u.test(client)) {
     return { text: "cannot be a client id, which is one level of a topic", meant: "" };
   }
-  if (/[*?]/.test(client)) {
+  if (isPattern(client)) {
     return { text: "is not a pattern here; it matches only this exact client id", meant: "" };
   }
   if (client.startsWith("mqtt:")) {

@@ -1,5 +1,7 @@
+import { isPattern } from "../../base/client-pattern.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { suggestWord } from "../../base/spelling.ts";
+import { listed } from "../../base/truncate.ts";
 import type { Config } from "../../config/contract.ts";
 import { isAllowed } from "../../gateway/channel-policy.ts";
 import { openConversationReader } from "../state/conversation-reader.ts";
@@ -10,15 +12,14 @@ const MOST_NAMED = 10;
 export async function confirmChecks(config: Config): Promise<readonly Diagnosis[]> {
   const ids = config.tools.profiles.flatMap(({ confirm }) => confirm.by);
   // A pattern is the id of no client: another check says so.
-  const clients = [...new Set(ids)].filter((id) => !/[*?]/.test(id));
+  const clients = [...new Set(ids)].filter((id) => !isPattern(id));
   if (clients.length === 0) return [];
   const refused = clients.filter((client) => !mayAsk(client, config));
   const known = await knownClients(config);
   const texts = clients.map((client) =>
     known.has(client) ? `${client} (has asked before)` : `${client} (has not asked yet)`,
   );
-  const more = texts.length > MOST_NAMED ? ` and ${texts.length - MOST_NAMED} more` : "";
-  const message = `calls wait for ${texts.slice(0, MOST_NAMED).join(", ")}${more}`;
+  const message = `calls wait for ${listed(texts, MOST_NAMED)}`;
   return [
     { ...FACTS, result: "ok", message },
     ...refused.map((client) =>

@@ -1,3 +1,4 @@
+import { isPattern } from "../../base/client-pattern.ts";
 import type { JsonPath } from "../../base/contract.ts";
 import { nearestWord } from "../../base/spelling.ts";
 import { coversFilter } from "../../base/topic-filter.ts";
@@ -80,7 +81,7 @@ function watchOf(written: Written, path: Path, around: Around): WatchSettings | 
 }
 
 function warnOfPattern(client: string, path: Path, findings: Findings): void {
-  if (!/[*?]/.test(client)) return;
+  if (!isPattern(client)) return;
   findings.warn(path, "is the id of one client, and no pattern", "name one client");
 }
 
