@@ -25,3 +25,9 @@ export function lastLines(text: string, most: number): string {
   const from = text.indexOf("\n", text.length - most - 1);
   return `…${from === -1 ? "" : text.slice(from)}`;
 }
+
+/** The first `most` texts, and how many more there are: `a, b and 3 more`. */
+export function listed(texts: readonly string[], most: number): string {
+  const more = texts.length > most ? ` and ${texts.length - most} more` : "";
+  return texts.slice(0, most).join(", ") + more;
+}

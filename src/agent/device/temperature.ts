@@ -1,3 +1,4 @@
+import { listed } from "../../base/truncate.ts";
 import type { Device, ReadFact } from "./contract.ts";
 import { cleanName, namesIn, readNumberIfAny, readTextIfAny } from "./files.ts";
 
@@ -16,8 +17,7 @@ export const readTemperature: ReadFact = async (device) => {
   const readings = await readingsOf(device);
   if (readings.length === 0) return "This device has no temperature sensor that can be read.";
   const texts = readings.map(({ sensor, degrees }) => `${degrees.toFixed(1)} °C (${sensor})`);
-  const more = texts.length > MAX_READINGS ? ` and ${texts.length - MAX_READINGS} more` : "";
-  return `Temperature is ${texts.slice(0, MAX_READINGS).join(", ")}${more}.`;
+  return `Temperature is ${listed(texts, MAX_READINGS)}.`;
 };
 
 /** Degrees Celsius of the most important sensor; undefined if there is none. */

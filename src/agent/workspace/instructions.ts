@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Check } from "../../base/contract.ts";
+import { listed } from "../../base/truncate.ts";
 import { at, isObject, textAt } from "../../base/unknown.ts";
 import { OWNER_FILES } from "./contract.ts";
 import { bytesWithin } from "./files.ts";
@@ -31,8 +32,8 @@ export async function readInstructions(folder: string, home: string): Promise<In
   const sorted = [...files].toSorted(([left], [right]) => (left < right ? -1 : 1));
   const hash = createHash("sha256");
   for (const [name, digest] of sorted) hash.update(`${name}\0${digest}\n`);
-  const listed = sorted.slice(0, MAX_LISTED);
-  return { hash: hash.digest("hex").slice(0, DIGITS), files: Object.fromEntries(listed) };
+  const named = sorted.slice(0, MAX_LISTED);
+  return { hash: hash.digest("hex").slice(0, DIGITS), files: Object.fromEntries(named) };
 }
 
 interface Place {
@@ -111,16 +112,13 @@ export function instructionChecks(
 
 /** The paths of the files that are not the same, or that one of both lacks. */
 function differences({ files }: Instructions, other: unknown): readonly string[] {
-  const listed = at(other, "files");
-  const theirs = isObject(listed) ? listed : {};
+  const given = at(other, "files");
+  const theirs = isObject(given) ? given : {};
   const names = new Set([...Object.keys(files), ...Object.keys(theirs)]);
   return [...names].toSorted().filter((name) => at(files, name) !== at(theirs, name));
 }
 
 function namesText(names: readonly string[]): string {
   if (names.length === 0) return "one of many files differs";
-  const more = names.length - NAMED;
-  const named = names.slice(0, NAMED).join(", ");
-  const text = more > 0 ? `${named} and ${more} more` : named;
-  return `${text} ${names.length === 1 ? "differs" : "differ"}`;
+  return `${listed(names, NAMED)} ${names.length === 1 ? "differs" : "differ"}`;
 }

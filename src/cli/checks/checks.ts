@@ -8,6 +8,7 @@ import type { Check, Diagnosis } from "../../base/contract.ts";
 import { codeOf } from "../../base/failure.ts";
 import { userId } from "../../base/host.ts";
 import type { Log } from "../../base/log.ts";
+import { listed } from "../../base/truncate.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { isAllowed } from "../../gateway/channel-policy.ts";
 import { identityCheck, trustCheck, watchCertificates } from "../../mqtt/checks/tls.ts";
@@ -129,13 +130,12 @@ function accessChecks(channels: readonly MqttChannel[]): readonly Check[] {
 function watchChecks({ channels, tools: { watch }, model_list }: Config): readonly Check[] {
   if (watch.length === 0) return [];
   const texts = watch.map(({ topic, written, client }) => `${topic} (${written}) for ${client}`);
-  const more = texts.length > MOST_WATCHES ? ` and ${texts.length - MOST_WATCHES} more` : "";
   const refused = watch.filter(({ channel, client }) => {
     const found = channels.find(({ name }) => name === channel);
     return found && !isAllowed({ allowFrom: found.allow_from, denyFrom: found.deny_from }, client);
   });
   return [
-    { name: "watch", result: "ok", message: texts.slice(0, MOST_WATCHES).join(", ") + more },
+    { name: "watch", result: "ok", message: listed(texts, MOST_WATCHES) },
     ...(model_list.some(({ enabled }) => enabled) ? [] : [UNTHINKING]),
     ...refused.map(({ topic, client, channel }): Check => ({
       name: "watch",

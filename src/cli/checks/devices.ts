@@ -4,6 +4,7 @@ import { abortable } from "../../base/async.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import type { Log } from "../../base/log.ts";
+import { listed } from "../../base/truncate.ts";
 import type { Config, MqttChannel } from "../../config/contract.ts";
 import { announcementFilters } from "../../mqtt/home-devices/discovery.ts";
 import { entitiesFor, type HomeEntity } from "../../mqtt/home-devices/home-entity.ts";
@@ -91,9 +92,8 @@ function seenChecks(
       ? `${whose} sees ${entities.length} and sets ${set}`
       : `${whose} sees ${entities.length}`,
   );
-  const more = texts.length > MOST_NAMED ? ` and ${texts.length - MOST_NAMED} more profiles` : "";
   const least = inventory.isCut ? "at least " : "";
-  const message = `${least}${announced} ${announced === 1 ? "entity of a device is" : "entities of devices are"} announced: ${texts.slice(0, MOST_NAMED).join(", ")}${more}`;
+  const message = `${least}${announced} ${announced === 1 ? "entity of a device is" : "entities of devices are"} announced: ${listed(texts, MOST_NAMED)}`;
   const blind = views.filter(({ entities }) => entities.length === 0).map(({ whose }) => whose);
   const blindness: readonly Diagnosis[] =
     blind.length === 0
@@ -102,7 +102,7 @@ function seenChecks(
           {
             ...facts,
             result: "warn",
-            message: `${blind.slice(0, MOST_NAMED).join(", ")}: the topics of no device are within the profile's topics`,
+            message: `${listed(blind, MOST_NAMED)}: the topics of no device are within the profile's topics`,
             remedy:
               "name the base topics of the devices in topics.read and topics.publish, such as zigbee2mqtt/#",
           },

@@ -2,6 +2,7 @@ import { pause } from "../../base/async.ts";
 import type { Diagnosis } from "../../base/contract.ts";
 import { asFailure } from "../../base/failure.ts";
 import { matchesFilter } from "../../base/topic-filter.ts";
+import { listed } from "../../base/truncate.ts";
 import type { MqttSettings } from "../../config/contract.ts";
 import type { Session } from "../client/session.ts";
 import type { Incoming } from "../protocol/message.ts";
@@ -96,7 +97,7 @@ export async function watchChecks(
   const silent = topics.filter((topic) => !heard.has(topic) && !refused.has(topic));
   const user = accessUser(target.settings);
   const check = (some: Iterable<string>, found: (names: string) => Found): readonly Diagnosis[] => {
-    const names = namesOf([...some]);
+    const names = listed([...some], MOST_NAMED);
     return names === "" ? [] : [{ code: "broker.watch", name: target.name, ...found(names) }];
   };
   return [
@@ -142,11 +143,6 @@ async function publishEmpty(session: Session, topic: PublishTopic): Promise<void
 async function untilHeard(isHeard: () => boolean, signal: AbortSignal): Promise<void> {
   const end = performance.now() + HEARD_MS;
   while (!isHeard() && performance.now() < end) await pause(LOOK_MS, signal);
-}
-
-function namesOf(topics: readonly string[]): string {
-  const some = topics.slice(0, MOST_NAMED).join(", ");
-  return topics.length > MOST_NAMED ? `${some} and ${topics.length - MOST_NAMED} more` : some;
 }
 
 function remedyFor(settings: MqttSettings): string {
