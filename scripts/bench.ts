@@ -20,7 +20,7 @@ import { watchFigures } from "./bench/watch.ts";
 
 /**
  * `npm run bench [-- --runs N] [--only GROUP] [--soak MINUTES] [--write]`: what the compiled program costs, each figure
- * beside a reference that is measured in turn with it. `--write` puts the table and the plot into docs, with the load
+ * next to a reference that is measured in turn with it. `--write` puts the table and the plot into docs, with the load
  * of the machine: what other work does to the figures.
  */
 const GROUPS = {

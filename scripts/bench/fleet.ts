@@ -25,7 +25,7 @@ interface Sent {
   readonly cpu: number;
 }
 
-/** One `send` to the 2,000 clients that a pattern matches, beside the same requests of a client on a bare socket. */
+/** One `send` to the 2,000 clients that a pattern matches, next to the same requests of a client on a bare socket. */
 export async function* fleetFigures(runs: number): AsyncGenerator<Figure> {
   await using broker = await startMosquitto();
   await using model = await startModelServer({ forgets: true });

@@ -52,7 +52,7 @@ const AUTH = optionalGroup({
   ),
 });
 
-/** A server of the Model Context Protocol, with the keys of Go PicoClaw, `auth` and `pin` aside. */
+/** A server of the Model Context Protocol, with the keys of Go PicoClaw, and with `auth` and `pin`. */
 export const MCP_SERVER = group({
   enabled: key(bool(), false, "Whether the server is used."),
   type: key(
