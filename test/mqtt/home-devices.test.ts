@@ -5,18 +5,13 @@ import { Failure } from "../../src/base/failure.ts";
 import { openBroker } from "../../src/mqtt/broker/broker.ts";
 import { entitiesFor, type HomeEntity } from "../../src/mqtt/home-devices/home-entity.ts";
 import { Inventory } from "../../src/mqtt/home-devices/inventory.ts";
-import { TopicFeed, type FeedPublication } from "../../src/mqtt/topic-feed/topic-feed.ts";
+import { TopicFeed } from "../../src/mqtt/topic-feed/topic-feed.ts";
 import { channelFor, openTestDevice } from "../support/channel.ts";
-import { openTestInventory } from "../support/home/inventory.ts";
+import { openTestInventory, readingsOf } from "../support/home/inventory.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
 import { until } from "../support/until.ts";
 
 const NEVER = new AbortController().signal;
-
-/** What an entity reports, by name. */
-function readingsOf(entity: HomeEntity): Record<string, unknown> {
-  return Object.fromEntries(entity.readings().map(({ name, value }) => [name, value]));
-}
 
 function settingsOf(entity: HomeEntity): Record<string, unknown> {
   return Object.fromEntries(
@@ -37,19 +32,6 @@ function refusing(message: RegExp) {
   };
 }
 
-/** Sets, and returns what was published. */
-async function published(
-  entity: HomeEntity,
-  wanted: Record<string, string | number>,
-  messages: readonly FeedPublication[],
-): Promise<string[]> {
-  const before = messages.length;
-  const stop = AbortSignal.timeout(50);
-  // Nobody reports anything here.
-  await entity.set(wanted, stop).catch(() => {});
-  return messages.slice(before).map(({ topic, payload }) => `${topic} ${payload}`);
-}
-
 const noPrefixes = (): readonly string[] => [];
 
 const SWITCH = { name: "Plug", stat_t: "plug/state", cmd_t: "plug/set" };
@@ -66,7 +48,7 @@ describe("the inventory of devices", () => {
     set.report("home/plug/state", "ON");
     const plug = set.entity("switch/plug");
     assert.deepEqual([plug.name, plug.kind, readingsOf(plug)], ["Plug", "switch", { state: "on" }]);
-    assert.deepEqual(await published(plug, { state: "off" }, set.published), ["set/home/plug OFF"]);
+    assert.deepEqual(await set.sent(plug, { state: "off" }), ["set/home/plug OFF"]);
     assert.equal(set.entity("switch/node/plug2").name, "Two");
     await until("its topics are subscribed to", () => set.filters.has("two/s"));
   });
@@ -99,7 +81,7 @@ describe("the inventory of devices", () => {
     const air = set.entity("device/0af1/temp");
     assert.deepEqual([readingsOf(air), air.isOnline()], [{ state: 21.5 }, false]);
     const fan = set.entity("device/0af1/fan");
-    assert.deepEqual(await published(fan, { speed: 50 }, set.published), ["bench/speed 50"]);
+    assert.deepEqual(await set.sent(fan, { speed: 50 }), ["bench/speed 50"]);
   });
 
   it("forgets an entity with an empty payload, and its topics", async () => {
@@ -164,7 +146,7 @@ describe("the inventory of devices", () => {
       color: [],
       effect: ["[FX=00] Solid", "[FX=01] Blink"],
     });
-    const sent = await published(wled, { brightness: 20, color: "#FF8800" }, set.published);
+    const sent = await set.sent(wled, { brightness: 20, color: "#FF8800" });
     assert.deepEqual(sent, ["wled/a 51", "wled/a/col #ff8800"]);
     assert.equal(readingsOf(wled)["brightness"], 50);
     set.announce("light/json", {
@@ -178,12 +160,10 @@ describe("the inventory of devices", () => {
       max_mirs: 500,
     });
     const json = set.entity("light/json");
-    const both = await published(json, { color: "00ff00", brightness: 100 }, set.published);
+    const both = await set.sent(json, { color: "00ff00", brightness: 100 });
     assert.deepEqual(both, ['j/set {"state":"ON","color":{"x":0.3,"y":0.6},"brightness":255}']);
-    assert.deepEqual(await published(json, { state: "off" }, set.published), [
-      'j/set {"state":"OFF"}',
-    ]);
-    const warm = await published(json, { color_temperature: 2700 }, set.published);
+    assert.deepEqual(await set.sent(json, { state: "off" }), ['j/set {"state":"OFF"}']);
+    const warm = await set.sent(json, { color_temperature: 2700 });
     assert.deepEqual(warm, ['j/set {"state":"ON","color_temp":370}']);
   });
 
@@ -205,11 +185,9 @@ describe("the inventory of devices", () => {
     const blind = set.entity("cover/blind");
     set.report("z/blind", { position: 30, state: "OPEN" });
     assert.deepEqual(readingsOf(blind), { state: "open", position: 30 });
-    const moved = await published(blind, { position: 75 }, set.published);
+    const moved = await set.sent(blind, { position: 75 });
     assert.deepEqual(moved, ['z/blind/set { "position": 75 }']);
-    assert.deepEqual(await published(blind, { state: "close" }, set.published), [
-      "z/blind/set CLOSE",
-    ]);
+    assert.deepEqual(await set.sent(blind, { state: "close" }), ["z/blind/set CLOSE"]);
     set.announce("climate/trv", {
       name: "TRV",
       min_temp: "5",
@@ -234,7 +212,7 @@ describe("the inventory of devices", () => {
     });
     const now = { temperature: 21, mode: "heat", "current temperature": 19.4 };
     assert.deepEqual(readingsOf(trv), now);
-    const warmer = await published(trv, { temperature: 22.4, mode: "HEAT" }, set.published);
+    const warmer = await set.sent(trv, { temperature: 22.4, mode: "HEAT" });
     assert.deepEqual(warmer, [
       "z/trv/set/occupied_heating_setpoint 22.5",
       "z/trv/set/system_mode heat",
@@ -247,7 +225,7 @@ describe("the inventory of devices", () => {
     set.report("l/s", "LOCKED");
     const door = set.entity("lock/door");
     assert.deepEqual(readingsOf(door), { state: "locked" });
-    assert.deepEqual(await published(door, { state: "unlock" }, set.published), ["l/c UNLOCK"]);
+    assert.deepEqual(await set.sent(door, { state: "unlock" }), ["l/c UNLOCK"]);
     set.announce("select/mode", {
       name: "Mode",
       cmd_t: "s/c",
@@ -256,7 +234,7 @@ describe("the inventory of devices", () => {
     });
     const select = set.entity("select/mode");
     await assert.rejects(select.set({ value: "max" }, NEVER), refusing(/one of eco, boost/));
-    assert.deepEqual(await published(select, { value: "Boost" }, set.published), ["s/c boost"]);
+    assert.deepEqual(await set.sent(select, { value: "Boost" }), ["s/c boost"]);
   });
 
   it("forgets after a reconnect what is no longer announced", async () => {
@@ -454,11 +432,7 @@ describe("discovery payloads that lie", () => {
       cmd_tpl: '{"mode": "{{ value }}"}',
       options: ['eco", "unlock": "all', "boost"],
     });
-    const sent = await published(
-      set.entity("select/quote"),
-      { value: 'eco", "unlock": "all' },
-      set.published,
-    );
+    const sent = await set.sent(set.entity("select/quote"), { value: 'eco", "unlock": "all' });
     assert.deepEqual(JSON.parse(sent[0]?.slice(4) ?? ""), { mode: 'eco", "unlock": "all' });
   });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { openTestInventory } from "../support/home/inventory.ts";
+import { openTestInventory, readingsOf } from "../support/home/inventory.ts";
 
 interface Case {
   /** The program, and the file of its source that has these keys and values. */
@@ -347,19 +347,10 @@ describe("what other programs announce, by their sources", () => {
       using set = await openTestInventory();
       set.announce(id, config);
       for (const [topic, payload] of reports) set.report(topic, payload);
-      const readings = set.entity(id).readings();
-      const values = Object.fromEntries(readings.map(({ name, value }) => [name, value]));
-      if (reads !== undefined) assert.deepEqual(values, reads);
+      const entity = set.entity(id);
+      if (reads !== undefined) assert.deepEqual(readingsOf(entity), reads);
       for (const [wanted, sent] of sets) {
-        set.published.length = 0;
-        await set
-          .entity(id)
-          .set(wanted, AbortSignal.timeout(20))
-          .catch(() => {});
-        assert.deepEqual(
-          set.published.map(({ topic, payload }) => `${topic} ${payload}`),
-          [sent],
-        );
+        assert.deepEqual(await set.sent(entity, wanted), [sent]);
       }
     });
   }

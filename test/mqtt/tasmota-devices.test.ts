@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { HomeEntity } from "../../src/mqtt/home-devices/home-entity.ts";
-import { openTestInventory } from "../support/home/inventory.ts";
+import { openTestInventory, readingsOf } from "../support/home/inventory.ts";
 import { tasmotaConfig } from "../support/home/tasmota.ts";
 import { until } from "../support/until.ts";
 
@@ -16,23 +15,6 @@ function announce(set: TestInventory, own: object, sensors?: object): void {
   set.report(`tasmota/discovery/${MAC}/config`, { ...tasmotaConfig, ...own }, true);
   if (sensors !== undefined)
     set.report(`tasmota/discovery/${MAC}/sensors`, { sn: sensors, ver: 1 }, true);
-}
-
-function readingsOf(entity: HomeEntity): Record<string, unknown> {
-  return Object.fromEntries(entity.readings().map(({ name, value }) => [name, value]));
-}
-
-async function sent(
-  set: TestInventory,
-  id: string,
-  wanted: Record<string, string | number>,
-): Promise<string[]> {
-  set.published.length = 0;
-  await set
-    .entity(id)
-    .set(wanted, AbortSignal.timeout(20))
-    .catch(() => {});
-  return set.published.map(({ topic, payload }) => `${topic} ${payload}`);
 }
 
 describe("a device that Tasmota announces in its own words", () => {
@@ -80,7 +62,7 @@ describe("a device that Tasmota announces in its own words", () => {
     const lamp = { state: "on", brightness: 46, color_temperature: 2703, color: "#00cc00" };
     assert.deepEqual(readingsOf(set.entity(id)), lamp);
     const wanted = { brightness: 80, color_temperature: 4000, color: "#ff8800" };
-    assert.deepEqual(await sent(set, id, wanted), [
+    assert.deepEqual(await set.sent(set.entity(id), wanted), [
       "tasmota_49A3BC/cmnd/Dimmer 80",
       "tasmota_49A3BC/cmnd/CT 250",
       "tasmota_49A3BC/cmnd/Color2 255,136,0",
@@ -94,7 +76,7 @@ describe("a device that Tasmota announces in its own words", () => {
       ["state", "brightness", "color"],
       ["state", "brightness", "color_temperature"],
     ]);
-    assert.deepEqual(await sent(set, `tasmota/${MAC}/light2`, { brightness: 5 }), [
+    assert.deepEqual(await set.sent(set.entity(`tasmota/${MAC}/light2`), { brightness: 5 }), [
       "tasmota_49A3BC/cmnd/Dimmer2 5",
     ]);
     const options = { ...tasmotaConfig.so, "30": 1 };
@@ -110,17 +92,19 @@ describe("a device that Tasmota announces in its own words", () => {
     const [one, two] = [`tasmota/${MAC}/shutter1`, `tasmota/${MAC}/shutter2`];
     assert.deepEqual(readingsOf(set.entity(one)), { state: "closed", position: 0 });
     assert.deepEqual(readingsOf(set.entity(two)), { state: "open", position: 70 });
-    assert.deepEqual(await sent(set, two, { position: 60 }), [
+    assert.deepEqual(await set.sent(set.entity(two), { position: 60 }), [
       "tasmota_49A3BC/cmnd/ShutterPosition2 40",
     ]);
-    assert.deepEqual(await sent(set, one, { state: "open" }), [
+    assert.deepEqual(await set.sent(set.entity(one), { state: "open" }), [
       "tasmota_49A3BC/cmnd/Backlog ShutterOpen1",
     ]);
     announce(set, { rl: [2, 0, 0, 0, 0, 0, 0, 0], if: 1, swc: [-1, 1], swn: [null, "Door"] });
     set.report(RESULT, { FanSpeed: 2 });
     const fan = `tasmota/${MAC}/fan`;
     assert.deepEqual(readingsOf(set.entity(fan)), { state: "on", speed: 67 });
-    assert.deepEqual(await sent(set, fan, { speed: 100 }), ["tasmota_49A3BC/cmnd/FanSpeed 3"]);
+    assert.deepEqual(await set.sent(set.entity(fan), { speed: 100 }), [
+      "tasmota_49A3BC/cmnd/FanSpeed 3",
+    ]);
     set.report("tasmota_49A3BC/stat/SWITCH2", { STATE: "ON" });
     const door = set.entity(`tasmota/${MAC}/switch2`);
     assert.deepEqual([door.name, readingsOf(door)], ["Tasmota Door", { state: "on" }]);

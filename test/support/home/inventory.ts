@@ -2,9 +2,15 @@ import { Failure } from "../../../src/base/failure.ts";
 import { entitiesFor, type HomeEntity } from "../../../src/mqtt/home-devices/home-entity.ts";
 import { Inventory } from "../../../src/mqtt/home-devices/inventory.ts";
 import type { FeedListener, FeedPublication } from "../../../src/mqtt/topic-feed/topic-feed.ts";
+import { settled } from "../../gateway/manual-clock.ts";
 import { createMemoryLog } from "../memory-log.ts";
 
 const EVERYTHING = { read: ["#"], publish: ["#"] };
+
+/** What an entity reports, by name. */
+export function readingsOf(entity: HomeEntity): Record<string, unknown> {
+  return Object.fromEntries(entity.readings().map(({ name, value }) => [name, value]));
+}
 
 /** An inventory without a broker: the test is the feed. */
 export async function openTestInventory(
@@ -59,6 +65,16 @@ export async function openTestInventory(
     announce: (id: string, config: string | object) =>
       report(`homeassistant/${id}/config`, config, true),
     reconnect: () => listener?.onReconnect?.(),
+    /** Sets, and returns what was published for that, without a look at what the device reports then. */
+    async sent(entity: HomeEntity, wanted: Record<string, string | number>): Promise<string[]> {
+      const before = published.length;
+      const stop = new AbortController();
+      const setting = entity.set(wanted, stop.signal).catch(() => {});
+      await settled();
+      stop.abort();
+      await setting;
+      return published.slice(before).map(({ topic, payload }) => `${topic} ${payload}`);
+    },
     /** Nobody hears commands from now on. */
     unsubscribe(): void {
       hasSubscribers = false;
