@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Client } from "@modelcontextprotocol/client";
 import type { MqttClient } from "mqtt";
+import { asking } from "../support/a2a.ts";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import { emqxRules, startCheckingBroker } from "../support/checking-broker.ts";
 import { MqttTransport } from "../support/mcp-over-mqtt.ts";
-import { answers, calls, startModelServer } from "../support/model-server.ts";
+import { answers, type Behaviour, calls, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto, withAcl } from "../support/mosquitto.ts";
 import { picoclaw, quickConfig, startGateway, writeConfig } from "../support/picoclaw.ts";
 import { temporaryFolder } from "../support/temporary.ts";
@@ -118,9 +119,14 @@ async function startLamp({ as }: Place): Promise<TestDevice> {
   return lamp;
 }
 
-/** What the model reads after it has called the tool for the client kitchen. */
-async function resultOf({ model, send }: Place, name: string, input: object): Promise<string> {
-  model.script(calls({ name, arguments: JSON.stringify(input) }), answers("done"));
+/** What the model reads after it has called the tool for the client kitchen; `meanwhile` it answers other agents. */
+async function resultOf(
+  { model, send }: Place,
+  name: string,
+  input: object,
+  ...meanwhile: readonly Behaviour[]
+): Promise<string> {
+  model.script(calls({ name, arguments: JSON.stringify(input) }), ...meanwhile, answers("done"));
   const { code, stderr } = await send("kitchen", "kitchen");
   assert.equal(code, 0, stderr);
   const results = model.requests.at(-1)?.body.messages ?? [];
@@ -129,8 +135,7 @@ async function resultOf({ model, send }: Place, name: string, input: object): Pr
 
 /** Asks by A2A; the events of the answer come to the device. */
 async function askByA2a(asker: MqttClient, taskId: string, requester: string): Promise<void> {
-  const message = { messageId: "m", role: "ROLE_USER", parts: [{ text: "hello" }], taskId };
-  const call = { jsonrpc: "2.0", id: 1, method: "SendMessage", params: { message } };
+  const call = asking(taskId, "hello", undefined, "SendMessage");
   const properties = {
     responseTopic: `${A2A}/reply/acme/home/${requester}/1`,
     correlationData: Buffer.from("c"),
@@ -226,17 +231,8 @@ it("doctor finds that all of them can work with the printed list", needs, async 
 it("another agent is asked with the printed list", needs, async () => {
   await using place = await openPlace();
   const question = { agent: "garden", question: "how wet is it?" };
-  const input = JSON.stringify(question);
-  place.model.script(
-    calls({ name: "ask_agent", arguments: input }),
-    answers("It is wet."),
-    answers("done"),
-  );
-  const { code, stderr } = await place.send("kitchen", "kitchen");
-  assert.equal(code, 0, stderr);
-  const results = place.model.requests.at(-1)?.body.messages ?? [];
-  const heard = results.findLast(({ role }) => role === "tool")?.content;
-  assert.match(String(heard), /It is wet\./);
+  const heard = await resultOf(place, "ask_agent", question, answers("It is wet."));
+  assert.match(heard, /It is wet\./);
 });
 
 /** What a client that nobody has given rights tries to write. */
