@@ -4,6 +4,7 @@ import { Secret } from "../../src/base/secret.ts";
 import { accessList, type AclBroker, type AclFacts } from "../../src/mqtt/acl/acl.ts";
 import { NO_TOOL_TOPICS } from "../../src/mqtt/acl/rights.ts";
 import { channelFor } from "../support/channel.ts";
+import { emqxRules } from "../support/checking-broker.ts";
 
 const A2A = {
   enabled: true,
@@ -47,12 +48,9 @@ function linesIn(list: string): readonly string[] {
 }
 
 function rulesIn(list: string): readonly string[] {
-  return list.split("\n").flatMap((line) => {
-    const found = /^\{allow, (?:\{username, "([^"]+)"\}|all), (\w+), \[(.+)\]\}\.$/.exec(line);
-    if (found === null) return [];
-    const [, user = "all", action, topics = ""] = found;
+  return emqxRules(list).flatMap(({ user = "all", action, topics }) => {
     const access = action === "publish" ? "write" : "read";
-    return [...topics.matchAll(/"([^"]+)"/g)].map(([, topic]) => `${user} ${access} ${topic}`);
+    return topics.map((topic) => `${user} ${access} ${topic}`);
   });
 }
 
