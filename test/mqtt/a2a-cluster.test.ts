@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
 import type { ChannelRequest } from "../../src/mqtt/contract.ts";
-import { A2A, asking, CARD, openCaller, saidBy } from "../support/a2a.ts";
-import { channelFor, openTestDevice } from "../support/channel.ts";
+import { A2A, a2aOptions, asking, CARD, openCaller, saidBy } from "../support/a2a.ts";
+import { channelFor, openTestDevice, requestAt } from "../support/channel.ts";
 import { openTestClusterChannel } from "../support/cluster-channel.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";
@@ -23,19 +23,13 @@ function openAgent(broker: string, { isAlone = () => false, onRequest }: AgentOp
   const { channel, lease, log, ...test } = openTestClusterChannel(broker, { settings, isAlone });
   const requests: ChannelRequest[] = [];
   const agent = withA2a(channel, {
-    channel: channelFor(broker, settings),
-    connectTimeoutMs: 5_000,
-    reconnectMs: 50,
-    info: { version: "0.0.0-test", instance: "here" },
+    ...a2aOptions(broker, log, settings),
     intake: lease,
     isAlone: () => Promise.resolve(isAlone()),
-    log,
     onRequest(request) {
       requests.push(request);
       return onRequest?.(request) ?? Promise.resolve();
     },
-    find: async () => undefined,
-    cancel: async () => false,
   });
   return {
     agent,
@@ -47,12 +41,7 @@ function openAgent(broker: string, { isAlone = () => false, onRequest }: AgentOp
         log.text().includes('connected {"channel":"mqtt a2a"'),
       );
     },
-    async request(index = 0): Promise<ChannelRequest> {
-      await until(`request ${index} arrives; ${log.text()}`, () => requests.length > index);
-      const request = requests[index];
-      if (!request) throw new Error(`no request ${index}`);
-      return request;
-    },
+    request: (index = 0) => requestAt(index, requests, log),
     [Symbol.asyncDispose]: () => agent.close(),
   };
 }

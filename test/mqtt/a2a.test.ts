@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as fc from "fast-check";
 import { connectAsync } from "mqtt";
-import type { Log } from "../../src/base/log.ts";
-import { withA2a, type A2aOptions } from "../../src/mqtt/a2a/a2a.ts";
+import { withA2a } from "../../src/mqtt/a2a/a2a.ts";
 import { PublishedCard } from "../../src/mqtt/a2a/published-card.ts";
 import { Retries } from "../../src/mqtt/a2a/retries.ts";
 import { decodeRpc } from "../../src/mqtt/a2a/rpc.ts";
 import { ConnectionLost } from "../../src/mqtt/protocol/message.ts";
 import { a2aReplyTopic, a2aTopic } from "../../src/mqtt/protocol/topics.ts";
-import { channelFor, openTestChannel } from "../support/channel.ts";
+import { a2aOptions, asking } from "../support/a2a.ts";
+import { openTestChannel } from "../support/channel.ts";
 import { createMemoryLog } from "../support/memory-log.ts";
 import { needsMosquitto, startMosquitto, withAcl } from "../support/mosquitto.ts";
 import { until } from "../support/until.ts";
@@ -112,10 +112,15 @@ it("a request is replaced by a later one of the same task and topic alone, and n
   assert.equal(retries.isReplaced(sentTo("2998", { taskId: "1499" })), true);
 });
 
+const CARD = {
+  topic: a2aTopic("discovery", OWN),
+  payload: "{}",
+  qos: 1,
+  retain: true,
+} as const;
+
 it("the agent card is not read where the broker ends the connection for that", async () => {
-  const topic = a2aTopic("discovery", OWN);
-  const card = { topic, payload: "{}", qos: 1, retain: true } as const;
-  const kept = new PublishedCard(card, "online", createMemoryLog());
+  const kept = new PublishedCard(CARD, "online", createMemoryLog());
   let [published, subscribed] = [0, 0];
   for (let connection = 0; connection < 4; connection += 1) {
     const lost = Promise.withResolvers<never>();
@@ -134,19 +139,11 @@ it("the agent card is not read where the broker ends the connection for that", a
   assert.deepEqual([published, subscribed], [4, 2]);
 });
 
-const CARD_TOPIC = a2aTopic("discovery", OWN);
-const SAID = {
-  topic: CARD_TOPIC,
-  payload: Buffer.from("{}"),
-  qos: 1,
-  dup: false,
-  retain: false,
-} as const;
+const SAID = { ...CARD, payload: Buffer.from(CARD.payload), dup: false, retain: false } as const;
 
 /** A card that is published, and how often it was. */
 async function openCard() {
-  const card = { topic: CARD_TOPIC, payload: "{}", qos: 1, retain: true } as const;
-  const kept = new PublishedCard(card, "online", createMemoryLog());
+  const kept = new PublishedCard(CARD, "online", createMemoryLog());
   let published = 0;
   await kept.announce({
     lost: new Promise(() => {}),
@@ -178,28 +175,13 @@ it("the agent card is its own where the broker drops properties of retained mess
   assert.equal(own.published(), 1);
 });
 
-function optionsOf(url: string, log: Log): A2aOptions {
-  const a2a = { ...channelFor(url).settings.a2a, enabled: true, org: "acme", unit: "house" };
-  return {
-    channel: channelFor(url, { a2a }),
-    connectTimeoutMs: 5_000,
-    reconnectMs: 20,
-    info: { version: "0.0.0-test", instance: "here" },
-    log,
-    onConflict: () => {},
-    onRequest: async () => {},
-    find: async () => undefined,
-    cancel: async () => false,
-  };
-}
-
 it("who takes its name is no conflict of the channel's client id", needsMosquitto, async () => {
   await using broker = await startMosquitto();
   await using main = openTestChannel(broker.url);
   const log = createMemoryLog();
   let conflicts = 0;
   const agent = withA2a(main.channel, {
-    ...optionsOf(broker.url, log),
+    ...a2aOptions(broker.url, log),
     onConflict: () => (conflicts += 1),
   });
   try {
@@ -220,7 +202,7 @@ it("says once why a request that nobody can answer is dropped", needsMosquitto, 
   const log = createMemoryLog();
   const heard: string[] = [];
   const agent = withA2a(main.channel, {
-    ...optionsOf(broker.url, log),
+    ...a2aOptions(broker.url, log),
     onRequest: async ({ key = "" }) => void heard.push(key),
   });
   const asker = await connectAsync(broker.url, { protocolVersion: 5 });
@@ -229,14 +211,7 @@ it("says once why a request that nobody can answer is dropped", needsMosquitto, 
     const ask = (taskId: string, responseTopic?: string) =>
       asker.publishAsync(
         "$a2a/v1/request/acme/house/edge",
-        JSON.stringify({
-          jsonrpc: "2.0",
-          id: 1,
-          method: "SendMessage",
-          params: {
-            message: { messageId: "m", taskId, role: "ROLE_USER", parts: [{ text: "x" }] },
-          },
-        }),
+        JSON.stringify(asking(taskId, "x", undefined, "SendMessage")),
         {
           qos: 1,
           properties: {
@@ -266,7 +241,7 @@ it("says how to get the rights for its card", needsMosquitto, async () => {
   await using broker = await startMosquitto(withAcl("topic readwrite #", "topic read $a2a/#"));
   await using main = openTestChannel(broker.url);
   const log = createMemoryLog();
-  const agent = withA2a(main.channel, optionsOf(broker.url, log));
+  const agent = withA2a(main.channel, a2aOptions(broker.url, log));
   try {
     await until(`it says so; ${log.text()}`, () =>
       log.lines.some(

@@ -1,5 +1,8 @@
 import type { IPublishPacket } from "mqtt";
-import { openTestDevice, type TestDevice } from "./channel.ts";
+import type { Log } from "../../src/base/log.ts";
+import type { MqttSettings } from "../../src/config/contract.ts";
+import type { A2aOptions } from "../../src/mqtt/a2a/a2a.ts";
+import { channelFor, openTestDevice, type TestDevice } from "./channel.ts";
 import { until } from "./until.ts";
 
 /** Of the agent `assistant` with the settings `A2A`. */
@@ -7,6 +10,24 @@ export const REQUESTS = "$a2a/v1/request/acme/house/assistant";
 export const CARD = "$a2a/v1/discovery/acme/house/assistant";
 const REPLIES = "$a2a/v1/reply/acme/house";
 export const A2A = { enabled: true, org: "acme", unit: "house" };
+
+/** For `withA2a`, with the settings `A2A` if no others are given. No request is kept, and none can be cancelled. */
+export function a2aOptions(
+  broker: string,
+  log: Log,
+  settings: Partial<MqttSettings> = { a2a: { ...channelFor("").settings.a2a, ...A2A } },
+): A2aOptions {
+  return {
+    channel: channelFor(broker, settings),
+    connectTimeoutMs: 5_000,
+    reconnectMs: 20,
+    info: { version: "0.0.0-test", instance: "here" },
+    log,
+    onRequest: async () => {},
+    find: async () => undefined,
+    cancel: async () => false,
+  };
+}
 
 interface Event {
   readonly id: unknown;

@@ -5,7 +5,7 @@ import { connectAsync, type IClientOptions, type IPublishPacket, type MqttClient
 import type { Config, MqttChannel, MqttSettings } from "../../src/config/contract.ts";
 import { openChannel } from "../../src/mqtt/agent-channel/channel.ts";
 import type { Channel, ChannelOptions, ChannelRequest } from "../../src/mqtt/contract.ts";
-import { createMemoryLog } from "./memory-log.ts";
+import { createMemoryLog, type MemoryLog } from "./memory-log.ts";
 import { startMosquitto, type Mosquitto } from "./mosquitto.ts";
 import { until } from "./until.ts";
 
@@ -83,7 +83,7 @@ export function channelFor(
 export interface TestChannel extends AsyncDisposable {
   readonly channel: Channel;
   readonly requests: readonly ChannelRequest[];
-  readonly log: ReturnType<typeof createMemoryLog>;
+  readonly log: MemoryLog;
   ready(): Promise<{ readonly protocol: 4 | 5 }>;
   /** The n-th request from 0 on, once it is there. */
   request(index?: number): Promise<ChannelRequest>;
@@ -120,14 +120,21 @@ export function openTestChannel(
     requests,
     log,
     ready: () => channel.ready(AbortSignal.timeout(10_000)),
-    async request(index = 0) {
-      await until(`request ${index} arrives; ${log.text()}`, () => requests.length > index);
-      const request = requests[index];
-      if (!request) throw new Error(`no request ${index}`);
-      return request;
-    },
+    request: (index = 0) => requestAt(index, requests, log),
     [Symbol.asyncDispose]: () => channel.close(),
   };
+}
+
+/** The n-th request from 0 on, once it is there. */
+export async function requestAt(
+  index: number,
+  requests: readonly ChannelRequest[],
+  log: MemoryLog,
+): Promise<ChannelRequest> {
+  await until(`request ${index} arrives; ${log.text()}`, () => requests.length > index);
+  const request = requests[index];
+  if (!request) throw new Error(`no request ${index}`);
+  return request;
 }
 
 /** Answers a rejected request with its error, as a gateway does. */

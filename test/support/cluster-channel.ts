@@ -6,7 +6,7 @@ import type {
   IntakeLease,
   IntakeListener,
 } from "../../src/mqtt/contract.ts";
-import { channelFor } from "./channel.ts";
+import { channelFor, requestAt } from "./channel.ts";
 import { createMemoryLog } from "./memory-log.ts";
 import { until } from "./until.ts";
 
@@ -39,7 +39,7 @@ class ManualLease implements IntakeLease {
 
   /** Resolves as soon as the channel could hear. */
   async grant(identity = "0a1b2c3d", wasOthers = false): Promise<void> {
-    await until("the channel could hear", () => this.#listener?.canHear() === true);
+    await until("the channel could hear", () => this.canHear());
     this.held = true;
     for (const each of [this.#listener, ...this.#followers]) each?.taken(identity, wasOthers);
   }
@@ -126,12 +126,7 @@ export function openTestClusterChannel(
       await lease.grant(identity, wasOthers);
       await until(`it hears; ${log.text()}`, () => times(log.text()) > before);
     },
-    async request(index = 0) {
-      await until(`request ${index} arrives; ${log.text()}`, () => requests.length > index);
-      const request = requests[index];
-      if (!request) throw new Error(`no request ${index}`);
-      return request;
-    },
+    request: (index = 0) => requestAt(index, requests, log),
     [Symbol.asyncDispose]: () => channel.close(),
   };
 }
