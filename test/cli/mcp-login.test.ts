@@ -7,7 +7,7 @@ import { describe, it } from "node:test";
 import { openOAuthServer } from "../support/mcp-oauth-server.ts";
 import type { OAuthServer } from "../support/mcp-oauth-server.ts";
 import { startModelServer } from "../support/model-server.ts";
-import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
+import { freePort, needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
 import {
   modelConfig,
   picoclaw,
@@ -18,24 +18,17 @@ import {
 } from "../support/picoclaw.ts";
 import type { Running } from "../support/picoclaw.ts";
 import { until } from "../support/until.ts";
-import { openWebServer } from "../support/web-server.ts";
+import { openWebServer, redirectedFrom } from "../support/web-server.ts";
 
 const configOf = ({ url }: OAuthServer, auth: object) => ({
   version: 3,
   tools: { mcp: { enabled: true, servers: { notes: { enabled: true, url, auth } } } },
 });
 
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  await using web = await openWebServer(() => {});
-  return web.port;
-}
-
 /** Where the browser of a person is sent back to, who allowed it. */
 async function allowed(login: Running): Promise<string> {
   await until("the address is printed", () => login.stdout().includes("\n"));
-  const answer = await fetch(login.stdout().split("\n")[0] ?? "", { redirect: "manual" });
-  return answer.headers.get("location") ?? "";
+  return redirectedFrom(login.stdout().split("\n")[0] ?? "");
 }
 
 describe("picoclaw mcp login", () => {
@@ -73,10 +66,10 @@ describe("picoclaw mcp login", () => {
     await using login = startOnTerminal(["mcp", "login", "notes"], { home: home.path });
     await login.said("address: ");
     const [url = ""] = /http:\S+/.exec(login.stdout()) ?? [];
-    const answer = await fetch(url, { redirect: "manual" });
+    const address = await redirectedFrom(url);
     login.type("no address\n");
     await login.said(/not the address of this login[^]*address: /);
-    login.type(`${answer.headers.get("location") ?? ""}\n`);
+    login.type(`${address}\n`);
     const { code, stdout } = await login.ended;
     assert.equal(code, 0, stdout);
     assert.match(stdout, /port \d+ cannot be listened on: another program uses it/);

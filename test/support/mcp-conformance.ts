@@ -9,6 +9,7 @@ import { Secret } from "../../src/base/secret.ts";
 import { fromJson, textAt } from "../../src/base/unknown.ts";
 import type { McpAuthSettings } from "../../src/config/contract.ts";
 import { mapDocuments, mcpServer } from "./mcp.ts";
+import { redirectedFrom } from "./web-server.ts";
 
 /**
  * The client that the conformance suite of the Model Context Protocol runs, with the address of its server as the
@@ -63,10 +64,7 @@ async function logInAtOnce(): Promise<void> {
   await logIn({
     ...deps,
     settings: { ...settings, auth },
-    async authorize(address) {
-      const answer = await fetch(address, { redirect: "manual" });
-      return new URL(answer.headers.get("location") ?? "").searchParams;
-    },
+    authorize: async (address) => new URL(await redirectedFrom(address)).searchParams,
   });
 }
 

@@ -39,6 +39,12 @@ export async function openWebServer(
   };
 }
 
+/** Where an address sends a browser on to. */
+export async function redirectedFrom(address: string | URL): Promise<string> {
+  const answer = await fetch(address, { redirect: "manual" });
+  return answer.headers.get("location") ?? "";
+}
+
 /** Answers with a body and its type. */
 export function answerWith(type: string, body: string | Uint8Array, headers = {}): Handler {
   return (_, response) => {

@@ -12,6 +12,7 @@ import { CLIENT, openOAuthServer } from "../../../support/mcp-oauth-server.ts";
 import type { OAuthServer } from "../../../support/mcp-oauth-server.ts";
 import { mapDocuments, mcpServer, openTestMcp } from "../../../support/mcp.ts";
 import { until } from "../../../support/until.ts";
+import { redirectedFrom } from "../../../support/web-server.ts";
 
 const PERSON: McpAuthSettings = {
   grant: "authorization_code",
@@ -49,8 +50,7 @@ async function logInTo(
     fetch: globalThis.fetch,
     learn: () => {},
     async authorize(address) {
-      const answer = await fetch(address, { redirect: "manual" });
-      const { searchParams } = new URL(answer.headers.get("location") ?? "");
+      const { searchParams } = new URL(await redirectedFrom(address));
       searchParams.set(...changed);
       return searchParams;
     },
@@ -116,7 +116,7 @@ describe("a server that wants tokens of the gateway itself", () => {
     assert.deepEqual(oauth.algorithms, ["ES256", "ES256"]);
   });
 
-  it("gets no signature of a key that is none", async () => {
+  it("gets no signature by what is not such a key", async () => {
     await using oauth = await openOAuthServer();
     const { client_secret: _, ...rest } = machine(oauth.issuer);
     const { privateKey } = generateKeyPairSync("ed25519");
