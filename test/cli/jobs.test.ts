@@ -1,13 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { SILENT } from "../../src/base/log.ts";
 import { runCommandLine } from "../../src/cli/cli.ts";
 import type { NewJob } from "../../src/store/contract/jobs.ts";
-import { openInstance } from "../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../src/store/sqlite/store.ts";
-import { BOUNDS } from "../store/contract.ts";
 import { MANY, newJob } from "../store/job-contract.ts";
+import { openHomeStore } from "../store/sqlite-home.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { createFakeHost } from "./host.ts";
 
@@ -16,10 +13,8 @@ const LATER = Date.UTC(2100, 0, 1);
 /** Runs commands in a home of these jobs, while a gateway has its database open. */
 async function homeWith(jobs: readonly NewJob[]) {
   const folder = await temporaryFolder();
-  const home = await openInstance(join(folder.path, "workspace", "state"), { log: SILENT });
-  const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
-  const opened = await openSqliteStore<string>(home.databaseFile, facts);
-  const store = await opened.jobs();
+  const home = await openHomeStore(join(folder.path, "workspace", "state"));
+  const store = await home.store.jobs();
   for (const job of jobs) await store.addJob(job, MANY);
   return {
     store,
@@ -29,8 +24,7 @@ async function homeWith(jobs: readonly NewJob[]) {
       return { code, stdout: host.stdout.text(), stderr: host.stderr.text() };
     },
     async [Symbol.asyncDispose]() {
-      await opened.close();
-      home.close();
+      await home[Symbol.asyncDispose]();
       await folder[Symbol.asyncDispose]();
     },
   };

@@ -2,11 +2,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { SILENT } from "../../src/base/log.ts";
-import { openInstance } from "../../src/store/home/instance-lock.ts";
-import { openSqliteStore } from "../../src/store/sqlite/store.ts";
-import { BOUNDS } from "../store/contract.ts";
 import { MANY, newJob } from "../store/job-contract.ts";
+import { openHomeStore } from "../store/sqlite-home.ts";
 import { openTestDevice, type TestDevice } from "../support/channel.ts";
 import { answers, calls, hangs, refuses, startModelServer } from "../support/model-server.ts";
 import { needsMosquitto, startMosquitto } from "../support/mosquitto.ts";
@@ -264,15 +261,12 @@ describe("a call that a person has to allow", () => {
     needsMosquitto,
     async () => {
       await using place = await openPlace();
-      const home = await openInstance(join(place.workspace, "state"), { log: SILENT });
-      const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
-      const opened = await openSqliteStore<string>(home.databaseFile, facts);
+      const home = await openHomeStore(join(place.workspace, "state"));
       const payload = { kind: "command", text: "echo once >> ran" } as const;
       const schedule = { kind: "every", ms: 3_600_000 } as const;
       const job = newJob("j1", { client: "panel", schedule, payload, nextAt: Date.now() });
-      await (await opened.jobs()).addJob(job, MANY);
-      await opened.close();
-      home.close();
+      await (await home.store.jobs()).addJob(job, MANY);
+      await home[Symbol.asyncDispose]();
       await using _gateway = await startGateway({ home: place.home });
       const listed = async () => {
         const { stdout } = await picoclaw(["jobs", "list", "--json"], { home: place.home });

@@ -2,13 +2,10 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, it } from "node:test";
-import { SILENT } from "../../src/base/log.ts";
 import type { JobPayload } from "../../src/store/contract/jobs.ts";
-import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { openJobs } from "../../src/store/sqlite/shared-access.ts";
-import { openSqliteStore } from "../../src/store/sqlite/store.ts";
-import { BOUNDS } from "../store/contract.ts";
 import { MANY, newJob } from "../store/job-contract.ts";
+import { openHomeStore } from "../store/sqlite-home.ts";
 import { startModelServer, streamsSlowly } from "../support/model-server.ts";
 import { startMosquitto } from "../support/mosquitto.ts";
 import { modelConfig, startClient, startPicoclaw, writeConfig } from "../support/picoclaw.ts";
@@ -39,18 +36,14 @@ async function openHome(payloads: readonly JobPayload[] = PAYLOADS, config: obje
     ),
   );
   await until("it is subscribed", () => /kitchen\/response \(QoS 1\)/.test(broker.log()));
-  const home = await openInstance(join(workspace, "state"), { log: SILENT });
-  const file = home.databaseFile;
-  const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
-  const opened = await openSqliteStore<string>(file, facts);
-  const store = await opened.jobs();
+  const { file, ...home } = await openHomeStore(join(workspace, "state"));
+  const store = await home.store.jobs();
   const schedule = { kind: "every", ms: 86_400_000 } as const;
   for (const [index, payload] of payloads.entries()) {
     const job = newJob(IDS[index] ?? "", { schedule, payload, nextAt: DUE + index });
     await store.addJob(job, MANY);
   }
-  await opened.close();
-  home.close();
+  await home[Symbol.asyncDispose]();
   const owned = closing.move();
   return {
     model,

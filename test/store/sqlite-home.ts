@@ -1,9 +1,26 @@
 import { join } from "node:path";
 import { SILENT } from "../../src/base/log.ts";
 import type { Store } from "../../src/store/contract/store.ts";
+import { openInstance } from "../../src/store/home/instance-lock.ts";
 import { openSqliteStore, type SqliteStoreOptions } from "../../src/store/sqlite/store.ts";
 import { temporaryFolder } from "../support/temporary.ts";
 import { BOUNDS, type StoreUnderTest } from "./contract.ts";
+
+/** The store of a home with this state folder, held as its gateway holds it. */
+export async function openHomeStore(state: string) {
+  const home = await openInstance(state, { log: SILENT });
+  const file = home.databaseFile;
+  const facts = { owner: "test", now: () => Date.now(), bounds: BOUNDS, log: SILENT };
+  const store = await openSqliteStore<string>(file, facts);
+  return {
+    store,
+    file,
+    async [Symbol.asyncDispose]() {
+      await store.close();
+      home.close();
+    },
+  };
+}
 
 export interface SqliteHome extends StoreUnderTest {
   readonly folder: string;
