@@ -11,7 +11,7 @@ const channel = (agent_id: string) => ({
   settings: { broker: "tcp://b", agent_id },
 });
 
-/** The topics of the gateway's user, besides those of its channel. */
+/** The topics of the gateway's user, without those of its channel. */
 async function topicsOf(tools: object, more: object = {}, args: readonly string[] = []) {
   await using folder = await temporaryFolder();
   const channel_list = { one: channel("edge"), two: channel("other") };
@@ -98,7 +98,7 @@ it("the access list names the agents that are asked, and the client as which", a
     "topic read /picoclaw/+/+/info",
     ...both("a/b/agent:edge:kitchen"),
   ]);
-  assert.deepEqual(await asked("kitchen", ["+", "#", "a/#"]), listed.slice(0, 0));
+  assert.deepEqual(await asked("kitchen", ["+", "#", "a/#"]), []);
 });
 
 it("the access list has the A2A requesters that profiles name, as they are told apart", async () => {

@@ -152,7 +152,7 @@ describe("commands that zigbee2mqtt has understood", () => {
       changes = after;
       set.published.length = 0;
       const entity = set.entity(id);
-      // A motor reports where it is later; what is not reported, or on a topic of its own, is not waited for here.
+      // A motor reports where it is later; what is not reported, or on another topic, is not waited for here.
       const isElsewhere = id.startsWith("cover/") || id.endsWith("/light_l1");
       const isReported = Object.keys(after).length > 0 && !isElsewhere;
       const signal = isReported ? NEVER : AbortSignal.timeout(20);

@@ -1,5 +1,9 @@
-import type { ConversationInfo, StoredTurn } from "../../src/store/contract/conversations.ts";
-import type { Conversation, ImportedConversation } from "../../src/store/contract/conversations.ts";
+import type {
+  Conversation,
+  ConversationInfo,
+  ImportedConversation,
+  StoredTurn,
+} from "../../src/store/contract/conversations.ts";
 import type { StoreOptions } from "../../src/store/contract/store.ts";
 import { turnsOverLimit } from "../../src/store/retention.ts";
 

@@ -118,7 +118,7 @@ describe("a database in PostgreSQL with TLS", needsPostgres, () => {
     assert.match(await connect("owner", { mode: "prefer" }), /certificate/);
   });
 
-  it("is reached without TLS where no handshake succeeds, unless the mode insists", async () => {
+  it("is reached without TLS where no handshake succeeds, unless the mode demands it", async () => {
     await using secure = await startSecure({
       lines: ["ssl_min_protocol_version = 'TLSv1'", "ssl_max_protocol_version = 'TLSv1.1'"],
       access: ["hostnossl all postgres 127.0.0.1/32 trust"],
@@ -127,7 +127,7 @@ describe("a database in PostgreSQL with TLS", needsPostgres, () => {
     assert.doesNotMatch(await secure.connect("postgres", { mode: "require" }), /plain|encrypted/);
   });
 
-  it("is reached without TLS where it has none, unless the mode insists", async () => {
+  it("is reached without TLS where it has none, unless the mode demands it", async () => {
     await using server = await startPostgres();
     assert.equal(await connectTo(server, "postgres", { mode: "prefer" }), "plain");
     assert.equal(await connectTo(server, "postgres", { mode: "allow" }), "plain");

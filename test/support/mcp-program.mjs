@@ -9,8 +9,9 @@ import { createInterface } from "node:readline";
  * - `isNew`: it speaks version 2026-07-28 instead;
  * - `isSloppy`: it leaves out what the protocol demands of its answers;
  * - `tools`: its list; of a tool also `text` or `result` (what a call returns), and `does`: `die`, `hang`, `error`,
- *   `ask` (asks for sampling first, and returns the answer), `elicit` (the same with elicitation), `flood` (megabytes of notifications), `endless` (a line
- *   without end), `change` (replaces the list by `later`, and says so), `env` (returns its variables);
+ *   `ask` (asks for sampling first, and returns the answer), `elicit` (the same with elicitation), `flood` (megabytes of
+ *   notifications), `endless` (a line without end), `change` (replaces the list by `later`, and says so), `env` (returns
+ *   its variables);
  * - `later`: the list after `change`;
  * - `isStubborn`: neither the end of its input nor SIGTERM ends it;
  * - `starts`: what it does in place of serving: `die`, `hang`, `nonsense`; or `strict`: it dies at a question before

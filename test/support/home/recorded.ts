@@ -8,12 +8,11 @@ export interface RecordedCommand {
   readonly name: string;
   readonly value: string | number;
   readonly messages: readonly (readonly [topic: string, payload: string])[];
-  /** What the converters sent to the radio. */
-  readonly sent: string;
   /** The keys of the device's state that were published after that. */
   readonly changes: Readonly<Record<string, unknown>>;
 }
 
+/** A message, or a command, with what the converters sent to the radio as its fifth. */
 type Line =
   | readonly [string, string]
   | readonly [string, string, string | number, RecordedCommand["messages"], string, object];
@@ -29,8 +28,8 @@ export async function recordedZigbee2mqtt() {
   const messages = lines.flatMap((line) => (line.length === 2 ? [line] : []));
   const commands = lines.flatMap((line): RecordedCommand[] => {
     if (line.length === 2) return [];
-    const [id, name, value, sent, radio, changes] = line;
-    return [{ id, name, value, messages: sent, sent: radio, changes: { ...changes } }];
+    const [id, name, value, sent, , changes] = line;
+    return [{ id, name, value, messages: sent, changes: { ...changes } }];
   });
   return { messages, commands };
 }

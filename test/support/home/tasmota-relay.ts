@@ -24,11 +24,11 @@ const config = {
   rl: [1, 2, 0, 0, 0, 0, 0, 0],
   lt_st: 1,
 };
+const time = "2026-11-30T16:00:00";
 const energy = { TotalStartTime: "2026-01-01T00:00:00", Total: 12.3, Today: 0.2, Power: 42 };
-const sensors = { sn: { Time: "2026-11-30T16:00:00", ENERGY: energy }, ver: 1 };
+const sensors = { sn: { Time: time, ENERGY: energy }, ver: 1 };
 
 let state: Record<string, unknown> = { POWER1: "OFF", POWER2: "OFF", Dimmer: 30 };
-const time = "2026-11-30T16:00:00";
 const publish = (topic: string, object: object): void => {
   client.publish(topic, JSON.stringify(object));
 };

@@ -39,7 +39,7 @@ client.on("message", (topic, payload) => {
   const key = topic.split("/set/")[1];
   const { transition: _seconds, ...changes }: Record<string, unknown> =
     key === undefined ? JSON.parse(String(payload)) : { [key]: String(payload) };
-  // A brightness turns a lamp on, or off if it is none. With a transition the end of it is reported at once.
+  // A brightness turns a lamp on, or off if it is 0. A transition is reported at once as it will end.
   const { brightness } = changes;
   const turned = brightness === undefined ? {} : { state: brightness === 0 ? "OFF" : "ON" };
   state = { ...state, ...turned, ...changes };
